@@ -1,0 +1,142 @@
+"""The exact bytes that are hashed or signed, and a label for each use (protocol 0.3, 0.5).
+
+One rule: a value has one byte string. Whoever parses bytes makes them again and compares,
+so that two objects never share a digest and one object never has two.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import NoReturn
+
+import rfc8785
+
+from consortium.errors import DecodeError, DomainError
+from consortium.ids import Digest
+
+_U16, _U32, _U64 = 2, 4, 8
+_INTEGER_LIMIT = 2**53
+
+
+class Label(StrEnum):
+    """The domain line that opens every hashed or signed input. No two uses share one."""
+
+    MANIFEST = "riskweave/manifest/v1\n"
+    MANIFEST_SIGNATURE = "riskweave/manifest-sig/v1\n"
+    SCHEMA = "riskweave/schema/v1\n"
+    BINS = "riskweave/bins/v1\n"
+    CODE = "riskweave/code/v1\n"
+    PLAN = "riskweave/plan/v1\n"
+    PLAN_ACCEPTED = "riskweave/plan-accepted/v1\n"
+    MODEL = "riskweave/model/v1\n"
+    INPUTS = "riskweave/inputs/v1\n"
+    CONTEXT = "riskweave/ctx/v1\n"
+    JOINED_CONTEXT = "riskweave/rctx/v1\n"
+    JOIN = "riskweave/join/v1\n"
+    SEED = "riskweave/seed/v1\n"
+    WORDS = "riskweave/words/v1\n"
+    UPLOAD = "riskweave/upload/v1\n"
+    RELEASE = "riskweave/release/v1\n"
+    STATEMENT = "riskweave/statement/v1\n"
+    VOTE = "riskweave/vote/v1\n"
+    JOIN_TOKEN = "riskweave/join-token/v1\n"  # noqa: S105 - a label, not a password
+    ENROLMENT = "riskweave/enrolment/v1\n"
+    HELLO = "riskweave/hello/v1\n"
+    WELCOME = "riskweave/welcome/v1\n"
+
+    @property
+    def line(self) -> bytes:
+        """The ASCII bytes of the line, its newline included."""
+        return self.value.encode("ascii")
+
+
+def canonical_json(value: object) -> bytes:
+    """The RFC 8785 bytes of ``value``.
+
+    Allowed are strings, booleans, lists, tuples, objects with ASCII keys and integers
+    below 2**53 in size (protocol 0.5). Real numbers travel as decimal strings.
+
+    Raises:
+        DecodeError: anything else is in it: a float, null, a large integer, a key that is
+            not ASCII text, a lone surrogate.
+    """
+    try:
+        _check(value)
+        return rfc8785.dumps(value)  # type: ignore[arg-type]  # _check has narrowed it
+    except rfc8785.CanonicalizationError as error:
+        raise DecodeError(f"no canonical form: {error}") from error
+    except RecursionError as error:
+        raise DecodeError("no canonical form: nested too deeply") from error
+
+
+def _check(value: object) -> None:
+    match value:
+        case bool() | str():
+            return
+        case int() if abs(value) < _INTEGER_LIMIT:
+            return
+        case list() | tuple():
+            items: Iterable[object] = value
+        case dict():
+            if not all(isinstance(key, str) and key.isascii() for key in value):
+                raise DecodeError("no canonical form: a key is not ASCII text")
+            items = value.values()
+        case _:
+            raise DecodeError(f"no canonical form: {value!r:.80} is not allowed")
+    for item in items:
+        _check(item)
+
+
+def parse_canonical(data: bytes) -> object:
+    """The value whose canonical bytes are ``data``.
+
+    Raises:
+        DecodeError: they are not canonical: a second way to write the same value, a
+            duplicate key, a float, or no JSON at all. Fault: the sender.
+    """
+    try:
+        value = json.loads(data.decode("utf-8"), parse_float=_no_real, parse_constant=_no_real)
+    except (ValueError, RecursionError) as error:
+        raise DecodeError(f"not canonical JSON: {error}") from error
+    if canonical_json(value) != data:
+        raise DecodeError("not canonical JSON: the bytes differ from the canonical form")
+    return value
+
+
+def _no_real(text: str) -> NoReturn:
+    raise DecodeError(f"not canonical JSON: {text[:40]} is not an integer")
+
+
+def hash_with(label: Label, *parts: bytes) -> Digest:
+    """``H(label ‖ parts…)``. Parts of variable length must be wrapped in ``lp``."""
+    state = hashlib.sha256(label.line)
+    for part in parts:
+        state.update(part)
+    return Digest(state.hexdigest())
+
+
+def lp(data: bytes) -> bytes:
+    """``u32(len x) ‖ x`` (protocol 0.1)."""
+    return u32(len(data)) + data
+
+
+def u16(value: int) -> bytes:
+    """Two bytes, big-endian, or DomainError."""
+    return _unsigned(value, _U16)
+
+
+def u32(value: int) -> bytes:
+    """Four bytes, big-endian, or DomainError."""
+    return _unsigned(value, _U32)
+
+
+def u64(value: int) -> bytes:
+    """Eight bytes, big-endian, or DomainError."""
+    return _unsigned(value, _U64)
+
+
+def _unsigned(value: int, size: int) -> bytes:
+    if not 0 <= value < 1 << 8 * size:
+        raise DomainError(f"{value} does not fit in {size} unsigned bytes")
+    return value.to_bytes(size, "big")

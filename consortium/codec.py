@@ -1,0 +1,531 @@
+"""Protocol messages to and from ``proto.v1`` bytes; every bound is checked on the way in.
+
+Whoever receives bytes hands them here with a limit: the length is compared first, then they
+are parsed, then each field is checked, and only then does a message exist. What may follow
+what, whose signature it is and whether to believe it are left to the roles. Nothing here is
+signed or hashed: those bytes are made in ``consortium.canonical``.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
+
+from google.protobuf import message as protobuf
+
+from consortium.errors import (
+    DecodeError,
+    IdentifierError,
+    MessageTooLargeError,
+    VersionError,
+)
+from consortium.ids import Digest, PartnerId, parse_digest, parse_partner_id, parse_run_id
+from consortium.messages import (
+    PROTOCOL_VERSION,
+    Enrolled,
+    EnrolmentRequest,
+    FlowerMessage,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    ManifestBundle,
+    ModelDocument,
+    ModelEntry,
+    Signed,
+    Vote,
+    Welcome,
+)
+from proto.v1 import (
+    common_pb2,
+    enrolment_pb2,
+    federation_pb2,
+    scoring_pb2,
+    training_pb2,
+)
+
+ENROLMENT_SERVICE = "riskweave.v1.Enrolment"
+FEDERATION_SERVICE = "riskweave.v1.Federation"
+
+KEY_BYTES = 32
+SIGNATURE_BYTES = 64
+UNARY_LIMIT = 4 << 20
+"""Bytes of a single question or answer; a scorecard's document has a few thousand."""
+_SMALL_LIMIT = 16 << 10
+_DOCUMENT_LIMIT = 1 << 20
+_TEXT = 64
+_REASON = 256
+_MEMBERS = 65535
+_MODELS = 10_000
+_STATUSES = frozenset({"candidate", "active", "retired"})
+
+
+class StreamKind(StrEnum):
+    """The two streams of a partner (protocol 12.3)."""
+
+    TRAINING = "training"
+    SCORING = "scoring"
+
+    @property
+    def service(self) -> str:
+        """Full name of the gRPC service; its only method is Connect."""
+        return f"riskweave.v1.{self.value.capitalize()}"
+
+    @property
+    def limit(self) -> int:
+        """Bytes of the largest frame (protocol 12.3), unless the configuration says less."""
+        return {StreamKind.TRAINING: 16 << 20, StreamKind.SCORING: 256 << 10}[self]
+
+
+Body = Hello | Welcome | Heartbeat | Goodbye | FlowerMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame of a stream. ``id`` pairs question and answer; 0 where there is no pair."""
+
+    body: Body
+    id: int = 0
+
+
+_Wire = TypeVar("_Wire", bound=protobuf.Message)
+_WireFrame = (
+    training_pb2.TrainingUp
+    | training_pb2.TrainingDown
+    | scoring_pb2.ScoringUp
+    | scoring_pb2.ScoringDown
+)
+_UP: dict[StreamKind, type[training_pb2.TrainingUp | scoring_pb2.ScoringUp]] = {
+    StreamKind.TRAINING: training_pb2.TrainingUp,
+    StreamKind.SCORING: scoring_pb2.ScoringUp,
+}
+_DOWN: dict[StreamKind, type[training_pb2.TrainingDown | scoring_pb2.ScoringDown]] = {
+    StreamKind.TRAINING: training_pb2.TrainingDown,
+    StreamKind.SCORING: scoring_pb2.ScoringDown,
+}
+
+
+# --- frames -----------------------------------------------------------------------------------
+
+
+def encode_up(kind: StreamKind, frame: Frame) -> bytes:
+    """Bytes of a frame from a node: Hello, Heartbeat, Goodbye or FlowerMessage.
+
+    Raises:
+        DecodeError: this direction or stream has no such frame. Fault: the caller.
+    """
+    return _encode_frame(_UP[kind](), frame)
+
+
+def encode_down(kind: StreamKind, frame: Frame) -> bytes:
+    """Bytes of a frame from the coordinator: Welcome, Heartbeat, Goodbye or FlowerMessage.
+
+    Raises:
+        DecodeError: this direction or stream has no such frame. Fault: the caller.
+    """
+    return _encode_frame(_DOWN[kind](), frame)
+
+
+def decode_up(kind: StreamKind, data: bytes, *, limit: int | None = None) -> Frame:
+    """Parse a node's frame of at most ``limit`` bytes (default: the stream's own limit).
+
+    Raises:
+        MessageTooLargeError, VersionError, DecodeError. Fault: the node.
+    """
+    return _decode_frame(_UP[kind], data, kind.limit if limit is None else limit)
+
+
+def decode_down(kind: StreamKind, data: bytes, *, limit: int | None = None) -> Frame:
+    """Parse the coordinator's frame of at most ``limit`` bytes.
+
+    Raises:
+        MessageTooLargeError, VersionError, DecodeError. Fault: the coordinator.
+    """
+    return _decode_frame(_DOWN[kind], data, kind.limit if limit is None else limit)
+
+
+def _encode_frame(wire: _WireFrame, frame: Frame) -> bytes:
+    wire.id = frame.id
+    field, value = _body_to_wire(frame.body)
+    descriptor = wire.DESCRIPTOR.fields_by_name.get(field)
+    if descriptor is None:
+        raise DecodeError(f"{wire.DESCRIPTOR.name} carries no {field}")
+    if isinstance(value, bytes):
+        setattr(wire, field, value)
+    else:
+        getattr(wire, field).CopyFrom(value)
+    return wire.SerializeToString()
+
+
+def _body_to_wire(body: Body) -> tuple[str, protobuf.Message | bytes]:
+    match body:
+        case Hello():
+            return "hello", common_pb2.Hello(
+                protocol_version=body.protocol_version,
+                software=body.software,
+                partner=body.partner,
+                manifest=body.manifest,
+                nonce=body.nonce,
+            )
+        case Welcome():
+            return "welcome", common_pb2.Welcome(
+                protocol_version=body.protocol_version,
+                software=body.software,
+                manifest=body.manifest,
+                signature=body.signature,
+            )
+        case Heartbeat():
+            return "heartbeat", common_pb2.Heartbeat()
+        case Goodbye():
+            return "goodbye", common_pb2.Goodbye(code=body.code, reason=body.reason)
+        case FlowerMessage():
+            return "flower_message", body.payload
+
+
+def _decode_frame(kind: Callable[[], _WireFrame], data: bytes, limit: int) -> Frame:
+    wire = _parse(kind, data, limit)
+    field = wire.WhichOneof("body")
+    if field is None:
+        raise DecodeError("a frame without a body")
+    if field == "flower_message":
+        return Frame(FlowerMessage(getattr(wire, field)), wire.id)
+    return Frame(_BODIES[field](getattr(wire, field)), wire.id)
+
+
+def _hello(wire: common_pb2.Hello) -> Hello:
+    return Hello(
+        protocol_version=_version(wire.protocol_version),
+        software=_text(wire.software, "software", _TEXT),
+        partner=_partner(wire.partner),
+        manifest=_digest(wire.manifest),
+        nonce=_exactly(wire.nonce, "nonce", KEY_BYTES),
+    )
+
+
+def _welcome(wire: common_pb2.Welcome) -> Welcome:
+    return Welcome(
+        protocol_version=_version(wire.protocol_version),
+        software=_text(wire.software, "software", _TEXT),
+        manifest=_digest(wire.manifest),
+        signature=_exactly(wire.signature, "signature", SIGNATURE_BYTES),
+    )
+
+
+def _goodbye(wire: common_pb2.Goodbye) -> Goodbye:
+    return Goodbye(
+        code=_text(wire.code, "code", _TEXT),
+        reason=_text(wire.reason, "reason", _REASON),
+    )
+
+
+def _heartbeat(_: common_pb2.Heartbeat) -> Heartbeat:
+    return Heartbeat()
+
+
+_BODIES: dict[str, Callable[..., Hello | Welcome | Heartbeat | Goodbye]] = {
+    "hello": _hello,
+    "welcome": _welcome,
+    "heartbeat": _heartbeat,
+    "goodbye": _goodbye,
+}
+
+
+# --- enrolment --------------------------------------------------------------------------------
+
+
+def encode_enrolment_request(request: EnrolmentRequest) -> bytes:
+    """Bytes of the one message that a partner sends before it has a certificate."""
+    return enrolment_pb2.EnrolRequest(
+        protocol_version=request.protocol_version,
+        partner=request.partner,
+        token=request.token,
+        csr=request.csr,
+        identity=request.identity,
+        agreement=request.agreement,
+        witness=request.witness,
+        signature=request.signature,
+    ).SerializeToString()
+
+
+def decode_enrolment_request(data: bytes) -> EnrolmentRequest:
+    """Parse; the signature, the token and the CSR are not looked into.
+
+    Raises:
+        MessageTooLargeError, VersionError, DecodeError. Fault: the node.
+    """
+    wire = _parse(enrolment_pb2.EnrolRequest, data, _SMALL_LIMIT)
+    return EnrolmentRequest(
+        protocol_version=_version(wire.protocol_version),
+        partner=_partner(wire.partner),
+        token=_exactly(wire.token, "token", KEY_BYTES),
+        csr=_within(wire.csr, "csr", _SMALL_LIMIT),
+        identity=_exactly(wire.identity, "identity", KEY_BYTES),
+        agreement=_exactly(wire.agreement, "agreement", KEY_BYTES),
+        witness=_exactly(wire.witness, "witness", KEY_BYTES),
+        signature=_exactly(wire.signature, "signature", SIGNATURE_BYTES),
+    )
+
+
+def encode_enrolled(enrolled: Enrolled) -> bytes:
+    """Bytes of the answer to an enrolment request."""
+    return enrolment_pb2.EnrolReply(
+        certificate=enrolled.certificate, address=enrolled.address
+    ).SerializeToString()
+
+
+def decode_enrolled(data: bytes) -> Enrolled:
+    """Parse; the certificate (X.509, DER) is not looked into.
+
+    Raises:
+        MessageTooLargeError, DecodeError. Fault: the coordinator.
+    """
+    wire = _parse(enrolment_pb2.EnrolReply, data, _SMALL_LIMIT)
+    return Enrolled(
+        certificate=_within(wire.certificate, "certificate", _SMALL_LIMIT),
+        address=_text(wire.address, "address", _REASON),
+    )
+
+
+# --- manifest ---------------------------------------------------------------------------------
+
+
+def encode_manifest_request(digest: Digest | None) -> bytes:
+    """Ask for the manifest of that digest; None: the newest draft."""
+    return federation_pb2.ManifestRequest(digest=digest or "").SerializeToString()
+
+
+def decode_manifest_request(data: bytes) -> Digest | None:
+    """Parse; raise DecodeError, MessageTooLargeError. Fault: the node."""
+    wire = _parse(federation_pb2.ManifestRequest, data, _SMALL_LIMIT)
+    return _digest(wire.digest) if wire.digest else None
+
+
+def encode_signed(signed: Signed) -> bytes:
+    """Bytes of one member's signature over a manifest."""
+    return _signed_to_wire(signed).SerializeToString()
+
+
+def decode_signed(data: bytes) -> Signed:
+    """Parse; raise DecodeError, MessageTooLargeError. Fault: the sender."""
+    return _signed(_parse(federation_pb2.ManifestSignature, data, _SMALL_LIMIT))
+
+
+def encode_manifest_bundle(bundle: ManifestBundle) -> bytes:
+    """Bytes of a manifest with its signatures and its schema."""
+    return federation_pb2.ManifestDocument(
+        body=bundle.body,
+        signatures=[_signed_to_wire(signed) for signed in bundle.signatures],
+        schema=bundle.schema,
+    ).SerializeToString()
+
+
+def decode_manifest_bundle(data: bytes) -> ManifestBundle:
+    """Parse the envelope; the body is for ``manifest.parse_manifest``.
+
+    Raises:
+        MessageTooLargeError, DecodeError. Fault: the coordinator.
+    """
+    wire = _parse(federation_pb2.ManifestDocument, data, UNARY_LIMIT)
+    _count(len(wire.signatures), "signatures", _MEMBERS)
+    return ManifestBundle(
+        body=_within(wire.body, "body", _DOCUMENT_LIMIT),
+        signatures=tuple(_signed(signature) for signature in wire.signatures),
+        schema=_within(wire.schema, "schema", _DOCUMENT_LIMIT),
+    )
+
+
+def encode_ack() -> bytes:
+    """Bytes of an answer that says nothing but yes."""
+    return federation_pb2.Ack().SerializeToString()
+
+
+def decode_ack(data: bytes) -> None:
+    """Raise DecodeError unless it is an Ack."""
+    _parse(federation_pb2.Ack, data, _SMALL_LIMIT)
+
+
+def _signed_to_wire(signed: Signed) -> federation_pb2.ManifestSignature:
+    return federation_pb2.ManifestSignature(
+        digest=signed.digest, member=signed.member, signature=signed.signature
+    )
+
+
+def _signed(wire: federation_pb2.ManifestSignature) -> Signed:
+    return Signed(
+        digest=_digest(wire.digest),
+        member=_partner(wire.member),
+        signature=_exactly(wire.signature, "signature", SIGNATURE_BYTES),
+    )
+
+
+# --- models and votes -------------------------------------------------------------------------
+
+
+def encode_models_request() -> bytes:
+    """Ask for the list of models."""
+    return federation_pb2.ModelsRequest().SerializeToString()
+
+
+def decode_models_request(data: bytes) -> None:
+    """Raise DecodeError unless it is a request for the list."""
+    _parse(federation_pb2.ModelsRequest, data, _SMALL_LIMIT)
+
+
+def encode_model_list(models: tuple[ModelEntry, ...]) -> bytes:
+    """Bytes of the registry's list, newest first."""
+    return federation_pb2.ModelList(
+        models=[
+            federation_pb2.ModelEntry(
+                version=entry.version,
+                status=entry.status,
+                run=entry.run,
+                created_at=entry.created_at,
+            )
+            for entry in models
+        ]
+    ).SerializeToString()
+
+
+def decode_model_list(data: bytes) -> tuple[ModelEntry, ...]:
+    """Parse; raise DecodeError, MessageTooLargeError. Fault: the coordinator."""
+    wire = _parse(federation_pb2.ModelList, data, UNARY_LIMIT)
+    _count(len(wire.models), "models", _MODELS)
+    return tuple(
+        ModelEntry(
+            version=_digest(entry.version),
+            status=_status(entry.status),
+            run=_checked(parse_run_id, entry.run),
+            created_at=entry.created_at,
+        )
+        for entry in wire.models
+    )
+
+
+def encode_model_request(version: Digest | None) -> bytes:
+    """Ask for one model; None: the active one."""
+    return federation_pb2.ModelRequest(version=version or "").SerializeToString()
+
+
+def decode_model_request(data: bytes) -> Digest | None:
+    """Parse; raise DecodeError, MessageTooLargeError. Fault: the node."""
+    wire = _parse(federation_pb2.ModelRequest, data, _SMALL_LIMIT)
+    return _digest(wire.version) if wire.version else None
+
+
+def encode_model_document(model: ModelDocument) -> bytes:
+    """Bytes of a model version."""
+    return federation_pb2.ModelDocument(
+        version=model.version, document=model.document
+    ).SerializeToString()
+
+
+def decode_model_document(data: bytes) -> ModelDocument:
+    """Parse; whether the document is what the version says is for the caller to verify.
+
+    Raises:
+        MessageTooLargeError, DecodeError. Fault: the coordinator.
+    """
+    wire = _parse(federation_pb2.ModelDocument, data, UNARY_LIMIT)
+    return ModelDocument(
+        version=_digest(wire.version), document=_within(wire.document, "document", UNARY_LIMIT)
+    )
+
+
+def encode_vote(vote: Vote) -> bytes:
+    """Bytes of a partner's word on a candidate."""
+    return federation_pb2.Vote(
+        version=vote.version,
+        member=vote.member,
+        accept=vote.accept,
+        reason=vote.reason,
+        signature=vote.signature,
+    ).SerializeToString()
+
+
+def decode_vote(data: bytes) -> Vote:
+    """Parse; raise DecodeError, MessageTooLargeError. Fault: the node."""
+    wire = _parse(federation_pb2.Vote, data, _SMALL_LIMIT)
+    return Vote(
+        version=_digest(wire.version),
+        member=_partner(wire.member),
+        accept=wire.accept,
+        reason=_text(wire.reason, "reason", _TEXT),
+        signature=_exactly(wire.signature, "signature", SIGNATURE_BYTES),
+    )
+
+
+def encode_vote_reply(status: str) -> bytes:
+    """Bytes of the model's status after a vote."""
+    return federation_pb2.VoteReply(status=status).SerializeToString()
+
+
+def decode_vote_reply(data: bytes) -> str:
+    """Return candidate, active or retired; raise DecodeError. Fault: the coordinator."""
+    return _status(_parse(federation_pb2.VoteReply, data, _SMALL_LIMIT).status)
+
+
+# --- bounds -----------------------------------------------------------------------------------
+
+
+def _parse(kind: Callable[[], _Wire], data: bytes, limit: int) -> _Wire:
+    if len(data) > limit:
+        raise MessageTooLargeError(len(data), limit)
+    wire = kind()
+    try:
+        wire.ParseFromString(data)
+    except protobuf.DecodeError as error:
+        raise DecodeError(f"not a {wire.DESCRIPTOR.name}") from error
+    return wire
+
+
+_Id = TypeVar("_Id")
+
+
+def _checked(parse: Callable[[str], _Id], text: str) -> _Id:
+    try:
+        return parse(text)
+    except IdentifierError as error:
+        raise DecodeError(str(error)) from error
+
+
+def _partner(text: str) -> PartnerId:
+    return _checked(parse_partner_id, text)
+
+
+def _digest(text: str) -> Digest:
+    return _checked(parse_digest, text)
+
+
+def _version(seen: int) -> int:
+    # Before any other field: another version may have other bounds.
+    if seen != PROTOCOL_VERSION:
+        raise VersionError(seen, PROTOCOL_VERSION)
+    return seen
+
+
+def _status(text: str) -> str:
+    if text not in _STATUSES:
+        raise DecodeError(f"status {text[:_TEXT]!r} is not one of {sorted(_STATUSES)}")
+    return text
+
+
+def _text(text: str, field: str, limit: int) -> str:
+    if len(text) > limit or not text.isprintable():
+        raise DecodeError(f"{field} is not printable text of at most {limit} characters")
+    return text
+
+
+def _exactly(data: bytes, field: str, size: int) -> bytes:
+    if len(data) != size:
+        raise DecodeError(f"{field} has {len(data)} bytes, expected {size}")
+    return data
+
+
+def _within(data: bytes, field: str, limit: int) -> bytes:
+    if not 1 <= len(data) <= limit:
+        raise DecodeError(f"{field} has {len(data)} bytes, expected 1 to {limit}")
+    return data
+
+
+def _count(seen: int, field: str, limit: int) -> None:
+    if seen > limit:
+        raise DecodeError(f"{seen} {field}, expected at most {limit}")

@@ -1,0 +1,1 @@
+"""Credit figures that two parties must compute alike."""

@@ -1,0 +1,1 @@
+"""Keys, key streams and the exact bytes that are signed."""

@@ -1,0 +1,227 @@
+"""Every error of the project, on one page.
+
+RiskWeaveError                    carries: code, fault, a text fit for the other party
+├── ConfigurationError            ours: correct the file, start again
+│   ├── SchemaError               the feature schema
+│   └── IdentifierError           a name that is not of its form
+├── DataError                     the table's owner: nothing was used, nothing left
+│   └── ShapeError, DomainError   an array that is ragged, or holds NaN or infinity
+├── ProtocolError                 the sender's: drop the message, log, go on
+│   ├── DecodeError               bytes that are not the message they claim to be
+│   ├── VersionError              another protocol version
+│   ├── MessageTooLargeError      refused before it was parsed
+│   ├── OutOfOrderError           a message that may not follow what was
+│   └── RefusalError              a node says no, with a code of R01 to R22 (protocol 3.8)
+│       └── BudgetExceededError   nobody's fault: the right answer (R12)
+├── TrustError                    a signature, proof or view fails: stop, tell the operator
+│   ├── SignatureError            the signer's
+│   ├── CertificateError          the peer's certificate is wrong, expired or unknown
+│   ├── ManifestError             a manifest that is not the pinned one, or is not signed by all
+│   └── DigestMismatchError       content that is not what its name says
+├── EnrolmentError                a join token that is unknown, used or expired
+├── StorageError                  disk full, database locked or of another version
+└── TransportError                the peer is not reachable, or left
+"""
+
+from enum import StrEnum
+
+
+class RefusalCode(StrEnum):
+    """Why a node refuses (protocol 3.8). A refusal never says anything about data."""
+
+    MANIFEST = "R01"
+    MEMBER = "R02"
+    SELF_ABSENT = "R03"
+    QUORUM = "R04"
+    PLAN = "R05"
+    REPEATED = "R06"
+    MODEL = "R07"
+    CHECKPOINT = "R08"
+    PREVIOUS_ROUND = "R09"
+    NOISE = "R10"
+    SHAPE = "R11"
+    BUDGET = "R12"
+    ATTEMPTS = "R13"
+    JOIN_SIGNATURE = "R14"
+    SPLIT_VIEW = "R15"
+    CHAIN = "R16"
+    ZERO_SECRET = "R17"  # noqa: S105 - a code, not a password
+    OVERFLOW = "R18"
+    VETO = "R19"
+    REVOKED = "R20"
+    SEED_WINDOW = "R21"
+    DATA = "R22"
+    """Ours: the table failed its own checks; which one stays at the node."""
+
+
+class RiskWeaveError(Exception):
+    """The root. ``public`` is the text that may be shown to another party."""
+
+    code = "error"
+    public = "internal error"
+
+    def __str__(self) -> str:
+        return " ".join(str(arg) for arg in self.args)
+
+
+class ConfigurationError(RiskWeaveError):
+    """Correct the file named in the text and start again."""
+
+    code = "configuration"
+    public = "misconfigured"
+
+
+class SchemaError(ConfigurationError):
+    """The feature schema breaks a rule; the text names the field, the value and the rule."""
+
+    code = "schema"
+    public = "schema refused"
+
+
+class IdentifierError(ConfigurationError):
+    """A name that is not of its form."""
+
+    code = "identifier"
+    public = "bad identifier"
+
+    def __init__(self, kind: str, seen: str, expected: str) -> None:
+        super().__init__(f"{kind} {seen[:80]!r} is not {expected}")
+
+
+class DataError(RiskWeaveError):
+    """The table does not fit the schema. The text stays at its owner."""
+
+    code = "data"
+    public = "local data refused"
+
+
+class ShapeError(DataError):
+    """An array of the wrong shape; never squeezed, never broadcast."""
+
+    code = "shape"
+
+
+class DomainError(DataError):
+    """A number outside its domain: NaN, infinity, an empty table."""
+
+    code = "domain"
+
+
+class ProtocolError(RiskWeaveError):
+    """The sender's fault: the message is dropped."""
+
+    code = "protocol"
+    public = "protocol error"
+
+
+class DecodeError(ProtocolError):
+    """Bytes that are not the message they claim to be."""
+
+    code = "decode"
+    public = "message not understood"
+
+
+class VersionError(ProtocolError):
+    """The peer speaks another protocol version."""
+
+    code = "version"
+    public = "unknown protocol version"
+
+    def __init__(self, seen: int, expected: int) -> None:
+        super().__init__(f"peer speaks protocol version {seen}, this side speaks {expected}")
+
+
+class MessageTooLargeError(ProtocolError):
+    """A message over its limit, refused before it was parsed."""
+
+    code = "too_large"
+    public = "message over the limit"
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(f"message of {size} bytes is over the limit of {limit}")
+
+
+class OutOfOrderError(ProtocolError):
+    """A message that may not follow what was."""
+
+    code = "out_of_order"
+    public = "message out of order"
+
+
+class RefusalError(ProtocolError):
+    """A node refuses to take part; ``reason`` is one of the codes of protocol 3.8."""
+
+    code = "refused"
+
+    def __init__(self, reason: RefusalCode, detail: str) -> None:
+        super().__init__(f"{reason.value} {detail}")
+        self.reason = reason
+        self.public = reason.value
+
+
+class BudgetExceededError(RefusalError):
+    """The owner's privacy budget does not cover the request (R12)."""
+
+    code = "budget"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(RefusalCode.BUDGET, detail)
+
+
+class TrustError(RiskWeaveError):
+    """A signature, proof or view fails. Stop and tell the operator."""
+
+    code = "trust"
+    public = "not trusted"
+
+
+class SignatureError(TrustError):
+    """A signature does not verify under the key it should."""
+
+    code = "signature"
+    public = "bad signature"
+
+
+class CertificateError(TrustError):
+    """The peer's certificate is wrong, expired, or not the one in the manifest."""
+
+    code = "certificate"
+    public = "certificate refused"
+
+
+class ManifestError(TrustError):
+    """The manifest is not the pinned one, or is not signed by all who must."""
+
+    code = "manifest"
+    public = "manifest refused"
+
+
+class DigestMismatchError(TrustError):
+    """Content that is not what its name says."""
+
+    code = "digest"
+    public = "digest mismatch"
+
+    def __init__(self, what: str, seen: str, expected: str) -> None:
+        super().__init__(f"{what} has digest {seen}, expected {expected}")
+
+
+class EnrolmentError(RiskWeaveError):
+    """A join token that is unknown, used, expired or for somebody else."""
+
+    code = "enrolment"
+    public = "join token refused"
+
+
+class StorageError(RiskWeaveError):
+    """The store cannot do it: disk full, locked, or of another version."""
+
+    code = "storage"
+    public = "storage failure"
+
+
+class TransportError(RiskWeaveError):
+    """The peer is not reachable, or left in the middle."""
+
+    code = "transport"
+    public = "unreachable"

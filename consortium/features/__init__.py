@@ -1,0 +1,1 @@
+"""What a column means and the bins it becomes."""

@@ -1,0 +1,235 @@
+"""The federation manifest: members, keys, floors; signed by all (protocol 2.2 to 2.4).
+
+A node works under one manifest only: the one whose digest its operator pinned. This module
+parses and verifies; fetching, signing and pinning are the roles'.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from consortium.canonical import Label, canonical_json, hash_with, parse_canonical
+from consortium.crypto.keys import verify_signature
+from consortium.errors import ManifestError, SignatureError
+from consortium.ids import Digest, PartnerId, parse_digest, parse_partner_id
+from consortium.messages import Signed
+
+TYPE = "riskweave/manifest/v1"
+
+
+class Role(StrEnum):
+    """What a member does."""
+
+    COORDINATOR = "coordinator"
+    PARTNER = "partner"
+    REGULATOR = "regulator"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One party and its public keys, lower-case hex (protocol 2.1)."""
+
+    id: PartnerId
+    index: int
+    role: Role
+    identity: str
+    agreement: str
+    witness: str
+    tls_spki: Digest
+    families: tuple[str, ...]
+    active: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Floors and caps that every node enforces, whatever a plan says."""
+
+    min_partners: int
+    max_partners_per_person: int
+    delta: str
+    max_epsilon_per_run: str
+    max_epsilon_lifetime: str
+    model_kinds: tuple[str, ...]
+    code: tuple[Digest, ...]
+    """Digests of the node software that may train; empty: any, and the statement says so."""
+    vote_quorum: int
+    """Accepting votes that make a release active."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """The body that every active partner signs."""
+
+    federation: str
+    version: int
+    previous: Digest | None
+    not_before: int
+    """Seconds since 1970, UTC."""
+    schema: Digest
+    members: tuple[Member, ...]
+    policy: Policy
+
+    @property
+    def digest(self) -> Digest:
+        """Hash of the canonical body under its label (protocol 2.3)."""
+        return hash_with(Label.MANIFEST, manifest_bytes(self))
+
+    @property
+    def partners(self) -> tuple[Member, ...]:
+        """Active partners, sorted by id."""
+        found = (m for m in self.members if m.role is Role.PARTNER and m.active)
+        return tuple(sorted(found, key=lambda member: member.id))
+
+    @property
+    def coordinator(self) -> Member:
+        """The coordinator's entry."""
+        return next(m for m in self.members if m.role is Role.COORDINATOR)
+
+    def member(self, name: PartnerId) -> Member:
+        """Return the active member of that id, or raise ManifestError."""
+        for member in self.members:
+            if member.id == name and member.active:
+                return member
+        raise ManifestError(f"{name} is not an active member of manifest {self.digest}")
+
+    def signers(self) -> tuple[Member, ...]:
+        """Those without whose signature the manifest counts for nothing (protocol 2.3)."""
+        return tuple(m for m in self.members if m.active and m.role is not Role.COORDINATOR)
+
+
+def manifest_bytes(manifest: Manifest) -> bytes:
+    """The canonical body that is hashed and signed."""
+    policy = manifest.policy
+    return canonical_json(
+        {
+            "type": TYPE,
+            "federation": manifest.federation,
+            "version": manifest.version,
+            "prev": manifest.previous or "",
+            "not_before": manifest.not_before,
+            "schema": manifest.schema,
+            "members": [
+                {
+                    "id": member.id,
+                    "index": member.index,
+                    "role": member.role.value,
+                    "identity": member.identity,
+                    "agreement": member.agreement,
+                    "witness": member.witness,
+                    "tls_spki_sha256": member.tls_spki,
+                    "families": list(member.families),
+                    "status": "active" if member.active else "revoked",
+                }
+                for member in manifest.members
+            ],
+            "policy": {
+                "n_min": policy.min_partners,
+                "m": policy.max_partners_per_person,
+                "delta": policy.delta,
+                "run_epsilon": policy.max_epsilon_per_run,
+                "lifetime_epsilon": policy.max_epsilon_lifetime,
+                "models": list(policy.model_kinds),
+                "code": list(policy.code),
+                "vote_quorum": policy.vote_quorum,
+            },
+        }
+    )
+
+
+def parse_manifest(body: bytes) -> Manifest:
+    """Return the manifest, or raise ManifestError naming the field."""
+    document = parse_canonical(body)
+    try:
+        manifest = _manifest_of(document)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ManifestError(f"manifest body: {type(error).__name__}: {error}") from error
+    if manifest_bytes(manifest) != body:
+        raise ManifestError("manifest body has fields that this version does not know")
+    _check_members(manifest)
+    return manifest
+
+
+def _manifest_of(document: object) -> Manifest:
+    if not isinstance(document, dict) or document.get("type") != TYPE:
+        raise ManifestError(f"manifest body is not of type {TYPE}")
+    policy = document["policy"]
+    return Manifest(
+        federation=str(document["federation"]),
+        version=int(document["version"]),
+        previous=parse_digest(document["prev"]) if document["prev"] else None,
+        not_before=int(document["not_before"]),
+        schema=parse_digest(document["schema"]),
+        members=tuple(_member_of(entry) for entry in document["members"]),
+        policy=Policy(
+            min_partners=int(policy["n_min"]),
+            max_partners_per_person=int(policy["m"]),
+            delta=str(policy["delta"]),
+            max_epsilon_per_run=str(policy["run_epsilon"]),
+            max_epsilon_lifetime=str(policy["lifetime_epsilon"]),
+            model_kinds=tuple(str(kind) for kind in policy["models"]),
+            code=tuple(parse_digest(entry) for entry in policy["code"]),
+            vote_quorum=int(policy["vote_quorum"]),
+        ),
+    )
+
+
+def _member_of(entry: Mapping[str, object]) -> Member:
+    families = entry["families"]
+    index = entry["index"]
+    if not isinstance(families, list) or not isinstance(index, int):
+        raise ManifestError(f"member {entry.get('id')}: families or index of the wrong type")
+    return Member(
+        id=parse_partner_id(str(entry["id"])),
+        index=index,
+        role=Role(str(entry["role"])),
+        identity=_key(entry, "identity"),
+        agreement=_key(entry, "agreement"),
+        witness=_key(entry, "witness"),
+        tls_spki=parse_digest(str(entry["tls_spki_sha256"])),
+        families=tuple(str(family) for family in families),
+        active={"active": True, "revoked": False}[str(entry["status"])],
+    )
+
+
+def _key(entry: Mapping[str, object], field: str) -> str:
+    value = str(entry[field])
+    if value and len(bytes.fromhex(value)) != 32:  # noqa: PLR2004 - RFC 8032, RFC 7748
+        raise ManifestError(f"member {entry.get('id')}: {field} is not 32 bytes in hex")
+    return value
+
+
+def _check_members(manifest: Manifest) -> None:
+    ids = [member.id for member in manifest.members]
+    indices = [member.index for member in manifest.members]
+    if len(set(ids)) != len(ids) or len(set(indices)) != len(indices):
+        raise ManifestError("a member or a member index is listed twice")
+    if not all(1 <= index <= 65535 for index in indices):  # noqa: PLR2004 - protocol 0.4
+        raise ManifestError("a member index is outside 1 to 65535 (protocol 0.4)")
+    coordinators = [m for m in manifest.members if m.role is Role.COORDINATOR]
+    if len(coordinators) != 1:
+        raise ManifestError(f"{len(coordinators)} coordinators listed, expected one")
+
+
+def verify_manifest(manifest: Manifest, signatures: Iterable[Signed], *, now: int) -> None:
+    """Raise ManifestError unless every active partner and regulator has signed (protocol 2.3).
+
+    Raises:
+        ManifestError: a signature is missing, or ``now`` (seconds, UTC) is too early.
+        SignatureError: one does not verify. Fault: the signer, or who relayed it.
+    """
+    digest = manifest.digest
+    if now < manifest.not_before:
+        raise ManifestError(f"manifest {digest} is not valid before {manifest.not_before}")
+    by_member = {signed.member: signed for signed in signatures}
+    for member in manifest.signers():
+        signed = by_member.get(member.id)
+        if signed is None:
+            raise ManifestError(f"{member.id} has not signed manifest {digest}")
+        if signed.digest != digest:
+            raise SignatureError(f"{member.id} signed {signed.digest}, not {digest}")
+        verify_signature(
+            bytes.fromhex(member.identity),
+            Label.MANIFEST_SIGNATURE,
+            bytes.fromhex(digest),
+            signed.signature,
+        )

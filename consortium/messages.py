@@ -1,0 +1,169 @@
+"""One frozen value for each protocol message; the bytes are made in ``consortium.codec``.
+
+What may travel is what stands here. Row counts, positives, losses, timings and exception
+texts of one partner are absent on purpose (protocol 10.9, threat T7).
+"""
+
+from dataclasses import dataclass
+
+from consortium.ids import Digest, PartnerId, RunId
+from consortium.plan import ReleaseKind, TrainingPlan
+
+PROTOCOL_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hello:
+    """A node's first frame on a stream (protocol 12.2)."""
+
+    protocol_version: int
+    software: str
+    partner: PartnerId
+    manifest: Digest
+    nonce: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Welcome:
+    """The coordinator's first frame: its proof that it holds the manifest's identity key."""
+
+    protocol_version: int
+    software: str
+    manifest: Digest
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """The sender is alive; wants no answer (protocol 12.3)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goodbye:
+    """The sender ends the stream on purpose; ``code`` is of the error tree, or "stopping"."""
+
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FlowerMessage:
+    """A serialised Flower message, opaque to both ends of the stream."""
+
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnrolmentRequest:
+    """A partner's public keys and its certificate request, under a one-time token."""
+
+    protocol_version: int
+    partner: PartnerId
+    token: bytes
+    csr: bytes
+    identity: bytes
+    agreement: bytes
+    witness: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enrolled:
+    """The certificate, and where the federation door is."""
+
+    certificate: bytes
+    address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signed:
+    """One member's signature over a digest."""
+
+    digest: Digest
+    member: PartnerId
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManifestBundle:
+    """A manifest body as signed, the signatures gathered so far, and the schema it names."""
+
+    body: bytes
+    signatures: tuple[Signed, ...]
+    schema: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vote:
+    """A partner's word on a release candidate. The figures behind it stay at the partner."""
+
+    version: Digest
+    member: PartnerId
+    accept: bool
+    reason: str
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelEntry:
+    """One line of the registry's list."""
+
+    version: Digest
+    status: str
+    run: RunId
+    created_at: int
+    """Seconds since 1970, UTC."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelDocument:
+    """A model version and the canonical JSON whose digest it is; check it before use."""
+
+    version: Digest
+    document: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanOffer:
+    """The coordinator proposes a run; each node checks it against manifest and budget."""
+
+    plan: TrainingPlan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanAccepted:
+    """The node has reserved the run's whole charge on disk (protocol 3.1, 4.6 (2))."""
+
+    plan: Digest
+    member: PartnerId
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SumRequest:
+    """The coordinator asks the roster for one noisy sum (protocol 3.2).
+
+    The arrays that belong to it (weights, bin edges, calibration) travel beside it and
+    are bound by ``inputs``, the digest of their bytes.
+    """
+
+    run: RunId
+    plan: Digest
+    kind: ReleaseKind
+    round: int
+    attempt: int
+    roster: tuple[PartnerId, ...]
+    inputs: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """One partner's noised integers for one sum; the words travel beside it.
+
+    ``signature`` is over the request's context and the digest of the words (protocol 3.4.8).
+    """
+
+    context: Digest
+    member: PartnerId
+    words: Digest
+    signature: bytes

@@ -1,0 +1,1 @@
+"""Noise, its cost, and what may still be spent."""

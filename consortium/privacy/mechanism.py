@@ -1,0 +1,209 @@
+"""How much noise a plan asks of one node, and what the whole run may ever charge.
+
+``own`` mode (protocol 4.8): each node's noise suffices alone, whoever else colludes. The
+target of the plan is a number of units; every attempt gets an equal integer part of its
+share, and the variance is the smallest that costs no more. So the sum of all charges can
+never exceed the target, without a tolerance anywhere.
+
+Q is computed here from the width, never typed in: sensitivity and noise cannot disagree.
+"""
+
+import math
+from fractions import Fraction
+from typing import TypedDict
+
+from consortium.errors import ConfigurationError, DomainError, RefusalCode, RefusalError
+from consortium.plan import (
+    Algorithm,
+    BinSource,
+    LocalSteps,
+    ReleaseKind,
+    TrainingPlan,
+    decimal,
+)
+from consortium.privacy.accountant import UNITS, epsilon_of_units, units_of
+from consortium.privacy.witnesses import poisson_units
+from consortium.release import Mechanism
+
+SCALE_BITS = 24
+"""A gradient of norm C is 2**24 in ring units (protocol 3.4.4)."""
+
+COUNT_SCALE = 1 << 10
+"""One person in a histogram, in ring units (protocol 5.3, 5.5)."""
+
+_LEAST_VARIANCE = 1_000_000
+"""Below this the lattice would show in delta (protocol 3.5.7)."""
+
+
+class Reservation(TypedDict):
+    """All that a run may ever charge, in person-level units, by the persons it concerns."""
+
+    training: int
+    """Persons in training: bins, gradients, recalibration."""
+    holdout: int
+    """Persons held out: the evaluation. Disjoint from the others, so it does not add."""
+
+
+def mechanism_for(plan: TrainingPlan, kind: ReleaseKind, *, width: int) -> Mechanism:
+    """The release that this node must make, and no weaker one, for one attempt of ``kind``.
+
+    ``σ_i = √attempts · σ_eff / √share · √m`` and ``V_i = ⌈(σ_i·Q)²⌉`` (protocol 4.8, 3.5.3,
+    5.6), computed in integers. With local steps a gradient's mechanism is that of *one
+    step*; its ``units`` leave the sampling out and are not the charge, see ``reserve_units``.
+
+    Args:
+        plan: Checked against schema and policy by the caller.
+        kind: What the sum is for.
+        width: Coordinates d of a gradient; features p with private bins; else ignored.
+
+    Raises:
+        ConfigurationError: the plan has no share, attempts or noise for this kind.
+        RefusalError: the noise's deviation is below 1,000 (R10, protocol 3.5.7).
+        DomainError: the width is not positive.
+    """
+    if plan.noise_mode != "own":
+        raise ConfigurationError(f"noise_mode: {plan.noise_mode!r} is not own")
+    sensitivity = _sensitivity(kind, width, most_blocks_held(plan))
+    factor = plan.max_partners_per_person
+    if kind is ReleaseKind.GRADIENT and plan.algorithm is Algorithm.LOCAL_STEPS:
+        multiplier = _noise_multiplier(_local(plan))
+        variance = _ceil((multiplier * sensitivity) ** 2)
+    else:
+        charge = _units_per_attempt(plan, kind)
+        variance = _ceil(Fraction(factor * sensitivity**2 * UNITS, charge))
+    if variance < _LEAST_VARIANCE:  # protocol 3.5.7
+        raise RefusalError(
+            RefusalCode.NOISE, f"{kind.value}: variance {variance} is below {_LEAST_VARIANCE}"
+        )
+    return Mechanism(
+        kind=kind, sensitivity=sensitivity, variance=variance, persons_factor=factor
+    )
+
+
+def attempts_of(plan: TrainingPlan, kind: ReleaseKind) -> int:
+    """The most attempts of ``kind`` in the run, all of them paid for (protocol 3.1)."""
+    if kind is ReleaseKind.GRADIENT:
+        return plan.rounds + plan.spare_attempts
+    return plan.histogram_attempts
+
+
+def most_blocks_held(plan: TrainingPlan) -> int:
+    """The most blocks that one partner holds; public, from the plan.
+
+    A row of such a partner moves each of its blocks, every one by at most C (protocol 4.2).
+    """
+    holders = [holder for block in plan.blocks for holder in block.holders]
+    if not holders:
+        raise ConfigurationError("blocks: the plan has no block, or a block without holders")
+    return max(holders.count(holder) for holder in holders)
+
+
+def reserve_units(plan: TrainingPlan) -> Reservation:
+    """All that the run may ever charge, to be reserved before it starts (protocol 4.6 (2)).
+
+    No width is needed: whatever the width, an attempt's mechanism costs at most its part.
+
+    Raises:
+        ConfigurationError: the charge is above the plan's own epsilon, which only a plan
+            with local steps can bring about; or as ``mechanism_for``.
+    """
+    kinds = [ReleaseKind.GRADIENT, ReleaseKind.RECALIBRATION]
+    if plan.bin_source is BinSource.PRIVATE:
+        kinds.append(ReleaseKind.BINS)
+    training = sum(_run_units(plan, kind) for kind in kinds)
+    holdout = _run_units(plan, ReleaseKind.EVALUATION)
+    if max(training, holdout) > _target(plan):
+        found = epsilon_of_units(max(training, holdout), float(plan.delta))
+        raise ConfigurationError(f"plan costs epsilon {found}, its target is {plan.epsilon}")
+    return Reservation(training=training, holdout=holdout)
+
+
+def _run_units(plan: TrainingPlan, kind: ReleaseKind) -> int:
+    if kind is ReleaseKind.GRADIENT and plan.algorithm is Algorithm.LOCAL_STEPS:
+        return local_steps_units(plan, person=True)
+    return attempts_of(plan, kind) * _units_per_attempt(plan, kind)
+
+
+def local_steps_units(plan: TrainingPlan, *, person: bool) -> int:
+    """The charge of all local steps of the run together (protocol 4.8).
+
+    It covers every step of every attempt, at m partners for a person and at one for a
+    record. It is one figure for the run and not a sum over rounds: charge all of it before
+    the first upload leaves. See ``witnesses.poisson_units`` for what it bounds.
+    """
+    local = _local(plan)
+    if most_blocks_held(plan) > 1:
+        raise ConfigurationError("local steps: a partner holds more than one block")
+    rate = decimal(local.sample_rate, "local.sample_rate", low="0.000001", high="1")
+    steps = attempts_of(plan, ReleaseKind.GRADIENT) * local.steps
+    if steps < 1:
+        raise ConfigurationError(f"local.steps: {local.steps} is not positive")
+    return poisson_units(
+        float(_noise_multiplier(local)),
+        steps * (plan.max_partners_per_person if person else 1),
+        float(plan.delta),
+        sample_rate=float(rate),
+    )
+
+
+def _sensitivity(kind: ReleaseKind, width: int, blocks: int) -> int:
+    if width < 1:
+        raise DomainError(f"{kind.value}: width {width} is not positive")
+    match kind:
+        case ReleaseKind.GRADIENT:  # protocol 3.4.5, once for each block
+            return _ceil_root(blocks * ((1 << SCALE_BITS) + _ceil_root(width)) ** 2)
+        case ReleaseKind.BINS:  # protocol 5.3: one person changes one cell of each feature
+            return _ceil_root(COUNT_SCALE**2 * width)
+        case ReleaseKind.RECALIBRATION | ReleaseKind.EVALUATION:  # 5.5: one cell a block
+            return _ceil_root(blocks * COUNT_SCALE**2)
+
+
+def _units_per_attempt(plan: TrainingPlan, kind: ReleaseKind) -> int:
+    attempts = attempts_of(plan, kind)
+    if attempts < 1 or plan.max_partners_per_person < 1:
+        raise ConfigurationError(f"{kind.value}: {attempts} attempts, or m below 1")
+    units = math.floor(_share(plan, kind) * _target(plan)) // attempts
+    if units < 1:
+        raise ConfigurationError(f"{kind.value}: the plan gives it no share of the budget")
+    return units
+
+
+def _target(plan: TrainingPlan) -> int:
+    epsilon = decimal(plan.epsilon, "epsilon", low="0.0001", high="100")
+    delta = decimal(plan.delta, "delta", low="1E-15", high="0.001")
+    return units_of(float(epsilon), float(delta))
+
+
+def _share(plan: TrainingPlan, kind: ReleaseKind) -> Fraction:
+    shares = {
+        ReleaseKind.BINS: plan.shares.bins,
+        ReleaseKind.GRADIENT: plan.shares.training,
+        ReleaseKind.RECALIBRATION: plan.shares.recalibration,
+    }
+    parsed = {
+        name: decimal(text, f"shares.{name.value}", low="0", high="1")
+        for name, text in shares.items()
+    }
+    if sum(parsed.values()) > 1:
+        raise ConfigurationError("shares: they add up to more than 1 (protocol 5.6)")
+    # Persons held out are in no other release: their own budget is whole (protocol 5.8).
+    return parsed.get(kind, Fraction(1))
+
+
+def _local(plan: TrainingPlan) -> LocalSteps:
+    if plan.local is None:
+        raise ConfigurationError("local: missing, but the algorithm is local_steps")
+    return plan.local
+
+
+def _noise_multiplier(local: LocalSteps) -> Fraction:
+    return decimal(local.noise_multiplier, "local.noise_multiplier", low="0.1", high="1000")
+
+
+def _ceil(value: Fraction) -> int:
+    return -(-value.numerator // value.denominator)
+
+
+def _ceil_root(value: int) -> int:
+    root = math.isqrt(value)
+    return root + (root * root < value)

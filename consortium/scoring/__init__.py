@@ -1,0 +1,1 @@
+"""From log-odds to points."""

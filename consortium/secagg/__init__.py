@@ -1,0 +1,1 @@
+"""Sums over partners: ring arithmetic, contexts, signed uploads."""
