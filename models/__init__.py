@@ -1,0 +1,1 @@
+"""Learning on arrays: no partner, no round, no budget. Only three files load torch."""
