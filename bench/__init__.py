@@ -1,0 +1,1 @@
+"""Speed against anchors, as ratios of one run; never a timed test."""

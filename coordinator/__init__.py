@@ -1,0 +1,1 @@
+"""The coordinator: membership, rounds, registry. It never sees a row."""

@@ -1,0 +1,344 @@
+"""``riskweave coordinator`` and ``riskweave models``: arguments in, lines of text out."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from consortium.canonical import parse_canonical
+from consortium.crypto.keys import Secret
+from consortium.errors import ConfigurationError, ManifestError
+from consortium.manifest import Manifest, parse_manifest
+from coordinator import control, registry, wiring
+from coordinator.config import address, load_config
+from coordinator.events import RunEvent
+from coordinator.membership import partner_for_token
+from coordinator.storage import ModelRow
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run ``riskweave coordinator ARGV``; returns the exit status."""
+    arguments = _parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], int] = arguments.command
+    return command(arguments)
+
+
+def models_main(argv: Sequence[str]) -> int:
+    """Run ``riskweave models ARGV``; returns the exit status."""
+    arguments = _models_parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], int] = arguments.command
+    return command(arguments)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="riskweave coordinator",
+        description="The operator's side: enrols partners, collects signatures, runs training.",
+    )
+    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    verb = _verb(verbs, "init", _init, "make a new coordinator directory with its own keys")
+    verb.add_argument("--name", required=True, help="name of the federation")
+    verb.add_argument("--schema", required=True, type=Path, help="feature schema (TOML)")
+    verb.add_argument(
+        "--address", default="127.0.0.1:7443", help="host:port for partners (%(default)s)"
+    )
+    verb.add_argument(
+        "--enrolment", default="127.0.0.1:7444", help="host:port to enrol at (%(default)s)"
+    )
+    verb.add_argument("--policy", type=Path, help="TOML file with one table, [policy]")
+
+    verb = _verb(verbs, "token", _token, "issue a one-time join token for a partner")
+    verb.add_argument("partner", metavar="PARTNER", help="id: a-z, 0-9, hyphen, underscore")
+    verb.add_argument("--families", required=True, help="feature families it holds: a,b")
+    verb.add_argument("--hours", type=int, default=24, help="validity (%(default)s)")
+    verb.add_argument("--out", type=Path, help="write to this new file, mode 0600")
+
+    verb = _verb(verbs, "manifest", _manifest, "propose the next manifest, or show the newest")
+    verb.add_argument("action", choices=("propose", "show"))
+    verb.add_argument("--min-partners", type=int, help="instead of the configuration's")
+    verb.add_argument("--vote-quorum", type=int, help="instead of the configuration's")
+    _json(verb)
+
+    _verb(verbs, "serve", _serve, "serve partners until SIGTERM or Ctrl-C")
+
+    verb = _verb(verbs, "train", _train, "start a run on the serving coordinator and follow it")
+    verb.add_argument("plan", metavar="PLAN.toml", type=Path, nargs="?")
+    verb.add_argument(
+        "--watch", metavar="RUN", nargs="?", const="", help="follow a run (default: newest)"
+    )
+    _json(verb)
+
+    _json(_verb(verbs, "status", _status, "who is connected, which run, which model"))
+    return parser
+
+
+def _models_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="riskweave models", description="The model registry of a coordinator."
+    )
+    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, command, text in (
+        ("list", _models_list, "all versions, newest first"),
+        ("show", _models_show, "the document of a version"),
+        ("activate", _models_activate, "put a version with enough votes to use"),
+        ("rollback", _models_rollback, "return to the version that was active before"),
+    ):
+        verb = verbs.add_parser(name, help=text, description=text)
+        verb.set_defaults(command=command)
+        verb.add_argument(
+            "--dir", dest="directory", type=Path, default=Path(), help="coordinator directory"
+        )
+        if name in ("show", "activate"):
+            verb.add_argument("version", metavar="VERSION", help="digest or its beginning")
+        _json(verb)
+    return parser
+
+
+def _verb(
+    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    command: Callable[[argparse.Namespace], int],
+    text: str,
+) -> argparse.ArgumentParser:
+    verb = verbs.add_parser(name, help=text, description=text)
+    verb.set_defaults(command=command)
+    verb.add_argument("directory", metavar="DIR", type=Path, help="coordinator directory")
+    return verb
+
+
+def _json(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--json", action="store_true", help="print JSON for scripts")
+
+
+# --- coordinator ------------------------------------------------------------------------------
+
+
+def _init(arguments: argparse.Namespace) -> int:
+    birth = wiring.Birth(
+        name=arguments.name,
+        schema=arguments.schema,
+        address=address(arguments.address),
+        enrolment=address(arguments.enrolment),
+        policy=arguments.policy,
+    )
+    wiring.initialise(arguments.directory, birth)
+    print(f"{arguments.directory}: keys, schema and coordinator.toml written")
+    print(f"next: riskweave coordinator token {arguments.directory} PARTNER --families ...")
+    return 0
+
+
+def _token(arguments: argparse.Namespace) -> int:
+    desk = wiring.open_desk(arguments.directory)
+    partner = partner_for_token(arguments.partner)
+    families = tuple(part.strip() for part in arguments.families.split(",") if part.strip())
+    token = wiring.issue_token(desk, partner, families, hours=arguments.hours)
+    if arguments.out is None:
+        print(token.encode())
+        return 0
+    wiring.write_secret(arguments.out, Secret(token.encode().encode() + b"\n"))
+    print(f"{arguments.out}: for {partner}, once, within {arguments.hours} hours")
+    return 0
+
+
+def _manifest(arguments: argparse.Namespace) -> int:
+    desk = wiring.open_desk(arguments.directory)
+    if arguments.action == "propose":
+        policy = desk.config.policy
+        policy = replace(
+            policy,
+            min_partners=arguments.min_partners or policy.min_partners,
+            vote_quorum=arguments.vote_quorum or policy.vote_quorum,
+        )
+        desk.membership.propose(desk.config.federation, desk.schema, policy)
+    bundle = desk.membership.bundle(None)
+    manifest = parse_manifest(bundle.body)
+    signed = {signature.member for signature in bundle.signatures}
+    if arguments.json:
+        document = parse_canonical(bundle.body)
+        print(
+            json.dumps({"digest": manifest.digest, "signed": sorted(signed), "body": document})
+        )
+        return 0
+    for line in _manifest_lines(manifest, signed):
+        print(line)
+    return 0
+
+
+def _manifest_lines(manifest: Manifest, signed: Iterable[str]) -> Iterable[str]:
+    yield f"manifest {manifest.version} of {manifest.federation}: {manifest.digest}"
+    yield f"  schema {manifest.schema}"
+    for key, value in asdict(manifest.policy).items():
+        shown = ", ".join(value) if isinstance(value, tuple) else value
+        yield f"  {key} = {shown}"
+    for member in manifest.members:
+        state = "-" if member not in manifest.signers() else "to sign"
+        state = "signed" if member.id in signed else state
+        role, families = member.role.value, ", ".join(member.families)
+        yield f"  {member.index:>5} {member.id:<32} {role:<11} {state:<8} {families}"
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    wiring.set_up_logging()
+
+    def ready() -> None:
+        print(f"serving {arguments.directory}", flush=True)
+
+    wiring.serve(arguments.directory, ready)
+    return 0
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    socket = load_config(arguments.directory).control_socket
+    if (arguments.plan is None) == (arguments.watch is None):
+        raise ConfigurationError("give either a plan file or --watch")
+    if arguments.plan is None:
+        events = control.watch_run(socket, arguments.watch)
+    else:
+        events = control.start_run(socket, wiring.read_text(arguments.plan))
+    return _show_run(events, as_json=arguments.json)
+
+
+def _show_run(events: Iterable[RunEvent], *, as_json: bool) -> int:
+    last: RunEvent | None = None
+    with ExitStack() as stack:
+        bar: _Bar | None = None
+        if sys.stdout.isatty() and not as_json:
+            bar = _Bar(stack)
+        for last in events:
+            if as_json:
+                print(json.dumps(asdict(last)), flush=True)
+            elif bar is None or last.text or last.final:
+                print(_event_line(last), flush=True)
+            if bar is not None:
+                bar.show(last)
+    return 0 if last is not None and last.stage == "finished" else 1
+
+
+def _event_line(event: RunEvent) -> str:
+    parts = [event.stage]
+    if event.round:
+        parts.append(f"{event.round}/{event.rounds}")
+    if event.attempt > 1:
+        parts.append(f"attempt {event.attempt}")
+    if event.seconds:
+        parts.append(f"{event.seconds:.3f} s")
+    parts += [part for part in (event.text, event.version) if part]
+    return "  ".join(parts)
+
+
+class _Bar:
+    """One bar for each stage, on a terminal."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._progress = stack.enter_context(
+            Progress(
+                TextColumn("{task.description:<14}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+            )
+        )
+        self._task = self._progress.add_task("preparing", total=None)
+        self._stage = ""
+
+    def show(self, event: RunEvent) -> None:
+        """Move the bar to where the run is."""
+        if event.final:
+            return
+        if event.stage != self._stage and self._stage:
+            self._task = self._progress.add_task(event.stage, total=None)
+        self._stage = event.stage
+        self._progress.update(
+            self._task,
+            description=event.stage,
+            completed=event.round,
+            total=event.rounds or None,
+        )
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    config = load_config(arguments.directory)
+    seen = control.fetch_status(config.control_socket)
+    if arguments.json:
+        print(json.dumps(asdict(seen)))
+        return 0
+    state = "in force" if seen.manifest_complete else "not signed by all"
+    print(f"manifest  {seen.manifest or 'none proposed'} {state if seen.manifest else ''}")
+    for one in seen.partners:
+        up = [name for name, on in (("training", one.training), ("scoring", one.scoring)) if on]
+        print(f"partner   {one.partner:<32} {', '.join(up) or 'not connected'}")
+    print(f"run       {seen.run or 'none'}")
+    print(f"model     {seen.active_model or 'none active'}")
+    return 0
+
+
+# --- models -----------------------------------------------------------------------------------
+
+
+def _models_list(arguments: argparse.Namespace) -> int:
+    desk = wiring.open_desk(arguments.directory)
+    rows = desk.store.models()
+    if arguments.json:
+        print(json.dumps([_model_facts(row) for row in rows]))
+        return 0
+    for row in rows:
+        votes = ""
+        if manifest := desk.membership.current():
+            count = registry.tally(desk.store, manifest, row.version)
+            votes = f"votes {len(count.accepted)} of {count.quorum}"
+        print(f"{row.version}  {row.status:<9}  run {row.run}  {votes}")
+    return 0
+
+
+def _models_show(arguments: argparse.Namespace) -> int:
+    desk = wiring.open_desk(arguments.directory)
+    row = registry.find(desk.store, arguments.version)
+    document = parse_canonical(row.document)
+    votes = [
+        {"member": vote.member, "accept": vote.accept, "reason": vote.reason}
+        for vote in desk.store.votes(row.version)
+    ]
+    shown = _model_facts(row) | {"votes": votes, "document": document}
+    print(json.dumps(shown, indent=None if arguments.json else 2, ensure_ascii=False))
+    return 0
+
+
+def _models_activate(arguments: argparse.Namespace) -> int:
+    desk = wiring.open_desk(arguments.directory)
+    manifest = desk.membership.current()
+    if manifest is None:
+        raise ManifestError("no manifest is in force")
+    row = registry.activate(desk.store, manifest, arguments.version, wiring.now())
+    return _changed(row, as_json=arguments.json)
+
+
+def _models_rollback(arguments: argparse.Namespace) -> int:
+    desk = wiring.open_desk(arguments.directory)
+    return _changed(registry.rollback(desk.store, wiring.now()), as_json=arguments.json)
+
+
+def _changed(row: ModelRow, *, as_json: bool) -> int:
+    print(json.dumps(_model_facts(row)) if as_json else f"{row.version} is {row.status}")
+    return 0
+
+
+def _model_facts(row: ModelRow) -> dict[str, object]:
+    return {
+        "version": row.version,
+        "status": row.status,
+        "run": row.run,
+        "created_at": row.created_at,
+        "changed_at": row.changed_at,
+    }

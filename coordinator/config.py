@@ -1,0 +1,259 @@
+"""``coordinator.toml``: read strictly, so that a misspelt key is an error and not a default.
+
+What every node enforces (floors and caps) is proposed from here into the manifest and counts
+only once all have signed it. Paths in the file are relative to its directory.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar, cast
+
+from consortium.errors import ConfigurationError
+from consortium.ids import parse_digest
+from consortium.manifest import Policy
+from consortium.plan import ModelKind, decimal
+
+FILE = "coordinator.toml"
+
+TEMPLATE = """\
+# RiskWeave coordinator. Unknown keys are refused. `riskweave coordinator --help`
+
+[federation]
+name = {name}
+
+[listen]
+federation = "{address}"     # enrolled partners, mutual TLS
+enrolment = "{enrolment}"    # join tokens, server-side TLS
+# federation_public = "host:port"   # what partners dial, where it differs from the above
+# enrolment_public = "host:port"
+
+[storage]
+url = "sqlite:///coordinator.db"   # any SQLAlchemy URL; relative to this directory
+
+"""
+
+TEMPLATE_POLICY = """\
+[policy]                           # proposed into the manifest; every partner signs it
+min_partners = 2                   # fewest partners in a sum
+max_partners_per_person = 2        # most partners that may hold one person
+delta = "1e-6"
+max_epsilon_per_run = "3"
+max_epsilon_lifetime = "8"
+model_kinds = ["scorecard", "mlp"]
+code = []                          # digests of the node software that may train; empty: any
+vote_quorum = 2                    # accepting votes that make a model active
+"""
+
+TEMPLATE_LIMITS = """\
+
+[limits]
+attempt_timeout_s = 30
+training_message_mib = 16
+scoring_message_kib = 256
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds on time and size."""
+
+    attempt_timeout_s: int = 30
+    training_message_mib: int = 16
+    scoring_message_kib: int = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """All settings of one coordinator; ``directory`` holds its keys and its database."""
+
+    directory: Path
+    federation: str
+    federation_address: str
+    enrolment_address: str
+    federation_public: str
+    """What partners dial; differs from the address behind a NAT or in a container."""
+    enrolment_public: str
+    storage_url: str
+    policy: Policy
+    limits: Limits
+
+    @property
+    def keys(self) -> Path:
+        """Directory of the private keys, mode 0700."""
+        return self.directory / "keys"
+
+    @property
+    def schema(self) -> Path:
+        """The feature schema."""
+        return self.directory / "schema.toml"
+
+    @property
+    def control_socket(self) -> Path:
+        """The operator's own door."""
+        return self.directory / "control.sock"
+
+
+_TABLES = {
+    "federation": {"name"},
+    "listen": {"federation", "enrolment", "federation_public", "enrolment_public"},
+    "storage": {"url"},
+    "policy": {
+        "min_partners",
+        "max_partners_per_person",
+        "delta",
+        "max_epsilon_per_run",
+        "max_epsilon_lifetime",
+        "model_kinds",
+        "code",
+        "vote_quorum",
+    },
+    "limits": {"attempt_timeout_s", "training_message_mib", "scoring_message_kib"},
+}
+
+
+def load_config(directory: Path) -> Config:
+    """Read ``coordinator.toml`` in ``directory``.
+
+    Raises:
+        ConfigurationError: naming the file and the key.
+    """
+    path = directory / FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path}: {error.strerror}; `riskweave coordinator init` makes one"
+        ) from error
+    return parse_config(text, path)
+
+
+def parse_config(text: str, path: Path) -> Config:
+    """Return the settings in ``text``; ``path`` is where it was read.
+
+    Raises:
+        ConfigurationError: naming the file and the key.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+    _refuse_unknown(document, path)
+    try:
+        return _config_of(document, path)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+
+
+def parse_policy(text: str, source: str) -> Policy:
+    """Read a file whose only table is ``[policy]``; raise ConfigurationError."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{source}: {error}") from error
+    _refuse_unknown(document, Path(source))
+    return _policy_of(_table(document, "policy"))
+
+
+def _config_of(document: Mapping[str, object], path: Path) -> Config:
+    listen, limits = _table(document, "listen"), _table(document, "limits")
+    defaults = Limits()
+    federation = _get(listen, "federation", str, "127.0.0.1:7443")
+    enrolment = _get(listen, "enrolment", str, "127.0.0.1:7444")
+    return Config(
+        directory=path.parent,
+        federation=_get(_table(document, "federation"), "name", str),
+        federation_address=address(federation),
+        enrolment_address=address(enrolment),
+        federation_public=address(_get(listen, "federation_public", str, federation)),
+        enrolment_public=address(_get(listen, "enrolment_public", str, enrolment)),
+        storage_url=_storage_url(
+            _get(_table(document, "storage"), "url", str, "sqlite:///coordinator.db"),
+            path.parent,
+        ),
+        policy=_policy_of(_table(document, "policy")),
+        limits=Limits(
+            attempt_timeout_s=_whole(limits, "attempt_timeout_s", defaults.attempt_timeout_s),
+            training_message_mib=_whole(
+                limits, "training_message_mib", defaults.training_message_mib
+            ),
+            scoring_message_kib=_whole(
+                limits, "scoring_message_kib", defaults.scoring_message_kib
+            ),
+        ),
+    )
+
+
+def _policy_of(table: Mapping[str, object]) -> Policy:
+    decimal(_get(table, "delta", str, "1e-6"), "delta", low="1e-12", high="1e-3")
+    for key, default in (("max_epsilon_per_run", "3"), ("max_epsilon_lifetime", "8")):
+        decimal(_get(table, key, str, default), key, low="0.01", high="100")
+    kinds = _names(table, "model_kinds", [kind.value for kind in ModelKind])
+    if unknown := set(kinds) - {kind.value for kind in ModelKind}:
+        raise ConfigurationError(f"model_kinds: {min(unknown)!r} is not a model kind")
+    return Policy(
+        min_partners=_whole(table, "min_partners", 2),
+        max_partners_per_person=_whole(table, "max_partners_per_person", 2),
+        delta=_get(table, "delta", str, "1e-6"),
+        max_epsilon_per_run=_get(table, "max_epsilon_per_run", str, "3"),
+        max_epsilon_lifetime=_get(table, "max_epsilon_lifetime", str, "8"),
+        model_kinds=kinds,
+        code=tuple(parse_digest(entry) for entry in _names(table, "code", [])),
+        vote_quorum=_whole(table, "vote_quorum", 2),
+    )
+
+
+def address(text: str) -> str:
+    """Return ``host:port`` as given, or raise ConfigurationError."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004 - TCP
+        raise ConfigurationError(f"address {text!r} is not host:port")
+    return text
+
+
+def _storage_url(url: str, directory: Path) -> str:
+    relative = url.removeprefix("sqlite:///")
+    if relative == url or relative.startswith("/"):
+        return url
+    return f"sqlite:///{(directory / relative).absolute()}"
+
+
+def _refuse_unknown(document: Mapping[str, object], path: Path) -> None:
+    for name, table in document.items():
+        if name not in _TABLES:
+            raise ConfigurationError(f"{path}: unknown table [{name}]")
+        if not isinstance(table, dict):
+            raise ConfigurationError(f"{path}: {name} is not a table")
+        if unknown := set(table) - _TABLES[name]:
+            raise ConfigurationError(f"{path}: unknown key {min(unknown)!r} in [{name}]")
+
+
+def _table(document: Mapping[str, object], name: str) -> Mapping[str, object]:
+    return cast("Mapping[str, object]", document.get(name, {}))
+
+
+_Value = TypeVar("_Value", int, str, list[object])
+
+
+def _get(
+    table: Mapping[str, object], key: str, kind: type[_Value], default: _Value | None = None
+) -> _Value:
+    value = table.get(key, default)
+    if value is None:
+        raise ConfigurationError(f"{key} is missing")
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ConfigurationError(f"{key} = {value!r} is not of type {kind.__name__}")
+    return value
+
+
+def _whole(table: Mapping[str, object], key: str, default: int) -> int:
+    value = _get(table, key, int, default)
+    if value < 1:
+        raise ConfigurationError(f"{key} = {value} is not at least 1")
+    return value
+
+
+def _names(table: Mapping[str, object], key: str, default: list[str]) -> tuple[str, ...]:
+    values: list[object] = _get(table, key, list, list(default))
+    return tuple(str(value) for value in values)

@@ -1,0 +1,215 @@
+"""Reads the operator's plan file and turns it into a TrainingPlan.
+
+The file says what a person decides; members, schema, floors and delta come from the
+manifest, so that a plan cannot contradict what the partners signed.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from consortium.errors import ConfigurationError
+from consortium.features.schema import Schema
+from consortium.ids import Digest, PartnerId, RunId, parse_partner_id
+from consortium.manifest import Manifest
+from consortium.plan import (
+    Algorithm,
+    BinSource,
+    Block,
+    BudgetShares,
+    LocalSteps,
+    ModelKind,
+    OptimizerSettings,
+    TrainingPlan,
+    decimal,
+)
+
+E = TypeVar("E", ModelKind, Algorithm, BinSource)
+
+_PLAN_KEYS: Mapping[str, object] = {
+    "model": "scorecard",
+    "algorithm": "sum",
+    "bins": "auto",
+    "hidden": (),
+    "clip": "1",
+    "rounds": 60,
+    "spare_attempts": 0,
+    "epsilon": "1",
+    "holdout_fraction": "0.2",
+    "holdout_salt": "riskweave",
+}
+_BLOCK_KEYS = {"name", "families", "holders", "normaliser"}
+
+
+@dataclass(frozen=True, slots=True)
+class PlanContext:
+    """What a plan is made under."""
+
+    run: RunId
+    manifest: Manifest
+    schema: Schema
+    code: Digest
+    """Digest of the node software that the operator proposes to train with."""
+
+
+def parse_plan(text: str, context: PlanContext) -> TrainingPlan:
+    """Return the plan of a plan file's text.
+
+    Raises:
+        ConfigurationError: an unknown key, a value outside its range, a family that nobody
+            holds, shares that do not add up to 1.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"plan: not TOML: {error}") from error
+    unknown = set(document) - {"plan", "block", "optimizer", "shares", "local"}
+    if unknown:
+        raise ConfigurationError(f"plan: unknown table {min(unknown)!r}")
+    settings = _settings(document.get("plan", {}))
+    blocks = _blocks(document.get("block", []), context)
+    if settings["bins"] == "auto":
+        settings["bins"] = _bins_for(blocks, context.schema)
+    local = document.get("local")
+    rounds = _whole(settings["rounds"], "plan.rounds", 1, 10_000)
+    spare = _whole(settings["spare_attempts"], "plan.spare_attempts", 0, 10_000)
+    policy = context.manifest.policy
+    plan = TrainingPlan(
+        run=context.run,
+        manifest=context.manifest.digest,
+        schema=context.schema.digest,
+        code=context.code,
+        model=_choice(ModelKind, settings["model"], "plan.model"),
+        hidden=tuple(
+            _whole(width, "plan.hidden", 1, 512) for width in _list(settings["hidden"])
+        ),
+        algorithm=_choice(Algorithm, settings["algorithm"], "plan.algorithm"),
+        bin_source=_choice(BinSource, settings["bins"], "plan.bins"),
+        blocks=blocks,
+        clip=_number(settings["clip"], "plan.clip", "0.001", "1000"),
+        rounds=rounds,
+        spare_attempts=spare or max(3, -(-rounds // 10)),
+        epsilon=_number(settings["epsilon"], "plan.epsilon", "0.01", "8"),
+        delta=policy.delta,
+        max_partners_per_person=policy.max_partners_per_person,
+        min_partners=policy.min_partners,
+        shares=_shares(document.get("shares"), settings["bins"]),
+        optimizer=OptimizerSettings(**_strings(document.get("optimizer", {}), "optimizer")),
+        local=_local(local) if local is not None else None,
+        holdout_fraction=_number(
+            settings["holdout_fraction"], "plan.holdout_fraction", "0", "0.9"
+        ),
+        holdout_salt=str(settings["holdout_salt"]),
+    )
+    _check(plan)
+    return plan
+
+
+def _settings(table: Mapping[str, object]) -> dict[str, object]:
+    unknown = set(table) - set(_PLAN_KEYS)
+    if unknown:
+        raise ConfigurationError(f"plan: unknown key {min(unknown)!r} in [plan]")
+    return {**_PLAN_KEYS, **table}
+
+
+def _check(plan: TrainingPlan) -> None:
+    if (plan.model is ModelKind.MLP) != bool(plan.hidden):
+        raise ConfigurationError("plan.hidden: an mlp needs widths, a scorecard has none")
+    if (plan.algorithm is Algorithm.LOCAL_STEPS) != (plan.local is not None):
+        raise ConfigurationError("plan: [local] goes with algorithm = local_steps, and only so")
+    named = [family for block in plan.blocks for family in block.families]
+    if len(set(named)) != len(named):
+        raise ConfigurationError("plan: a family stands in two blocks")
+
+
+def _bins_for(blocks: tuple[Block, ...], schema: Schema) -> str:
+    """Private bins are paid for only where a feature has no public edges."""
+    families = tuple(family for block in blocks for family in block.families)
+    private = any(feature.needs_private_bins for feature in schema.of_families(families))
+    return BinSource.PRIVATE.value if private else BinSource.PUBLIC.value
+
+
+def _blocks(tables: object, context: PlanContext) -> tuple[Block, ...]:
+    if not isinstance(tables, list) or not tables:
+        raise ConfigurationError("plan: at least one [[block]] is needed")
+    return tuple(_block(table, context) for table in tables)
+
+
+def _block(table: Mapping[str, object], context: PlanContext) -> Block:
+    if unknown := set(table) - _BLOCK_KEYS:
+        raise ConfigurationError(f"plan: unknown key {min(unknown)!r} in [[block]]")
+    name = str(table.get("name", "all"))
+    families = tuple(str(family) for family in _list(table.get("families", ())))
+    if missing := set(families) - set(context.schema.families):
+        raise ConfigurationError(f"plan: block {name}: schema has no family {missing.pop()!r}")
+    able = [m.id for m in context.manifest.partners if set(families) <= set(m.families)]
+    named = [parse_partner_id(str(one)) for one in _list(table.get("holders", able))]
+    holders: tuple[PartnerId, ...] = tuple(sorted(named))
+    for holder in holders:
+        if holder not in able:
+            raise ConfigurationError(f"plan: block {name}: {holder} does not hold {families}")
+    if not holders or not families:
+        raise ConfigurationError(f"plan: block {name}: nobody holds {families or 'nothing'}")
+    normaliser = _whole(table.get("normaliser"), f"block {name}: normaliser", 1, 10**12)
+    return Block(name=name, families=families, holders=holders, normaliser=normaliser)
+
+
+def _shares(table: Mapping[str, object] | None, bins: object) -> BudgetShares:
+    if table is None:
+        private = BudgetShares(bins="0.08", training="0.82", recalibration="0.1")
+        return private if bins == BinSource.PRIVATE.value else BudgetShares()
+    shares = BudgetShares(**_strings(table, "shares"))
+    parts = (shares.bins, shares.training, shares.recalibration)
+    if sum(decimal(part, "shares", low="0", high="1") for part in parts) != 1:
+        raise ConfigurationError(f"plan: shares {parts} do not add up to 1")
+    return shares
+
+
+def _local(table: Mapping[str, object]) -> LocalSteps:
+    try:
+        return LocalSteps(
+            sample_rate=_number(table["sample_rate"], "local.sample_rate", "0.0001", "1"),
+            steps=_whole(table["steps"], "local.steps", 1, 10_000),
+            noise_multiplier=_number(
+                table["noise_multiplier"], "local.noise_multiplier", "0.3", "1000"
+            ),
+            expected_batch=_whole(table["expected_batch"], "local.expected_batch", 1, 10**9),
+            learning_rate=_number(table["learning_rate"], "local.learning_rate", "0", "100"),
+        )
+    except KeyError as error:
+        raise ConfigurationError(f"plan: [local] lacks {error}") from error
+
+
+def _choice(kind: type[E], value: object, field: str) -> E:
+    try:
+        return kind(str(value))
+    except ValueError as error:
+        options = ", ".join(kind)
+        raise ConfigurationError(f"{field}: {value!r} is none of {options}") from error
+
+
+def _whole(value: object, field: str, low: int, high: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise ConfigurationError(f"{field}: {value!r} is no whole number in {low} to {high}")
+    return value
+
+
+def _number(value: object, field: str, low: str, high: str) -> str:
+    text = str(value)
+    decimal(text, field, low=low, high=high)
+    return text
+
+
+def _list(value: object) -> list[object]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _strings(table: Mapping[str, object], name: str) -> dict[str, str]:
+    allowed = {
+        "optimizer": {"kind", "learning_rate", "beta1", "beta2", "tail"},
+        "shares": {"bins", "training", "recalibration"},
+    }[name]
+    if unknown := set(table) - allowed:
+        raise ConfigurationError(f"plan: unknown key {min(unknown)!r} in [{name}]")
+    return {key: str(value) for key, value in table.items()}

@@ -1,0 +1,112 @@
+"""Models and votes: content-addressed versions, a quorum that makes one active.
+
+A version is the digest of its document. Only a version that enough partners accepted is
+served; the operator may roll back to one that was active before, never around the votes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from consortium.canonical import Label
+from consortium.crypto.keys import verify_signature
+from consortium.crypto.statements import vote_statement
+from consortium.errors import ConfigurationError, OutOfOrderError
+from consortium.ids import Digest
+from consortium.manifest import Manifest
+from consortium.messages import Vote
+from coordinator.storage import ModelRow, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Votes on one version by active partners."""
+
+    accepted: tuple[str, ...]
+    refused: tuple[str, ...]
+    quorum: int
+
+    @property
+    def carried(self) -> bool:
+        """Whether enough partners accepted."""
+        return len(self.accepted) >= self.quorum
+
+
+def tally(store: Store, manifest: Manifest, version: Digest) -> Tally:
+    """Count the votes of the manifest's active partners on ``version``."""
+    active = {member.id for member in manifest.partners}
+    votes = [vote for vote in store.votes(version) if vote.member in active]
+    return Tally(
+        accepted=tuple(sorted(vote.member for vote in votes if vote.accept)),
+        refused=tuple(sorted(vote.member for vote in votes if not vote.accept)),
+        quorum=manifest.policy.vote_quorum,
+    )
+
+
+def cast_vote(store: Store, manifest: Manifest, vote: Vote, now: Callable[[], int]) -> str:
+    """Keep a partner's vote; make the version active when the quorum is reached.
+
+    Returns:
+        The version's status after the vote.
+
+    Raises:
+        ManifestError: the voter is no active member.
+        SignatureError: the vote is not the member's.
+        OutOfOrderError: no such version, or it is retired.
+    """
+    member = manifest.member(vote.member)
+    key = bytes.fromhex(member.identity)
+    verify_signature(key, Label.VOTE, vote_statement(vote), vote.signature)
+    model = _known(store, vote.version)
+    if model.status == "retired":
+        raise OutOfOrderError(f"model {vote.version[:12]} is retired")
+    store.add_vote(vote, now())
+    # A late vote is kept as well; what is active stays so until the operator rolls back.
+    if model.status == "candidate" and tally(store, manifest, vote.version).carried:
+        store.set_model_status(vote.version, "active", now())
+    return _known(store, vote.version).status
+
+
+def activate(store: Store, manifest: Manifest, prefix: str, now: int) -> ModelRow:
+    """Make a version active by the operator's hand; the votes must carry it.
+
+    Raises:
+        ConfigurationError: no or several versions begin with ``prefix``, or no quorum.
+    """
+    model = find(store, prefix)
+    votes = tally(store, manifest, model.version)
+    if not votes.carried:
+        raise ConfigurationError(
+            f"model {model.version[:12]} has {len(votes.accepted)} accepting votes of "
+            f"{votes.quorum} needed (accepted: {', '.join(votes.accepted) or 'nobody'})"
+        )
+    store.set_model_status(model.version, "active", now)
+    return _known(store, model.version)
+
+
+def rollback(store: Store, now: int) -> ModelRow:
+    """Return to the version that was active before the active one.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    active = store.active_model()
+    earlier = [one for one in store.activations() if active and one != active.version]
+    if active is None or not earlier:
+        raise ConfigurationError("no earlier version was ever active")
+    store.set_model_status(earlier[-1], "active", now)
+    return _known(store, earlier[-1])
+
+
+def find(store: Store, prefix: str) -> ModelRow:
+    """The one version that begins with ``prefix``; ConfigurationError otherwise."""
+    found = [model for model in store.models() if model.version.startswith(prefix)]
+    if len(found) != 1:
+        raise ConfigurationError(f"{len(found)} models begin with {prefix!r}, expected one")
+    return found[0]
+
+
+def _known(store: Store, version: Digest) -> ModelRow:
+    model = store.model(version)
+    if model is None:
+        raise OutOfOrderError(f"no model {version[:12]}")
+    return model

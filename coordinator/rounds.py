@@ -1,0 +1,325 @@
+"""One training run as a state machine: which sum is asked for next, what a sum changes.
+
+No socket, disk or clock: the strategy in ``server_app`` carries requests out and answers
+in, ``trainer`` stores the state after every closed sum. A lost partner aborts the attempt;
+the next one asks the survivors, with fresh noise and a fresh charge (protocol 3.6).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consortium import optimizer
+from consortium.canonical import canonical_json, parse_canonical
+from consortium.credit import tables
+from consortium.documents import plan_digest
+from consortium.errors import DomainError, RiskWeaveError
+from consortium.features.bins import Bins, private_bins, private_features, public_bins
+from consortium.features.grids import CELLS as GRID_CELLS
+from consortium.features.schema import Schema
+from consortium.ids import PartnerId
+from consortium.messages import SumRequest
+from consortium.plan import Algorithm, BinSource, ReleaseKind, TrainingPlan
+from consortium.privacy.mechanism import COUNT_SCALE, mechanism_for
+from consortium.release import Attempt, Outcome
+from consortium.secagg.context import SumInputs
+from consortium.secagg.ring import decode_gradient, ring_sum, to_signed
+from models.spec import ModelSpec, initial_weights, spec_of
+
+Float = NDArray[np.float64]
+Words = NDArray[np.uint64]
+
+ATTEMPTS_PER_SUM = 3
+
+
+class RunFailedError(RiskWeaveError):
+    """The run cannot go on; the text says why and what was spent."""
+
+    code = "run_failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunState:
+    """What survives a crash of the coordinator: all of it is public or noised."""
+
+    stage: ReleaseKind | None
+    """The sum that is due; None when the run is finished."""
+    round: int
+    """Number of the due sum within its kind, from 1."""
+    attempt: int
+    optimizer: bytes
+    bins: bytes
+    calibration: tuple[str, ...]
+    """alpha and beta of each block, as decimal strings; empty before recalibration."""
+    edges: bytes
+    """Score-band edges, float64, shape (blocks, 15)."""
+    recalibration: bytes
+    """Noisy counts, float64, shape (blocks, 24, 2)."""
+    evaluation: bytes
+    """Noisy counts, float64, shape (blocks, 16, 2)."""
+    attempts: tuple[Attempt, ...]
+
+
+class RunSession:
+    """The machine. Ask for ``request``, answer with ``on_uploads`` or ``on_missing``."""
+
+    def __init__(
+        self, plan: TrainingPlan, schema: Schema, *, state: RunState | None = None
+    ) -> None:
+        self.plan = plan
+        self.schema = schema
+        self._digest = plan_digest(plan)
+        self.state = state or _initial_state(plan)
+        self._prepare()
+
+    @property
+    def finished(self) -> bool:
+        """Whether every sum of the plan is closed."""
+        return self.state.stage is None
+
+    @property
+    def bins(self) -> Bins:
+        """The bins in force; raises RunFailedError before private ones are made."""
+        if self._bins is None:
+            raise RunFailedError("bins are not made yet")
+        return self._bins
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Layout of the weights."""
+        if self._spec is None:
+            raise RunFailedError("bins are not made yet")
+        return self._spec
+
+    @property
+    def released_weights(self) -> Float:
+        """The tail average of the iterates so far."""
+        return optimizer.released_weights(self._optimizer)
+
+    def size(self) -> int:
+        """Words of the due sum."""
+        blocks = len(self.plan.blocks)
+        match self.state.stage:
+            case ReleaseKind.BINS:
+                return len(private_features(self.schema)) * GRID_CELLS * 2
+            case ReleaseKind.GRADIENT:
+                return self.spec.size
+            case ReleaseKind.RECALIBRATION:
+                return blocks * tables.CELLS * 2
+            case ReleaseKind.EVALUATION:
+                return blocks * tables.BANDS * 2
+            case None:
+                raise RunFailedError("the run is finished")
+
+    def request(self, roster: tuple[PartnerId, ...]) -> tuple[SumRequest, SumInputs]:
+        """The due sum, asked of ``roster`` (sorted)."""
+        state = self.state
+        if state.stage is None:
+            raise RunFailedError("the run is finished")
+        inputs = self._inputs(state.stage)
+        request = SumRequest(
+            run=self.plan.run,
+            plan=self._digest,
+            kind=state.stage,
+            round=state.round,
+            attempt=state.attempt,
+            roster=tuple(sorted(roster)),
+            inputs=inputs.digest,
+        )
+        return request, inputs
+
+    def lacks(self, roster: tuple[PartnerId, ...]) -> str:
+        """Why ``roster`` cannot carry the due sum; empty if it can."""
+        if len(roster) < self.plan.min_partners:
+            return f"{len(roster)} of at least {self.plan.min_partners} partners connected"
+        for block in self.plan.blocks:
+            if not set(block.holders) & set(roster):
+                return f"no holder of block {block.name} is connected"
+        return ""
+
+    def on_uploads(self, request: SumRequest, uploads: Mapping[PartnerId, Words]) -> None:
+        """Add the uploads of the whole roster and go on to the next sum.
+
+        Raises:
+            RunFailedError: not exactly one upload per member; never averages fewer.
+        """
+        if set(uploads) != set(request.roster):
+            raise RunFailedError("a sum needs exactly one upload of every member")
+        total = to_signed(ring_sum(uploads[name] for name in request.roster))
+        self._record(request, Outcome.SUMMED, {})
+        match request.kind:
+            case ReleaseKind.BINS:
+                self._on_bins(total)
+            case ReleaseKind.GRADIENT:
+                self._on_gradient(total, request.roster)
+            case ReleaseKind.RECALIBRATION:
+                self._on_recalibration(total)
+            case ReleaseKind.EVALUATION:
+                counts = _counts(total, len(self.plan.blocks))
+                self.state = replace(self.state, evaluation=counts.tobytes(), stage=None)
+
+    def on_missing(self, request: SumRequest, missing: Mapping[PartnerId, str]) -> None:
+        """Close the attempt as aborted; the survivors are asked again.
+
+        Raises:
+            RunFailedError: three attempts at this sum, or all spare attempts, are gone.
+        """
+        self._record(request, Outcome.ABORTED, missing)
+        self.state = replace(self.state, attempt=self.state.attempt + 1)
+        aborted = sum(
+            one.outcome is Outcome.ABORTED and one.kind is request.kind
+            for one in self.state.attempts
+        )
+        spare = self.plan.histogram_attempts - 1
+        if request.kind is ReleaseKind.GRADIENT:
+            spare = self.plan.spare_attempts
+        if self.state.attempt > ATTEMPTS_PER_SUM or aborted > spare:
+            who = ", ".join(f"{name} ({reason})" for name, reason in missing.items())
+            raise RunFailedError(
+                f"{request.kind.value} round {request.round}: attempt {request.attempt} lost "
+                f"{who}; no attempt is left that the claimed epsilon pays for"
+            )
+
+    def _record(
+        self, request: SumRequest, outcome: Outcome, missing: Mapping[PartnerId, str]
+    ) -> None:
+        one = Attempt(
+            kind=request.kind,
+            round=request.round,
+            attempt=request.attempt,
+            roster=request.roster,
+            outcome=outcome,
+            missing=tuple(missing),
+            reasons=tuple(missing.values()),
+        )
+        self.state = replace(self.state, attempts=(*self.state.attempts, one))
+
+    def _prepare(self) -> None:
+        self._bins: Bins | None = None
+        self._spec: ModelSpec | None = None
+        if self.plan.bin_source is BinSource.PUBLIC:
+            self._bins = public_bins(self.schema)
+        elif self.state.bins:
+            document = parse_canonical(self.state.bins)
+            self._bins = Bins.from_canonical(document, self.schema)
+        if self._bins is None:
+            return
+        self._spec = spec_of(self.plan, self.schema, self._bins)
+        self._normaliser = np.concatenate(
+            [
+                np.full(part.size, float(block.normaliser))
+                for part, block in zip(self._spec.blocks, self.plan.blocks, strict=True)
+            ]
+        )
+        self._optimizer = (
+            optimizer.from_bytes(self.state.optimizer)
+            if self.state.optimizer
+            else optimizer.initial_state(
+                initial_weights(self._spec, bytes.fromhex(self._digest))
+            )
+        )
+
+    def _inputs(self, kind: ReleaseKind) -> SumInputs:
+        if kind is ReleaseKind.BINS:
+            return SumInputs(arrays=())
+        bins = self.state.bins
+        if kind is ReleaseKind.GRADIENT:
+            return SumInputs(arrays=(self._optimizer.weights,), bins=bins)
+        if kind is ReleaseKind.RECALIBRATION:
+            return SumInputs(arrays=(self.released_weights,), bins=bins)
+        edges = np.frombuffer(self.state.edges, dtype="<f8")
+        return SumInputs(arrays=(self.released_weights, edges), bins=bins)
+
+    def _on_bins(self, total: NDArray[np.int64]) -> None:
+        mechanism = mechanism_for(
+            self.plan, ReleaseKind.BINS, width=len(private_features(self.schema))
+        )
+        holders = max(len(block.holders) for block in self.plan.blocks)
+        bins = private_bins(
+            self.schema,
+            total.reshape(-1, GRID_CELLS, 2) / COUNT_SCALE,
+            deviation=(holders * mechanism.variance) ** 0.5 / COUNT_SCALE,
+        )
+        self.state = replace(
+            self.state,
+            bins=canonical_json(bins.to_canonical()),
+            stage=ReleaseKind.GRADIENT,
+            round=1,
+            attempt=1,
+        )
+        self._prepare()
+
+    def _on_gradient(self, total: NDArray[np.int64], roster: tuple[PartnerId, ...]) -> None:
+        settings, rounds = self.plan.optimizer, self.plan.rounds
+        if self.plan.algorithm is Algorithm.SUM:
+            gradient = decode_gradient(total, float(self.plan.clip), self._normaliser)
+            self._optimizer = optimizer.step(self._optimizer, gradient, settings, rounds)
+        else:
+            change = decode_gradient(total, 1.0, self._holder_counts(roster))
+            self._optimizer = optimizer.average_step(self._optimizer, change, settings, rounds)
+        last = self.state.round == self.plan.rounds
+        self.state = replace(
+            self.state,
+            optimizer=optimizer.to_bytes(self._optimizer),
+            stage=ReleaseKind.RECALIBRATION if last else ReleaseKind.GRADIENT,
+            round=1 if last else self.state.round + 1,
+            attempt=1,
+        )
+
+    def _holder_counts(self, roster: tuple[PartnerId, ...]) -> Float:
+        parts = zip(self.spec.blocks, self.plan.blocks, strict=True)
+        return np.concatenate(
+            [
+                np.full(part.size, float(len(set(block.holders) & set(roster))))
+                for part, block in parts
+            ]
+        )
+
+    def _on_recalibration(self, total: NDArray[np.int64]) -> None:
+        counts = _counts(total, len(self.plan.blocks))
+        mechanism = mechanism_for(self.plan, ReleaseKind.RECALIBRATION, width=1)
+        lines: list[str] = []
+        edges: list[Float] = []
+        for block, table in zip(self.plan.blocks, counts, strict=True):
+            deviation = (len(block.holders) * mechanism.variance) ** 0.5 / COUNT_SCALE
+            kept = tables.without_noise_cells(table, deviation=deviation)
+            try:
+                fit = tables.fit_calibration(kept, deviation=deviation)
+            except DomainError as error:
+                raise RunFailedError(
+                    f"block {block.name}: too few rows for the noise of its recalibration"
+                ) from error
+            lines += [repr(fit.alpha), repr(fit.beta)]
+            edges.append(tables.band_edges_from_cells(kept))
+        self.state = replace(
+            self.state,
+            recalibration=counts.tobytes(),
+            calibration=tuple(lines),
+            edges=np.concatenate(edges).astype("<f8").tobytes(),
+            stage=ReleaseKind.EVALUATION if self.plan.holdout_fraction != "0" else None,
+            round=1,
+            attempt=1,
+        )
+
+
+def _initial_state(plan: TrainingPlan) -> RunState:
+    private = plan.bin_source is BinSource.PRIVATE
+    return RunState(
+        stage=ReleaseKind.BINS if private else ReleaseKind.GRADIENT,
+        round=1,
+        attempt=1,
+        optimizer=b"",
+        bins=b"",
+        calibration=(),
+        edges=b"",
+        recalibration=b"",
+        evaluation=b"",
+        attempts=(),
+    )
+
+
+def _counts(total: NDArray[np.int64], blocks: int) -> Float:
+    """Noisy counts, shape (blocks, cells, 2): columns are good (0) and bad (1)."""
+    return (total / COUNT_SCALE).reshape(blocks, -1, 2)

@@ -1,0 +1,260 @@
+"""ADAPTER gRPC: the coordinator's doors for partners, and how they open and close.
+
+The federation door takes enrolled partners over mutual TLS: two streams each, and single
+questions. The enrolment door takes join tokens over server-side TLS. Each question is one
+plain function from bytes and partner to bytes; the rules are in ``membership`` and
+``registry``.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias, cast
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from consortium import codec
+from consortium.codec import ENROLMENT_SERVICE, FEDERATION_SERVICE, StreamKind
+from consortium.errors import (
+    CertificateError,
+    ConfigurationError,
+    ManifestError,
+    OutOfOrderError,
+)
+from consortium.ids import PartnerId
+from consortium.messages import Enrolled, Goodbye, ModelDocument, ModelEntry
+from coordinator import registry
+from coordinator.authority import Authority, KeyPair
+from coordinator.interceptors import Context, PeerInterceptor, current_peer
+from coordinator.membership import Membership
+from coordinator.storage import Store
+from coordinator.streams import StreamHub
+
+log = logging.getLogger(__name__)
+
+GRACE_S = 2.0
+_ENROLMENT_LIMIT = 64 << 10
+_MANIFEST_CHANGED = Goodbye(code="manifest", reason="a newer manifest is in force")
+
+_KEEPALIVE: tuple[tuple[str, int], ...] = (
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    # Without it a frozen node is noticed after 80 s, with it after 25 s.
+    ("grpc.http2.ping_timeout_ms", 5_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    # Without it an idle stream is killed as too_many_pings after 100 s.
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    # A second coordinator on the same port must fail, not share it.
+    ("grpc.so_reuseport", 0),
+)
+
+Method: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Answer = Callable[[bytes, PartnerId], bytes]
+"""(request, who asks) -> reply; raises an error of ours. Blocking: runs in a thread."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doors:
+    """Addresses, and the key that TLS shows on both of them."""
+
+    federation: str
+    enrolment: str
+    federation_public: str
+    """What an enrolled partner is told to dial."""
+    tls: KeyPair
+
+
+class Questions:
+    """The single questions of an enrolled partner (protocol 2, 12.5)."""
+
+    def __init__(
+        self, store: Store, membership: Membership, hub: StreamHub, *, now: Callable[[], int]
+    ) -> None:
+        self._store = store
+        self._membership = membership
+        self._hub = hub
+        self._now = now
+
+    def answers(self) -> Mapping[str, Answer]:
+        """Method name -> its answer."""
+        return {
+            "GetManifest": self._get_manifest,
+            "SignManifest": self._sign_manifest,
+            "ListModels": self._list_models,
+            "GetModel": self._get_model,
+            "CastVote": self._cast_vote,
+        }
+
+    def _get_manifest(self, request: bytes, _peer: PartnerId) -> bytes:
+        wanted = codec.decode_manifest_request(request)
+        return codec.encode_manifest_bundle(self._membership.bundle(wanted))
+
+    def _sign_manifest(self, request: bytes, peer: PartnerId) -> bytes:
+        signed = codec.decode_signed(request)
+        completed = self._membership.sign(signed, peer=peer)
+        log.info("%s signed manifest %s", peer, signed.digest)
+        if completed:
+            log.info("manifest %s is in force", signed.digest)
+            self._hub.close_all(_MANIFEST_CHANGED)
+        return codec.encode_ack()
+
+    def _list_models(self, request: bytes, _peer: PartnerId) -> bytes:
+        codec.decode_models_request(request)
+        entries = (
+            ModelEntry(
+                version=row.version, status=row.status, run=row.run, created_at=row.created_at
+            )
+            for row in self._store.models()
+        )
+        return codec.encode_model_list(tuple(entries))
+
+    def _get_model(self, request: bytes, _peer: PartnerId) -> bytes:
+        wanted = codec.decode_model_request(request)
+        row = self._store.model(wanted) if wanted else self._store.active_model()
+        if row is None:
+            raise OutOfOrderError(f"no model {wanted or 'is active'}")
+        return codec.encode_model_document(
+            ModelDocument(version=row.version, document=row.document)
+        )
+
+    def _cast_vote(self, request: bytes, peer: PartnerId) -> bytes:
+        vote = codec.decode_vote(request)
+        if vote.member != peer:
+            raise CertificateError(f"{peer} sent a vote of {vote.member}")
+        manifest = self._membership.current()
+        if manifest is None:
+            raise ManifestError("no manifest is in force")
+        status = registry.cast_vote(self._store, manifest, vote, self._now)
+        word = "accepts" if vote.accept else "refuses"
+        log.info("%s %s model %s (%s)", peer, word, vote.version, status)
+        return codec.encode_vote_reply(status)
+
+
+class Server:
+    """Both doors. ``start`` and ``stop`` run in one event loop."""
+
+    def __init__(
+        self,
+        doors: Doors,
+        *,
+        questions: Questions,
+        membership: Membership,
+        hub: StreamHub,
+        authority: Authority,
+    ) -> None:
+        self._doors = doors
+        self._questions = questions
+        self._membership = membership
+        self._hub = hub
+        self._authority = authority
+        self._health = health.aio.HealthServicer()
+        self._servers: tuple[grpc.aio.Server, ...] = ()
+
+    async def start(self) -> None:
+        """Open both doors.
+
+        Raises:
+            ConfigurationError: an address is in use or cannot be bound.
+        """
+        self._hub.open()
+        federation, enrolment = self._federation(), self._enrolment()
+        self._servers = (federation, enrolment)
+        root = self._authority.certificate_pem
+        pair = [(self._doors.tls.key.expose(), self._doors.tls.certificate)]
+        mutual = grpc.ssl_server_credentials(
+            pair, root_certificates=root, require_client_auth=True
+        )
+        _bind(federation, self._doors.federation, mutual)
+        _bind(enrolment, self._doors.enrolment, grpc.ssl_server_credentials(pair))
+        for server in self._servers:
+            await server.start()
+        await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+        log.info(
+            "serving partners on %s, enrolment on %s",
+            self._doors.federation,
+            self._doors.enrolment,
+        )
+
+    async def stop(self) -> None:
+        """Say goodbye to all partners, then close both doors."""
+        await self._health.enter_graceful_shutdown()
+        await self._hub.stop()
+        await asyncio.gather(*(server.stop(GRACE_S) for server in self._servers))
+
+    def _federation(self) -> grpc.aio.Server:
+        membership = self._membership
+
+        def authenticate(pem: bytes, listed: bool) -> PartnerId:  # noqa: FBT001 - a port
+            return membership.authenticate(pem, listed=listed)
+
+        limit = self._hub.settings.training_limit
+        server = grpc.aio.server(
+            interceptors=(PeerInterceptor(authenticate),),
+            options=(
+                *_KEEPALIVE,
+                ("grpc.max_receive_message_length", limit),
+                ("grpc.max_send_message_length", limit),
+            ),
+        )
+        handlers = [_service(FEDERATION_SERVICE, self._questions.answers())]
+        handlers += [_stream(self._hub, kind) for kind in StreamKind]
+        server.add_generic_rpc_handlers(tuple(handlers))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        return server
+
+    def _enrolment(self) -> grpc.aio.Server:
+        server = grpc.aio.server(
+            interceptors=(PeerInterceptor(_nobody),),
+            options=(*_KEEPALIVE, ("grpc.max_receive_message_length", _ENROLMENT_LIMIT)),
+        )
+        method: Method = grpc.unary_unary_rpc_method_handler(cast("Any", self._enrol))
+        handler = grpc.method_handlers_generic_handler(ENROLMENT_SERVICE, {"Enrol": method})
+        server.add_generic_rpc_handlers((handler,))
+        return server
+
+    async def _enrol(self, data: bytes, _context: Context) -> bytes:
+        request = codec.decode_enrolment_request(data)
+        certificate = await asyncio.to_thread(self._membership.enrol, request, self._authority)
+        log.info("%s is enrolled", request.partner)
+        return codec.encode_enrolled(
+            Enrolled(certificate=certificate, address=self._doors.federation_public)
+        )
+
+
+def _nobody(_pem: bytes, _listed: bool) -> PartnerId:  # noqa: FBT001 - a port
+    raise CertificateError("the enrolment door knows no certificates")
+
+
+def _service(name: str, answers: Mapping[str, Answer]) -> grpc.GenericRpcHandler:
+    methods: dict[str, Method] = {
+        method: grpc.unary_unary_rpc_method_handler(cast("Any", _in_thread(answer)))
+        for method, answer in answers.items()
+    }
+    return grpc.method_handlers_generic_handler(name, methods)
+
+
+def _in_thread(answer: Answer) -> Callable[[bytes, Context], Awaitable[bytes]]:
+    async def call(request: bytes, _context: Context) -> bytes:
+        return await asyncio.to_thread(answer, request, current_peer())
+
+    return call
+
+
+def _stream(hub: StreamHub, kind: StreamKind) -> grpc.GenericRpcHandler:
+    async def connect(_frames: object, context: Context) -> None:
+        await hub.serve(kind, context)
+
+    method: Method = grpc.stream_stream_rpc_method_handler(cast("Any", connect))
+    return grpc.method_handlers_generic_handler(kind.service, {"Connect": method})
+
+
+def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials) -> None:
+    try:
+        port = server.add_secure_port(address, credentials)
+    except RuntimeError as error:
+        raise ConfigurationError(f"cannot listen on {address}: in use or not ours") from error
+    if port == 0:
+        raise ConfigurationError(f"cannot listen on {address}: in use or not ours")

@@ -1,0 +1,492 @@
+"""The coordinator's database: members, manifests, runs, models and votes.
+
+SQLAlchemy Core on any URL; SQLite by default, durable at each commit. Every public method is
+one transaction. Rules stand elsewhere: here a row is written or read, nothing is decided,
+save that what must happen once (a token, a manifest, a model) is made sure of by its key.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from consortium.errors import StorageError
+from consortium.ids import Digest, PartnerId, RunId
+from consortium.manifest import Member, Role
+from consortium.messages import ManifestBundle, Signed, Vote
+
+SCHEMA_VERSION = 1
+BUSY_MS = 10_000
+
+_META = sa.MetaData()
+_VERSION = sa.Table("schema_version", _META, sa.Column("version", sa.Integer, nullable=False))
+_MEMBERS = sa.Table(
+    "members",
+    _META,
+    sa.Column("partner", sa.String(32), primary_key=True),
+    sa.Column("member_index", sa.Integer, nullable=False, unique=True),
+    sa.Column("role", sa.String(16), nullable=False),
+    sa.Column("identity", sa.String(64), nullable=False),
+    sa.Column("agreement", sa.String(64), nullable=False),
+    sa.Column("witness", sa.String(64), nullable=False),
+    sa.Column("tls_spki", sa.String(64), nullable=False),
+    sa.Column("families", sa.Text, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+_TOKENS = sa.Table(
+    "tokens",
+    _META,
+    sa.Column("secret_sha256", sa.String(64), primary_key=True),
+    sa.Column("partner", sa.String(32), nullable=False),
+    sa.Column("role", sa.String(16), nullable=False),
+    sa.Column("families", sa.Text, nullable=False),
+    sa.Column("expires", sa.BigInteger, nullable=False),
+    sa.Column("used_at", sa.BigInteger),
+)
+_MANIFESTS = sa.Table(
+    "manifests",
+    _META,
+    sa.Column("digest", sa.String(64), primary_key=True),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("schema", sa.LargeBinary, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+_SIGNATURES = sa.Table(
+    "manifest_signatures",
+    _META,
+    sa.Column("digest", sa.String(64), sa.ForeignKey("manifests.digest"), primary_key=True),
+    sa.Column("member", sa.String(32), primary_key=True),
+    sa.Column("signature", sa.LargeBinary, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+_RUNS = sa.Table(
+    "runs",
+    _META,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("run", sa.String(32), nullable=False, unique=True),
+    sa.Column("plan", sa.LargeBinary, nullable=False),
+    sa.Column("plan_digest", sa.String(64), nullable=False),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+_CHECKPOINTS = sa.Table(
+    "checkpoints",
+    _META,
+    sa.Column("run", sa.String(32), primary_key=True),
+    sa.Column("stage", sa.String(16), nullable=False),
+    sa.Column("round", sa.Integer, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("payload", sa.LargeBinary, nullable=False),
+)
+_EVENTS = sa.Table(
+    "run_events",
+    _META,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("run", sa.String(32), nullable=False, index=True),
+    sa.Column("document", sa.Text, nullable=False),
+)
+_MODELS = sa.Table(
+    "models",
+    _META,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("version", sa.String(64), nullable=False, unique=True),
+    sa.Column("run", sa.String(32), nullable=False),
+    sa.Column("document", sa.LargeBinary, nullable=False),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("changed_at", sa.BigInteger, nullable=False),
+)
+_ACTIVATIONS = sa.Table(
+    "activations",
+    _META,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("version", sa.String(64), nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+_VOTES = sa.Table(
+    "votes",
+    _META,
+    sa.Column("version", sa.String(64), primary_key=True),
+    sa.Column("member", sa.String(32), primary_key=True),
+    sa.Column("accept", sa.Boolean, nullable=False),
+    sa.Column("reason", sa.String(64), nullable=False),
+    sa.Column("signature", sa.LargeBinary, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRow:
+    """What is kept of a join token: never its secret."""
+
+    secret_sha256: Digest
+    partner: PartnerId
+    role: Role
+    families: tuple[str, ...]
+    expires: int
+    used_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRow:
+    """One run; ``plan`` holds the canonical bytes of its plan."""
+
+    run: RunId
+    plan: bytes
+    plan_digest: Digest
+    status: str
+    """running, finished or failed."""
+    detail: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointRow:
+    """Where a run stands; ``payload`` is the trainer's own."""
+
+    run: RunId
+    stage: str
+    round: int
+    attempts: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRow:
+    """One model version; ``status`` is candidate, active or retired."""
+
+    version: Digest
+    run: RunId
+    document: bytes
+    status: str
+    created_at: int
+    changed_at: int
+
+
+class Store:
+    """The database behind one URL; safe to use from any thread.
+
+    Every method raises StorageError: disk full, locked for too long, not reachable.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Open the database and create its tables if they are missing.
+
+        Raises:
+            StorageError: not reachable, or written by another version of this program.
+        """
+        try:
+            self._engine = sa.create_engine(url)
+        except (SQLAlchemyError, ImportError) as error:
+            raise StorageError(f"storage url: {error}") from error
+        if self._engine.dialect.name == "sqlite":
+            sa.event.listen(self._engine, "connect", _set_pragmas)
+            sa.event.listen(self._engine, "begin", _begin_immediate)
+        with self._transaction() as connection:
+            _META.create_all(connection)
+            seen = connection.scalar(sa.select(_VERSION.c.version))
+            if seen is None:
+                connection.execute(_VERSION.insert().values(version=SCHEMA_VERSION))
+            elif seen != SCHEMA_VERSION:
+                raise StorageError(f"database has version {seen}, expected {SCHEMA_VERSION}")
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sa.Connection]:
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            cause = getattr(error, "orig", None) or error
+            raise StorageError(f"database: {cause}") from error
+
+    def _write(
+        self, table: sa.Table, row: Mapping[str, object], *, replacing: Sequence[str] = ()
+    ) -> None:
+        """Insert the row, in place of one with equal columns ``replacing``."""
+        with self._transaction() as connection:
+            if replacing:
+                same = [table.c[name] == row[name] for name in replacing]
+                connection.execute(table.delete().where(*same))
+            connection.execute(table.insert().values(**row))
+
+    def _all(self, query: sa.Select[Any]) -> list[sa.RowMapping]:
+        with self._transaction() as connection:
+            return list(connection.execute(query).mappings())
+
+    def _one(self, query: sa.Select[Any]) -> sa.RowMapping | None:
+        with self._transaction() as connection:
+            return connection.execute(query.limit(1)).mappings().first()
+
+    # --- tokens and members -------------------------------------------------------------------
+
+    def add_token(self, token: TokenRow) -> None:
+        """Keep a new join token."""
+        row = asdict(token) | {"families": json.dumps(token.families)}
+        self._write(_TOKENS, row)
+
+    def tokens(self) -> tuple[TokenRow, ...]:
+        """All tokens ever issued."""
+        return tuple(
+            TokenRow(
+                secret_sha256=Digest(row["secret_sha256"]),
+                partner=PartnerId(row["partner"]),
+                role=Role(row["role"]),
+                families=tuple(json.loads(row["families"])),
+                expires=row["expires"],
+                used_at=row["used_at"],
+            )
+            for row in self._all(sa.select(_TOKENS))
+        )
+
+    def redeem(self, secret_sha256: Digest, member: Member, at: int) -> bool:
+        """Use up the token and write the member, both or neither.
+
+        The index given with ``member`` is ignored: a member that is known keeps its own, a
+        new one gets the next (protocol 0.4). Returns False if the token was used before.
+        """
+        with self._transaction() as connection:
+            used = connection.execute(
+                _TOKENS.update()
+                .where(_TOKENS.c.secret_sha256 == secret_sha256, _TOKENS.c.used_at.is_(None))
+                .values(used_at=at)
+            )
+            if used.rowcount != 1:
+                return False
+            index = connection.scalar(
+                sa.select(_MEMBERS.c.member_index).where(_MEMBERS.c.partner == member.id)
+            )
+            if index is None:
+                last = connection.scalar(sa.select(sa.func.max(_MEMBERS.c.member_index)))
+                index = (last or 0) + 1
+            connection.execute(_MEMBERS.delete().where(_MEMBERS.c.partner == member.id))
+            connection.execute(_MEMBERS.insert().values(**_member_row(member, index, at)))
+            return True
+
+    def members(self) -> tuple[Member, ...]:
+        """All enrolled members, in order of enrolment."""
+        query = sa.select(_MEMBERS).order_by(_MEMBERS.c.member_index)
+        return tuple(_member(row) for row in self._all(query))
+
+    def member(self, partner: PartnerId) -> Member | None:
+        """The enrolled member of that id."""
+        row = self._one(sa.select(_MEMBERS).where(_MEMBERS.c.partner == partner))
+        return None if row is None else _member(row)
+
+    # --- manifests ----------------------------------------------------------------------------
+
+    def add_manifest(
+        self, digest: Digest, version: int, bundle: ManifestBundle, at: int
+    ) -> None:
+        """Keep a draft without signatures."""
+        row = {"digest": digest, "version": version, "at": at}
+        self._write(_MANIFESTS, row | {"body": bundle.body, "schema": bundle.schema})
+
+    def manifests(self) -> tuple[Digest, ...]:
+        """Digests of all manifests, newest version first."""
+        query = sa.select(_MANIFESTS.c.digest).order_by(
+            _MANIFESTS.c.version.desc(), _MANIFESTS.c.at.desc()
+        )
+        return tuple(Digest(row["digest"]) for row in self._all(query))
+
+    def manifest(self, digest: Digest) -> ManifestBundle | None:
+        """The manifest of that digest with the signatures gathered so far."""
+        with self._transaction() as connection:
+            found = sa.select(_MANIFESTS).where(_MANIFESTS.c.digest == digest)
+            row = connection.execute(found).mappings().first()
+            if row is None:
+                return None
+            signed = connection.execute(
+                sa.select(_SIGNATURES)
+                .where(_SIGNATURES.c.digest == digest)
+                .order_by(_SIGNATURES.c.member)
+            ).mappings()
+            signatures = tuple(
+                Signed(
+                    digest=digest,
+                    member=PartnerId(entry["member"]),
+                    signature=entry["signature"],
+                )
+                for entry in signed
+            )
+        return ManifestBundle(body=row["body"], signatures=signatures, schema=row["schema"])
+
+    def add_signature(self, signed: Signed, at: int) -> None:
+        """Keep one member's signature over a manifest; a second one replaces the first."""
+        self._write(_SIGNATURES, asdict(signed) | {"at": at}, replacing=("digest", "member"))
+
+    # --- runs ---------------------------------------------------------------------------------
+
+    def add_run(self, run: RunId, plan: bytes, plan_digest: Digest, at: int) -> None:
+        """Keep a new run with status running."""
+        row = RunRow(
+            run=run, plan=plan, plan_digest=plan_digest, status="running", detail="", at=at
+        )
+        self._write(_RUNS, asdict(row))
+
+    def set_run_status(self, run: RunId, status: str, detail: str = "") -> None:
+        """Note where the run stands: running, finished or failed."""
+        with self._transaction() as connection:
+            connection.execute(
+                _RUNS.update().where(_RUNS.c.run == run).values(status=status, detail=detail)
+            )
+
+    def run(self, run: RunId) -> RunRow | None:
+        """The run of that id."""
+        row = self._one(sa.select(_RUNS).where(_RUNS.c.run == run))
+        return None if row is None else _run(row)
+
+    def newest_run(self) -> RunRow | None:
+        """The run that was started last."""
+        row = self._one(sa.select(_RUNS).order_by(_RUNS.c.number.desc()))
+        return None if row is None else _run(row)
+
+    def unfinished_runs(self) -> tuple[RunRow, ...]:
+        """Runs that neither finished nor failed, oldest first."""
+        query = sa.select(_RUNS).where(_RUNS.c.status == "running").order_by(_RUNS.c.number)
+        return tuple(_run(row) for row in self._all(query))
+
+    def save_checkpoint(self, checkpoint: CheckpointRow) -> None:
+        """Replace the run's checkpoint; a crash leaves either the old or the new one."""
+        self._write(_CHECKPOINTS, asdict(checkpoint), replacing=("run",))
+
+    def checkpoint(self, run: RunId) -> CheckpointRow | None:
+        """The last checkpoint of the run."""
+        row = self._one(sa.select(_CHECKPOINTS).where(_CHECKPOINTS.c.run == run))
+        return None if row is None else CheckpointRow(**row)
+
+    def add_event(self, run: RunId, document: str) -> None:
+        """Append one JSON text to the run's log."""
+        self._write(_EVENTS, {"run": run, "document": document})
+
+    def events(self, run: RunId) -> tuple[str, ...]:
+        """The run's log, oldest first."""
+        query = sa.select(_EVENTS).where(_EVENTS.c.run == run).order_by(_EVENTS.c.number)
+        return tuple(row["document"] for row in self._all(query))
+
+    # --- models -------------------------------------------------------------------------------
+
+    def add_model(self, version: Digest, run: RunId, document: bytes, at: int) -> None:
+        """Keep a candidate; a version that is there already is left as it is."""
+        row = ModelRow(
+            version=version,
+            run=run,
+            document=document,
+            status="candidate",
+            created_at=at,
+            changed_at=at,
+        )
+        with self._transaction() as connection:
+            known = sa.select(_MODELS.c.version).where(_MODELS.c.version == version)
+            if connection.scalar(known) is None:
+                connection.execute(_MODELS.insert().values(**asdict(row)))
+
+    def models(self) -> tuple[ModelRow, ...]:
+        """All model versions, newest first."""
+        query = sa.select(_MODELS).order_by(_MODELS.c.number.desc())
+        return tuple(_model(row) for row in self._all(query))
+
+    def model(self, version: Digest) -> ModelRow | None:
+        """The model of that version."""
+        row = self._one(sa.select(_MODELS).where(_MODELS.c.version == version))
+        return None if row is None else _model(row)
+
+    def active_model(self) -> ModelRow | None:
+        """The model in use."""
+        row = self._one(sa.select(_MODELS).where(_MODELS.c.status == "active"))
+        return None if row is None else _model(row)
+
+    def set_model_status(self, version: Digest, status: str, at: int) -> None:
+        """Set candidate, active or retired. Activating retires the one that was active."""
+        with self._transaction() as connection:
+            if status == "active":
+                connection.execute(
+                    _MODELS.update()
+                    .where(_MODELS.c.status == "active", _MODELS.c.version != version)
+                    .values(status="retired", changed_at=at)
+                )
+                connection.execute(_ACTIVATIONS.insert().values(version=version, at=at))
+            connection.execute(
+                _MODELS.update()
+                .where(_MODELS.c.version == version)
+                .values(status=status, changed_at=at)
+            )
+
+    def activations(self) -> tuple[Digest, ...]:
+        """Versions as they became active, oldest first: the way back for a rollback."""
+        query = sa.select(_ACTIVATIONS.c.version).order_by(_ACTIVATIONS.c.number)
+        return tuple(Digest(row["version"]) for row in self._all(query))
+
+    def add_vote(self, vote: Vote, at: int) -> None:
+        """Keep the vote in place of the member's earlier one."""
+        self._write(_VOTES, asdict(vote) | {"at": at}, replacing=("version", "member"))
+
+    def votes(self, version: Digest) -> tuple[Vote, ...]:
+        """The votes on that version, sorted by member."""
+        query = sa.select(_VOTES).where(_VOTES.c.version == version).order_by(_VOTES.c.member)
+        return tuple(
+            Vote(
+                version=Digest(row["version"]),
+                member=PartnerId(row["member"]),
+                accept=bool(row["accept"]),
+                reason=row["reason"],
+                signature=row["signature"],
+            )
+            for row in self._all(query)
+        )
+
+
+def _set_pragmas(connection: Any, _record: object) -> None:  # noqa: ANN401 - of the driver
+    # The driver's own BEGIN is switched off: ours takes the write lock at once, so that two
+    # processes wait for each other instead of failing in the middle.
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={BUSY_MS}"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_immediate(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _member(row: sa.RowMapping) -> Member:
+    return Member(
+        id=PartnerId(row["partner"]),
+        index=row["member_index"],
+        role=Role(row["role"]),
+        identity=row["identity"],
+        agreement=row["agreement"],
+        witness=row["witness"],
+        tls_spki=Digest(row["tls_spki"]),
+        families=tuple(json.loads(row["families"])),
+    )
+
+
+def _member_row(member: Member, index: int, at: int) -> dict[str, object]:
+    return {
+        "partner": member.id,
+        "member_index": index,
+        "role": member.role.value,
+        "identity": member.identity,
+        "agreement": member.agreement,
+        "witness": member.witness,
+        "tls_spki": member.tls_spki,
+        "families": json.dumps(member.families),
+        "at": at,
+    }
+
+
+def _run(row: sa.RowMapping) -> RunRow:
+    return RunRow(**{name: value for name, value in row.items() if name != "number"})
+
+
+def _model(row: sa.RowMapping) -> ModelRow:
+    return ModelRow(**{name: value for name, value in row.items() if name != "number"})

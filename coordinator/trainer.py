@@ -1,0 +1,235 @@
+"""Runs training in its own thread: start, store after every sum, resume, release.
+
+One run at a time. The thread owns the session; streams, database and clock are ports. A
+coordinator that dies goes on after the last closed sum when it is started again
+(protocol 12.6).
+"""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import Protocol
+
+from consortium.documents import document_of, parse_document, plan_digest
+from consortium.errors import ConfigurationError, RiskWeaveError
+from consortium.features.schema import Schema
+from consortium.ids import Digest, PartnerId, RunId
+from consortium.manifest import Manifest
+from consortium.messages import SumRequest
+from consortium.plan import TrainingPlan
+from coordinator.events import EventLog, RunEvent
+from coordinator.flower_grid import BidiGrid, Hub, run_app
+from coordinator.plans import PlanContext, parse_plan
+from coordinator.releases import candidate_of
+from coordinator.rounds import RunFailedError, RunSession, RunState
+from coordinator.server_app import Deadlines, RunPorts, build_server_app
+from coordinator.storage import CheckpointRow, Store
+
+log = logging.getLogger(__name__)
+
+STAGES = {
+    "bins": "bins",
+    "gradient": "training",
+    "recalibration": "recalibration",
+    "evaluation": "evaluation",
+}
+
+
+class Streams(Hub, Protocol):
+    """What the trainer needs of the streams."""
+
+    def wait_for(
+        self, predicate: Callable[[tuple[PartnerId, ...]], bool], timeout_s: float
+    ) -> bool:
+        """Wait until the set of connected partners satisfies ``predicate``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainerPorts:
+    """The trainer's surroundings, read once in ``wiring``."""
+
+    store: Store
+    hub: Streams
+    manifest: Callable[[], Manifest | None]
+    """The manifest in force, or None before all have signed one."""
+    schema: Schema
+    code: Digest
+    """Digest of the software here, put into plans as what nodes are asked to run."""
+    now: Callable[[], int]
+    run_id: Callable[[], RunId]
+    log: EventLog
+    deadlines: Deadlines
+
+
+class Trainer:
+    """Starts, watches and resumes runs."""
+
+    def __init__(self, ports: TrainerPorts) -> None:
+        self._ports = ports
+        self._turn = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._stopping = threading.Event()
+
+    def start(self, plan_text: str) -> RunId:
+        """Check the plan, store the run, train it in the background.
+
+        Raises:
+            ConfigurationError: the plan, no manifest in force, or a run is under way.
+        """
+        manifest = self._manifest()
+        context = PlanContext(
+            run=self._ports.run_id(),
+            manifest=manifest,
+            schema=self._ports.schema,
+            code=self._ports.code,
+        )
+        plan = parse_plan(plan_text, context)
+        with self._turn:
+            if self.running:
+                raise ConfigurationError("a run is under way; one at a time")
+            self._ports.store.add_run(
+                plan.run, document_of(plan), plan_digest(plan), self._ports.now()
+            )
+            self._tell(RunEvent(run=plan.run, stage="preparing", rounds=plan.rounds))
+            self._begin(plan, manifest)
+        return plan.run
+
+    def resume(self) -> RunId | None:
+        """Go on with the run that a crash interrupted, if there is one."""
+        unfinished = self._ports.store.unfinished_runs()
+        if not unfinished:
+            return None
+        for stale in unfinished[:-1]:
+            self._ports.store.set_run_status(stale.run, "failed", "superseded")
+        plan = parse_document(TrainingPlan, unfinished[-1].plan)
+        manifest = self._manifest()
+        if plan.manifest != manifest.digest:
+            text = "the manifest changed while the coordinator was down"
+            self._ports.store.set_run_status(plan.run, "failed", text)
+            return None
+        with self._turn:
+            self._tell(
+                RunEvent(run=plan.run, stage="preparing", rounds=plan.rounds, text="resumed")
+            )
+            self._begin(plan, manifest)
+        return plan.run
+
+    @property
+    def running(self) -> bool:
+        """Whether a run is under way."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def events(self, run: RunId, after: int, timeout_s: float) -> Iterable[RunEvent]:
+        """Events of the run from number ``after`` on; waits for the first."""
+        return self._ports.log.events(run, after, timeout_s)
+
+    def stop(self) -> None:
+        """Let the run end after its current attempt; it resumes at the next start."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(timeout=5)
+
+    def _manifest(self) -> Manifest:
+        manifest = self._ports.manifest()
+        if manifest is None:
+            raise ConfigurationError("no manifest is in force: not all partners have signed")
+        return manifest
+
+    def _begin(self, plan: TrainingPlan, manifest: Manifest) -> None:
+        self._thread = threading.Thread(
+            target=self._run, args=(plan, manifest), name="trainer", daemon=True
+        )
+        self._thread.start()
+
+    def _run(self, plan: TrainingPlan, manifest: Manifest) -> None:
+        try:
+            self._train(plan, manifest)
+        except StoppedError:
+            log.info("run %s pauses; it resumes at the next start", plan.run)
+        except RiskWeaveError as error:
+            self._fail(plan, str(error))
+        except Exception as error:
+            self._fail(plan, f"internal error: {type(error).__name__}")
+            log.exception("run %s", plan.run)
+            raise
+
+    def _fail(self, plan: TrainingPlan, text: str) -> None:
+        log.error("run %s failed: %s", plan.run, text)
+        self._ports.store.set_run_status(plan.run, "failed", text)
+        self._tell(RunEvent(run=plan.run, stage="failed", text=text))
+
+    def _train(self, plan: TrainingPlan, manifest: Manifest) -> None:
+        began = time.monotonic()
+        checkpoint = self._ports.store.checkpoint(plan.run)
+        state = parse_document(RunState, checkpoint.payload) if checkpoint else None
+        session = RunSession(plan, self._ports.schema, state=state)
+        ports = RunPorts(
+            manifest=manifest,
+            wait_for_change=self._wait_for_change,
+            on_closed=lambda request, seconds: self._closed(session, request, seconds),
+            stopping=self._stopping.is_set,
+        )
+        app = build_server_app(session, ports, self._ports.deadlines)
+        with BidiGrid(self._ports.hub, plan.run) as grid:
+            run_app(app, grid)
+        candidate = candidate_of(session, manifest)
+        at = self._ports.now()
+        self._ports.store.add_model(candidate.version, plan.run, candidate.document, at)
+        self._ports.store.set_run_status(plan.run, "finished", candidate.version)
+        self._tell(
+            RunEvent(
+                run=plan.run,
+                stage="finished",
+                round=plan.rounds,
+                rounds=plan.rounds,
+                seconds=time.monotonic() - began,
+                version=candidate.version,
+            )
+        )
+
+    def _closed(self, session: RunSession, request: SumRequest, seconds: float) -> None:
+        """Store the state before anybody hears of it."""
+        last = session.state.attempts[-1]
+        self._ports.store.save_checkpoint(
+            CheckpointRow(
+                run=request.run,
+                stage=request.kind.value,
+                round=request.round,
+                attempts=len(session.state.attempts),
+                payload=document_of(session.state),
+            )
+        )
+        text = ""
+        if last.missing:
+            pairs = zip(last.missing, last.reasons, strict=True)
+            text = "aborted: " + ", ".join(f"{name} ({reason})" for name, reason in pairs)
+        self._tell(
+            RunEvent(
+                run=request.run,
+                stage=STAGES[request.kind.value],
+                round=request.round,
+                rounds=session.plan.rounds if request.kind.value == "gradient" else 1,
+                attempt=request.attempt,
+                seconds=seconds,
+                text=text,
+            )
+        )
+        if self._stopping.is_set():
+            raise StoppedError("the coordinator is stopping")
+
+    def _wait_for_change(self, seconds: float) -> bool:
+        before = self._ports.hub.connected()
+        return self._ports.hub.wait_for(lambda now: now != before, seconds)
+
+    def _tell(self, event: RunEvent) -> None:
+        self._ports.store.add_event(event.run, json.dumps(asdict(event)))
+        self._ports.log.append(event)
+
+
+class StoppedError(RunFailedError):
+    """The coordinator is stopping; the run is stored and resumes."""
+
+    code = "stopped"

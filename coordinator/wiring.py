@@ -1,0 +1,363 @@
+"""Puts the coordinator together: the only file with clock, entropy, environment and disk.
+
+Everything else receives them. Keys are files of mode 0600 in a directory of mode 0700; one
+that others may read is refused, for then it may have been read.
+"""
+
+import asyncio
+import importlib.metadata
+import json
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from consortium.canonical import Label, hash_with
+from consortium.crypto.keys import IdentityKey, Secret
+from consortium.errors import ConfigurationError, RiskWeaveError
+from consortium.features.schema import Schema, parse_schema
+from consortium.ids import Digest, PartnerId, RunId
+from consortium.manifest import Role
+from coordinator import config as configuration
+from coordinator.authority import (
+    Authority,
+    JoinToken,
+    KeyPair,
+    secret_digest,
+    spki_of_pem,
+)
+from coordinator.config import Config, load_config, parse_config
+from coordinator.control import ControlPorts, control_server
+from coordinator.events import EventLog, RunEvent
+from coordinator.membership import Membership, Own
+from coordinator.server import Doors, Questions, Server
+from coordinator.storage import Store, TokenRow
+from coordinator.streams import Settings, StreamHub
+
+if TYPE_CHECKING:
+    from coordinator.trainer import Trainer
+
+log = logging.getLogger(__name__)
+
+DISTRIBUTION = "riskweave"
+_OTHERS = 0o077
+
+
+def now() -> int:
+    """Seconds since 1970, UTC."""
+    return int(time.time())
+
+
+def entropy(size: int = 32) -> Secret:
+    """Fresh random bytes of the operating system."""
+    return Secret(os.urandom(size))
+
+
+def software() -> str:
+    """Name and version, as sent in greetings."""
+    try:
+        return f"{DISTRIBUTION}/{importlib.metadata.version(DISTRIBUTION)}"
+    except importlib.metadata.PackageNotFoundError:
+        return f"{DISTRIBUTION}/source"
+
+
+def code_digest() -> Digest:
+    """The hash of the installed wheel's RECORD, which lists every file (protocol 2.2)."""
+    try:
+        record = importlib.metadata.distribution(DISTRIBUTION).read_text("RECORD")
+    except importlib.metadata.PackageNotFoundError:
+        record = None
+    return hash_with(Label.CODE, (record or "").encode())
+
+
+def set_up_logging() -> None:
+    """One line an event on standard error; RISKWEAVE_LOG sets the level."""
+    logging.basicConfig(
+        level=os.environ.get("RISKWEAVE_LOG", "INFO").upper(),
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
+
+
+# --- a new directory --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Birth:
+    """What a new coordinator directory is made from."""
+
+    name: str
+    schema: Path
+    address: str
+    enrolment: str
+    policy: Path | None = None
+
+
+def initialise(directory: Path, birth: Birth) -> Config:
+    """Write configuration, schema and keys into a new directory.
+
+    Raises:
+        ConfigurationError: there is a coordinator already, or an input is refused.
+        SchemaError: the schema breaks a rule.
+    """
+    path = directory / configuration.FILE
+    if path.exists():
+        raise ConfigurationError(f"{path} exists already; nothing was changed")
+    schema = read_text(birth.schema)
+    parse_schema(schema, source=str(birth.schema))
+    policy = configuration.TEMPLATE_POLICY
+    if birth.policy is not None:
+        policy = read_text(birth.policy)
+        configuration.parse_policy(policy, str(birth.policy))
+    head = configuration.TEMPLATE.format(
+        name=json.dumps(birth.name), address=birth.address, enrolment=birth.enrolment
+    )
+    text = head + policy + configuration.TEMPLATE_LIMITS
+    settings = parse_config(text, path)
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory.chmod(0o700)
+        settings.keys.mkdir(mode=0o700, exist_ok=True)
+        _write_keys(settings)
+        settings.schema.write_text(schema, encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{directory}: {error.strerror}") from error
+    return settings
+
+
+def _write_keys(settings: Config) -> None:
+    pair = Authority.create(settings.federation, now=now())
+    addresses = (settings.federation_address, settings.enrolment_address)
+    hosts = sorted({address.rpartition(":")[0].strip("[]") for address in addresses})
+    tls = Authority(pair).issue_server(hosts, now=now())
+    for name, data in (
+        ("ca.key", pair.key),
+        ("ca.pem", Secret(pair.certificate)),
+        ("tls.key", tls.key),
+        ("tls.pem", Secret(tls.certificate)),
+        ("identity.key", Secret(os.urandom(32).hex().encode())),
+    ):
+        write_secret(settings.keys / name, data)
+
+
+def write_secret(path: Path, secret: Secret) -> None:
+    """Write a new file that only its owner may read; raise ConfigurationError if it exists."""
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(secret.expose())
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from error
+
+
+def _read_secret(path: Path) -> Secret:
+    try:
+        mode = path.stat().st_mode
+        if mode & _OTHERS:
+            raise ConfigurationError(f"{path} can be read by others; run: chmod 600 {path}")
+        return Secret(path.read_bytes())
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from error
+
+
+def read_text(path: Path) -> str:
+    """The whole file; raise ConfigurationError if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+
+
+# --- the parts --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """What the operator's commands work with; no network."""
+
+    config: Config
+    store: Store
+    schema: Schema
+    membership: Membership
+    authority: Authority
+    tls: KeyPair
+
+
+def open_desk(directory: Path) -> Desk:
+    """Open a coordinator's directory.
+
+    Raises:
+        ConfigurationError: a file is missing, refused, or readable by others.
+        StorageError: the database cannot be opened.
+    """
+    config = load_config(directory)
+    keys = config.keys
+    tls = KeyPair(_read_secret(keys / "tls.key"), _read_secret(keys / "tls.pem").expose())
+    authority = Authority(
+        KeyPair(_read_secret(keys / "ca.key"), _read_secret(keys / "ca.pem").expose())
+    )
+    own = Own(
+        identity=_identity(keys / "identity.key"),
+        tls_spki=spki_of_pem(tls.certificate),
+        software=software(),
+    )
+    store = Store(config.storage_url)
+    return Desk(
+        config=config,
+        store=store,
+        schema=parse_schema(read_text(config.schema), source=str(config.schema)),
+        membership=Membership(store, own, now=now),
+        authority=authority,
+        tls=tls,
+    )
+
+
+def _identity(path: Path) -> IdentityKey:
+    try:
+        return IdentityKey.from_secret(
+            Secret(bytes.fromhex(_read_secret(path).expose().decode("ascii")))
+        )
+    except ValueError as error:
+        raise ConfigurationError(f"{path} is not a key in hex") from error
+
+
+def issue_token(
+    desk: Desk, partner: PartnerId, families: tuple[str, ...], *, hours: int
+) -> JoinToken:
+    """Make a one-time join token and store its digest.
+
+    Raises:
+        ConfigurationError: a family that the schema does not know, or none.
+    """
+    unknown = sorted(set(families) - set(desk.schema.families))
+    if unknown or not families:
+        known = ", ".join(desk.schema.families)
+        raise ConfigurationError(f"families {unknown} are not in the schema; it has: {known}")
+    token = JoinToken(
+        federation=desk.config.federation,
+        partner=partner,
+        enrolment=desk.config.enrolment_public,
+        authority=desk.authority.certificate,
+        secret=entropy(),
+        expires=now() + hours * 3600,
+    )
+    desk.store.add_token(
+        TokenRow(
+            secret_sha256=secret_digest(token.secret),
+            partner=partner,
+            role=Role.PARTNER,
+            families=families,
+            expires=token.expires,
+        )
+    )
+    return token
+
+
+# --- the server -------------------------------------------------------------------------------
+
+
+def serve(directory: Path, on_ready: Callable[[], None]) -> None:
+    """Serve until SIGTERM or SIGINT; ``on_ready`` is called when the doors are open.
+
+    Raises:
+        ConfigurationError: an address or the control socket cannot be bound.
+    """
+    # Read by flwr at its import. Only this command loads it, and only after this line.
+    os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
+    os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
+    desk = open_desk(directory)
+    try:
+        asyncio.run(_serve(desk, on_ready))
+    finally:
+        desk.store.close()
+
+
+async def _serve(desk: Desk, on_ready: Callable[[], None]) -> None:
+    limits = desk.config.limits
+    settings = Settings(
+        training_limit=limits.training_message_mib << 20,
+        scoring_limit=limits.scoring_message_kib << 10,
+    )
+    hub = StreamHub(desk.membership.greet, settings)
+    trainer = _trainer(desk, hub)
+    ports = ControlPorts(
+        store=desk.store, trainer=trainer, links=hub, manifest=desk.membership.current
+    )
+    server = Server(
+        Doors(
+            federation=desk.config.federation_address,
+            enrolment=desk.config.enrolment_address,
+            federation_public=desk.config.federation_public,
+            tls=desk.tls,
+        ),
+        questions=Questions(desk.store, desk.membership, hub, now=now),
+        membership=desk.membership,
+        hub=hub,
+        authority=desk.authority,
+    )
+    stopped = _stop_signal()
+    await server.start()
+    control = control_server(ports, desk.config.control_socket)
+    await control.start()
+    try:
+        await asyncio.to_thread(_resume, trainer)
+        on_ready()
+        await stopped.wait()
+        log.info("stopping")
+    finally:
+        # The trainer first: an attempt under way is closed rather than lost.
+        await asyncio.to_thread(trainer.stop)
+        await server.stop()
+        await control.stop(0)
+        desk.config.control_socket.unlink(missing_ok=True)
+
+
+def _trainer(desk: Desk, hub: StreamHub) -> "Trainer":
+    from coordinator.server_app import Deadlines  # noqa: PLC0415 - loads flwr, see serve
+    from coordinator.trainer import Trainer, TrainerPorts  # noqa: PLC0415
+
+    return Trainer(
+        TrainerPorts(
+            store=desk.store,
+            hub=hub,
+            manifest=desk.membership.current,
+            schema=desk.schema,
+            code=code_digest(),
+            now=now,
+            run_id=lambda: RunId(os.urandom(16).hex()),
+            log=EventLog(_earlier(desk.store)),
+            deadlines=Deadlines(attempt=float(desk.config.limits.attempt_timeout_s)),
+        )
+    )
+
+
+def _earlier(store: Store) -> dict[RunId, tuple[RunEvent, ...]]:
+    """What watchers of an interrupted run have seen so far."""
+    return {
+        row.run: tuple(RunEvent(**json.loads(text)) for text in store.events(row.run))
+        for row in store.unfinished_runs()
+    }
+
+
+def _resume(trainer: "Trainer") -> None:
+    try:
+        run = trainer.resume()
+    except RiskWeaveError:
+        log.exception("the interrupted run cannot go on")
+    else:
+        if run is not None:
+            log.info("run %s goes on", run)
+
+
+def _stop_signal() -> asyncio.Event:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    return stopped

@@ -1,0 +1,1 @@
+"""A partner's node: its rows, its budget, its half of every protocol."""

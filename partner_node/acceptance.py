@@ -1,0 +1,105 @@
+"""This partner's own test of a release candidate, and its vote.
+
+The figures rest on the partner's own hold-out rows, exact and without noise: they are for
+its own eyes. What leaves is one signed word, accept or refuse, with a reason class; a vote
+is a business act outside the epsilon statement, and the statement says so (credit 4.5).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+import numpy as np
+
+from consortium.canonical import Label
+from consortium.crypto.keys import IdentityKey
+from consortium.crypto.statements import vote_statement
+from consortium.errors import DataError
+from consortium.ids import Digest, PartnerId
+from consortium.messages import Vote
+from models.calibration import calibrated
+from models.document import ModelDocument
+from models.evaluation import LocalFigures, evaluate
+from models.inference import block_logits
+from partner_node.ingest import EncodedTable
+
+REASONS = ("validated", "quality", "calibration", "policy", "other")
+"""Classes of reasons that may travel with a vote; a figure may not."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockResult:
+    """One block of the candidate on this partner's own hold-out. Private."""
+
+    block: str
+    figures: LocalFigures
+
+
+def validate(
+    document: ModelDocument, table: EncodedTable, member: PartnerId
+) -> tuple[BlockResult, ...]:
+    """The candidate's quality on this partner's hold-out rows, block by block. Private.
+
+    Args:
+        document: The candidate.
+        table: Encoded with the candidate's bins and its hold-out rule. Private.
+        member: Whose table it is.
+
+    Raises:
+        DataError: no row is held out, or this partner holds no block of the model.
+    """
+    rows = table.holdout
+    if not bool(rows.any()):
+        raise DataError("no row of the table is held out by the plan's rule")
+    names = [feature.name for feature in table.features]
+    results = []
+    blocks = zip(document.plan.blocks, document.model.spec.blocks, strict=True)
+    for index, (block, spec) in enumerate(blocks):
+        if member not in block.holders:
+            continue
+        columns = [names.index(name) for name in spec.features]
+        codes = np.ascontiguousarray(table.codes[rows][:, columns])
+        raw = block_logits(document.model, spec.name, codes)
+        eta = calibrated(raw, document.model.calibration[index])
+        results.append(BlockResult(spec.name, evaluate(eta, table.labels[rows])))
+    if not results:
+        raise DataError(f"{member} holds no block of this model")
+    return tuple(results)
+
+
+def shortcomings(results: Iterable[BlockResult], *, min_auc: str) -> list[str]:
+    """Why an accepting vote would break this partner's own rule; empty if it would not."""
+    least = float(Decimal(min_auc))
+    return [
+        f"block {one.block}: AUC {_shown(one.figures.auc)} is below min_auc = {min_auc}"
+        for one in results
+        if one.figures.auc is None or one.figures.auc < least
+    ]
+
+
+def lines(results: Iterable[BlockResult]) -> list[str]:
+    """The results for the operator's screen."""
+    return [
+        f"block {one.block}: AUC {_shown(one.figures.auc)}, KS {_shown(one.figures.ks)}, "
+        f"E/O {_shown(one.figures.in_the_large)}, slope {_shown(one.figures.slope)}, "
+        f"Brier {_shown(one.figures.brier)}"
+        for one in results
+    ]
+
+
+def signed_vote(
+    version: Digest, *, accept: bool, reason: str, member: PartnerId, key: IdentityKey
+) -> Vote:
+    """The partner's word, signed."""
+    bare = Vote(version=version, member=member, accept=accept, reason=reason, signature=b"")
+    return Vote(
+        version=version,
+        member=member,
+        accept=accept,
+        reason=reason,
+        signature=key.sign(Label.VOTE, vote_statement(bare)),
+    )
+
+
+def _shown(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.4f}"

@@ -1,0 +1,294 @@
+"""``riskweave node``: arguments in, lines of text out."""
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from consortium.errors import RiskWeaveError
+from consortium.ids import parse_digest, parse_partner_id
+from partner_node import budget, wiring
+from partner_node.trust import manifest_lines
+
+SHOWN_ONLY = 3
+"""Exit status of `trust` without a digest, and of `validate` if the model falls short."""
+
+ACCEPTED = "validated"
+REFUSALS = ("quality", "calibration", "policy", "other")
+"""What a vote may say; figures stay here. All are of ``acceptance.REASONS``."""
+
+if TYPE_CHECKING:
+    Verbs: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run ``riskweave node ARGV``; returns the exit status."""
+    arguments = _parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], int] = arguments.command
+    return command(arguments)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="riskweave node",
+        description="A partner's side: keys, data and budget stay here. "
+        "Order: init, join, trust, check-data, serve.",
+    )
+    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_set_up(verbs)
+    _add_daily(verbs)
+    _add_models(verbs)
+    return parser
+
+
+def _add_set_up(verbs: "Verbs") -> None:
+    verb = _verb(verbs, "init", _init, "make a new node directory with its own keys")
+    verb.add_argument("--id", required=True, help="partner id: a-z, 0-9, hyphen, underscore")
+    verb.add_argument(
+        "--settings", type=Path, help="file with the tables of node.toml from [data] on"
+    )
+
+    verb = _verb(verbs, "join", _join, "trade the operator's one-time token for a certificate")
+    verb.add_argument("--token", required=True, type=Path, help="the join token's file")
+    verb.add_argument(
+        "--renew", action="store_true", help="even though the certificate is still valid"
+    )
+
+    verb = _verb(
+        verbs,
+        "trust",
+        _trust,
+        "show the newest manifest; with its digest, sign it and work under it from now on",
+    )
+    verb.add_argument(
+        "digest", metavar="DIGEST", nargs="?", help="compare it with the other members' first"
+    )
+
+
+def _add_daily(verbs: "Verbs") -> None:
+    _verb(verbs, "serve", _serve, "dial the coordinator and answer until SIGTERM or Ctrl-C")
+    _verb(verbs, "check-data", _check_data, "what of the table fits, what not, and why")
+    _json(_verb(verbs, "budget", _budget, "what was spent, is reserved and is left"))
+    _json(_verb(verbs, "status", _status, "keys, manifest, coordinator, runs"))
+
+
+def _add_models(verbs: "Verbs") -> None:
+    _json(_verb(verbs, "models", _models, "model versions, and this node's votes"))
+    for name, command, text in (
+        ("validate", _validate, "test a model version on the own hold-out; nothing leaves"),
+        ("accept", _accept, "vote for a model version"),
+        ("refuse", _refuse, "vote against a model version"),
+    ):
+        verb = _verb(verbs, name, command, text)
+        verb.add_argument("version", metavar="VERSION", help="digest of the model, 64 hex")
+        if name == "refuse":
+            verb.add_argument("--reason", required=True, choices=REFUSALS, help="a class only")
+        _json(verb)
+
+
+def _verb(
+    verbs: "Verbs", name: str, command: Callable[[argparse.Namespace], int], text: str
+) -> argparse.ArgumentParser:
+    verb = verbs.add_parser(name, help=text, description=text)
+    verb.set_defaults(command=command)
+    verb.add_argument("directory", metavar="DIR", type=Path, help="node directory")
+    return verb
+
+
+def _json(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--json", action="store_true", help="print JSON for scripts")
+
+
+def _day(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, tz=UTC).date().isoformat()
+
+
+# --- setting up -------------------------------------------------------------------------------
+
+
+def _init(arguments: argparse.Namespace) -> int:
+    partner = parse_partner_id(arguments.id)
+    config = wiring.initialise(arguments.directory, partner, arguments.settings)
+    print(f"{arguments.directory}: keys and node.toml of {config.partner} written")
+    if config.data is None:
+        print(f"next: name the table in {config.path}, [data]")
+    print(f"then: riskweave node join {arguments.directory} --token FILE")
+    return 0
+
+
+def _join(arguments: argparse.Namespace) -> int:
+    desk = wiring.open_desk(arguments.directory)
+    partner = desk.config.partner
+    until = desk.keys.certificate_until(partner)
+    joined = desk.config.addresses
+    if until and joined and wiring.now() < until and not arguments.renew:
+        print(f"{partner} has joined already; its certificate is valid until {_day(until)}")
+        return 0
+    addresses = wiring.join(desk, arguments.token)
+    until = desk.keys.certificate_until(partner) or 0
+    print(f"{partner} has joined; its certificate is valid until {_day(until)}")
+    print(f"coordinator: {addresses.federation}")
+    print(f"next: riskweave node trust {arguments.directory}")
+    return 0
+
+
+def _trust(arguments: argparse.Namespace) -> int:
+    desk = wiring.open_desk(arguments.directory)
+    digest = parse_digest(arguments.digest) if arguments.digest else None
+    pin = wiring.proposed(desk, digest)
+    for line in manifest_lines(pin, desk.keys.pinned()):
+        print(line)
+    if digest is None:
+        print("Compare the digest with the other members, not by way of the coordinator; then:")
+        print(f"riskweave node trust {arguments.directory} {pin.digest}")
+        return SHOWN_ONLY
+    pin = wiring.trust(desk, pin)
+    signed = {signature.member for signature in pin.bundle.signatures}
+    waiting = [member.id for member in pin.manifest.signers() if member.id not in signed]
+    print(f"signed and pinned; still to sign: {', '.join(waiting) or 'nobody'}")
+    return 0
+
+
+# --- every day --------------------------------------------------------------------------------
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    wiring.set_up_logging()
+    wiring.serve(arguments.directory)
+    return 0
+
+
+def _check_data(arguments: argparse.Namespace) -> int:
+    from partner_node import ingest  # noqa: PLC0415 - loads DuckDB
+
+    desk = wiring.open_desk(arguments.directory)
+    pin = desk.known_pin()
+    families = desk.families(pin)
+    print(f"families {', '.join(families)} of schema {pin.schema.name}")
+    for line in ingest.check(desk.data_source(), pin.schema, families).lines():
+        print(line)
+    return 0
+
+
+def _budget(arguments: argparse.Namespace) -> int:
+    desk = wiring.open_desk(arguments.directory)
+    policy = desk.known_pin().manifest.policy
+    found = budget.report(desk.store(), policy, desk.config.budget.lifetime_epsilon)
+    if arguments.json:
+        print(json.dumps({"delta": policy.delta, "scopes": [asdict(one) for one in found]}))
+        return 0
+    for line in budget.lines(found, policy.delta):
+        print(line)
+    return 0
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    desk = wiring.open_desk(arguments.directory)
+    partner = desk.config.partner
+    until = desk.keys.certificate_until(partner)
+    pin = desk.keys.pinned()
+    found: dict[str, object] = {
+        "partner": partner,
+        "certificate_until": _day(until) if until else None,
+        "manifest": pin.digest if pin else None,
+        "manifest_state": _state(desk),
+        "data": desk.config.data is not None,
+        "coordinator": _reach(desk),
+        "serving": wiring.is_served(arguments.directory),
+    }
+    if desk.config.database.exists():
+        found["runs"] = [plan.run for plan in desk.store().commitments()]
+    return _show(found, as_json=arguments.json)
+
+
+def _state(desk: wiring.Desk) -> str:
+    try:
+        desk.pinned()
+    except RiskWeaveError as error:
+        return str(error)
+    return "signed by all"
+
+
+def _reach(desk: wiring.Desk) -> str:
+    try:
+        with desk.door() as coordinator:
+            coordinator.check_health()
+    except RiskWeaveError as error:
+        return str(error)
+    return "serving"
+
+
+# --- models -----------------------------------------------------------------------------------
+
+
+def _models(arguments: argparse.Namespace) -> int:
+    desk = wiring.open_desk(arguments.directory)
+    with desk.door() as coordinator:
+        entries = coordinator.list_models()
+    votes = {vote.version: vote for vote in desk.store().votes()}
+    rows = [
+        {
+            "version": entry.version,
+            "status": entry.status,
+            "run": entry.run,
+            "created_at": entry.created_at,
+            "vote": _word(votes[entry.version].accept) if entry.version in votes else None,
+        }
+        for entry in entries
+    ]
+    if arguments.json:
+        print(json.dumps(rows))
+        return 0
+    for row in rows:
+        print(f"{row['version']}  {row['status']:<9}  {row['vote'] or 'no vote'}")
+    return 0
+
+
+def _word(accept: bool) -> str:  # noqa: FBT001 - it is the vote
+    return "accepted" if accept else "refused"
+
+
+def _validate(arguments: argparse.Namespace) -> int:
+    from partner_node import acceptance, voting  # noqa: PLC0415 - loads DuckDB and models
+
+    desk = wiring.open_desk(arguments.directory)
+    verdict = voting.validate(desk, parse_digest(arguments.version))
+    if arguments.json:
+        results = [asdict(one) for one in verdict.results]
+        print(json.dumps({"blocks": results, "shortcomings": verdict.shortcomings}))
+    else:
+        for line in (*acceptance.lines(verdict.results), *verdict.shortcomings):
+            print(line)
+    return SHOWN_ONLY if verdict.shortcomings else 0
+
+
+def _accept(arguments: argparse.Namespace) -> int:
+    return _cast(arguments, accept=True, reason=ACCEPTED)
+
+
+def _refuse(arguments: argparse.Namespace) -> int:
+    return _cast(arguments, accept=False, reason=arguments.reason)
+
+
+def _cast(arguments: argparse.Namespace, *, accept: bool, reason: str) -> int:
+    from partner_node import voting  # noqa: PLC0415 - loads DuckDB and models
+
+    desk = wiring.open_desk(arguments.directory)
+    version = parse_digest(arguments.version)
+    status = voting.cast(desk, version, accept=accept, reason=reason)
+    found: dict[str, object] = {"version": version, "vote": _word(accept), "status": status}
+    return _show(found, as_json=arguments.json)
+
+
+def _show(found: dict[str, object], *, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps(found))
+        return 0
+    width = max(len(name) for name in found)
+    for name, value in found.items():
+        shown = ", ".join(str(item) for item in value) if isinstance(value, list) else value
+        print(f"{name:<{width}}  {'-' if shown in (None, '') else shown}")
+    return 0

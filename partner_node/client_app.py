@@ -1,0 +1,102 @@
+"""ADAPTER Flower: the node's ClientApp; the same application runs on a stock SuperNode.
+
+Three actions: ``query.offer`` (check a plan, reserve its whole charge), ``train.upload``
+(one noisy sum) and ``query.close`` (the run is over, free the rest). Code from the coordinator is never executed: it sends bytes, this
+installation decides (protocol 3.3, 12.4).
+"""
+
+import logging
+from collections.abc import Callable
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+from consortium.documents import document_of, parse_document
+from consortium.errors import DecodeError, RiskWeaveError
+from consortium.ids import parse_run_id
+from consortium.messages import PlanOffer, SumRequest
+from consortium.secagg.context import SumInputs
+from partner_node.training_session import TrainingSession
+
+log = logging.getLogger(__name__)
+
+APP_ERROR = 2
+"""Flower's code for an application that raised (flwr 1.41 ``ErrorCode``)."""
+
+Sessions = Callable[[Context], TrainingSession]
+Next = Callable[[Message, Context], Message]
+
+
+def refusals_mod(message: Message, context: Context, call_next: Next) -> Message:
+    """Turn every error into one of the fixed codes; its text stays in the local log.
+
+    Data libraries put cell values into their messages, so no exception text may travel.
+    """
+    try:
+        return call_next(message, context)
+    except RiskWeaveError as error:
+        log.warning("refused %s: %s", message.metadata.message_type, error)
+        return Message(Error(APP_ERROR, error.public), reply_to=message)
+    except MemoryError:
+        log.exception("out of memory in %s", message.metadata.message_type)
+        return Message(Error(APP_ERROR, "memory"), reply_to=message)
+
+
+def content_mod(message: Message, context: Context, call_next: Next) -> Message:
+    """Refuse a message that carries anything beside the records of its action."""
+    expected = {
+        "query.offer": {"body"},
+        "query.close": {"body"},
+        "train.upload": {"body", "inputs"},
+    }
+    records = expected.get(message.metadata.message_type)
+    if records is None or set(message.content.keys()) != records:
+        raise DecodeError(f"{message.metadata.message_type} with unexpected records")
+    return call_next(message, context)
+
+
+def build_app(sessions: Sessions) -> ClientApp:
+    """The ClientApp over the session that ``sessions`` finds for a context."""
+    app = ClientApp(mods=[refusals_mod, content_mod])
+
+    @app.query("offer")
+    def offer(message: Message, context: Context) -> Message:
+        body = _body(message, "plan")
+        accepted = sessions(context).on_offer(parse_document(PlanOffer, body))
+        record = ConfigRecord({"accepted": document_of(accepted)})
+        return Message(RecordDict({"body": record}), reply_to=message)
+
+    @app.query("close")
+    def close(message: Message, context: Context) -> Message:
+        sessions(context).on_close(parse_run_id(_body(message, "run").hex()))
+        return Message(RecordDict(), reply_to=message)
+
+    @app.train("upload")
+    def upload(message: Message, context: Context) -> Message:
+        request = parse_document(SumRequest, _body(message, "request"))
+        inputs = SumInputs(arrays=_arrays(message), bins=_body(message, "bins"))
+        words, signed = sessions(context).on_request(request, inputs)
+        content = RecordDict({"body": ConfigRecord({"upload": document_of(signed)})})
+        content["words"] = ArrayRecord({"words": Array(words)})
+        return Message(content, reply_to=message)
+
+    return app
+
+
+def _body(message: Message, name: str) -> bytes:
+    record = message.content["body"]
+    value = record.get(name) if isinstance(record, ConfigRecord) else None
+    if not isinstance(value, bytes):
+        raise DecodeError(f"{message.metadata.message_type} lacks the bytes {name!r}")
+    return value
+
+
+def _arrays(message: Message) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], ...]:
+    record = message.content["inputs"]
+    if not isinstance(record, ArrayRecord):
+        raise DecodeError("train.upload: inputs are no arrays")
+    try:
+        return tuple(np.asarray(array) for array in record.to_numpy_ndarrays())
+    except (ValueError, TypeError, EOFError) as error:
+        raise DecodeError("train.upload: an array is not readable") from error

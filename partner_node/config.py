@@ -1,0 +1,316 @@
+"""``node.toml``: read strictly, so that a misspelt key is an error and not a default.
+
+What a coordinator may ask is bounded here by the owner, and in the manifest by all; the
+smaller bound counts. ``Speed`` stands apart: it may change no released number. Paths in the
+file are relative to its directory.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar, cast
+
+from consortium.errors import ConfigurationError
+from consortium.ids import PartnerId, parse_partner_id
+from consortium.plan import decimal
+
+FILE = "node.toml"
+
+TEMPLATE_HEAD = """\
+# RiskWeave partner node. Unknown keys are refused. `riskweave node --help`
+
+[node]
+id = "{partner}"
+
+[coordinator]                # written by `riskweave node join`
+
+"""
+
+TEMPLATE_SETTINGS = """\
+[data]
+# One SELECT over Parquet, CSV or PostgreSQL; relative paths start at this directory, or at
+# `directory`. Its columns are the person, the label (0 = good, 1 = bad) and the features of
+# the federation's schema.
+# query = "SELECT * FROM 'clients.parquet'"
+# person = "client_id"
+# label = "default"
+# directory = "/srv/risk"
+# memory_limit = "1GB"
+# threads = 2
+# postgres = "service=risk"  # with it, the query may read the attached database as pg
+
+[budget]                     # the coordinator cannot raise these; the manifest may lower them
+lifetime_epsilon = "3"       # all runs of one epoch together, for one person
+run_epsilon = "1"            # most that one run may ask for
+epoch = "default"            # a new name starts a new account: only for new persons' data
+
+[votes]
+min_auc = "0.5"              # `validate` says no to a model below this on the own hold-out
+
+[speed]
+worker_nice = 5              # how far the training process steps back for others
+"""
+
+_HEAD = "[coordinator]                # written by `riskweave node join`"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addresses:
+    """The coordinator's doors, host:port each."""
+
+    federation: str
+    enrolment: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Data:
+    """``[data]``: where the rows are. Private."""
+
+    query: str
+    person: str
+    label: str
+    directory: Path
+    """Where relative paths in the query start."""
+    memory_limit: str = "1GB"
+    threads: int = 2
+    postgres: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """The owner's own caps, epsilons as decimals (protocol 4.6 (6))."""
+
+    lifetime_epsilon: str = "3"
+    run_epsilon: str = "1"
+    epoch: str = "default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Votes:
+    """When a candidate is good enough for an accepting vote."""
+
+    min_auc: str = "0.5"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speed:
+    """Changes no released number."""
+
+    worker_nice: int = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """All settings of one node; ``directory`` holds its keys and its database."""
+
+    directory: Path
+    partner: PartnerId
+    addresses: Addresses | None
+    """None before the node has joined."""
+    data: Data | None
+    """None before its owner has named a query."""
+    budget: Budget = field(default_factory=Budget)
+    votes: Votes = field(default_factory=Votes)
+    speed: Speed = field(default_factory=Speed)
+
+    @property
+    def path(self) -> Path:
+        """The file that was read."""
+        return self.directory / FILE
+
+    @property
+    def database(self) -> Path:
+        """Commitments, budget and journal."""
+        return self.directory / "node.db"
+
+    def joined(self) -> Addresses:
+        """The coordinator's doors, or ConfigurationError."""
+        if self.addresses is None:
+            raise ConfigurationError(
+                f"{self.path}: [coordinator] is empty; run: "
+                f"riskweave node join {self.directory} --token FILE"
+            )
+        return self.addresses
+
+    def source(self) -> Data:
+        """Where the rows are, or ConfigurationError."""
+        if self.data is None:
+            raise ConfigurationError(f"{self.path}: [data] names no query, person and label")
+        return self.data
+
+
+_TABLES = {
+    "node": {"id"},
+    "coordinator": {"address", "enrolment"},
+    "data": {
+        "query",
+        "person",
+        "label",
+        "directory",
+        "memory_limit",
+        "threads",
+        "postgres",
+    },
+    "budget": {"lifetime_epsilon", "run_epsilon", "epoch"},
+    "votes": {"min_auc"},
+    "speed": {"worker_nice"},
+}
+
+
+def load_config(directory: Path) -> Config:
+    """Read ``node.toml`` in ``directory``.
+
+    Raises:
+        ConfigurationError: naming the file and the key.
+    """
+    path = directory / FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path}: {error.strerror}; `riskweave node init` makes one"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: not UTF-8 text") from error
+    return parse_config(text, path)
+
+
+def parse_config(text: str, path: Path) -> Config:
+    """Return the settings in ``text``; ``path`` is where it was read.
+
+    Raises:
+        ConfigurationError: naming the file and the key.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+    try:
+        _refuse_unknown(document)
+        return _config_of(document, path.parent)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+
+
+def with_addresses(text: str, addresses: Addresses) -> str:
+    """The file's text with its ``[coordinator]`` table replaced; all else stays as it is."""
+    written = [
+        _HEAD,
+        f'address = "{addresses.federation}"',
+        f'enrolment = "{addresses.enrolment}"',
+        "",
+    ]
+    kept: list[str] = []
+    inside, done = False, False
+    for line in text.splitlines():
+        if line.lstrip().startswith("["):
+            inside = line.split("#")[0].strip() == "[coordinator]"
+            if inside:
+                kept += written
+                done = True
+        if not inside:
+            kept.append(line)
+    return "\n".join(kept if done else [*kept, "", *written]).rstrip("\n") + "\n"
+
+
+def host_and_port(text: str) -> str:
+    """Return ``host:port`` as given, or raise ConfigurationError."""
+    host, _, port = text.rpartition(":")
+    plain = host.replace("[", "").replace("]", "").replace(":", "")
+    named = all(part.isalnum() or not part for part in plain.replace("-", ".").split("."))
+    if not plain or not named or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004 - TCP
+        raise ConfigurationError(f"address {text!r} is not host:port")
+    return text
+
+
+def _config_of(document: Mapping[str, object], directory: Path) -> Config:
+    addresses, data = _table(document, "coordinator"), _table(document, "data")
+    return Config(
+        directory=directory,
+        partner=parse_partner_id(_get(_table(document, "node"), "id", str)),
+        addresses=_addresses_of(addresses) if addresses else None,
+        data=_data_of(data, directory) if data else None,
+        budget=_budget_of(_table(document, "budget")),
+        votes=_votes_of(_table(document, "votes")),
+        speed=_speed_of(_table(document, "speed")),
+    )
+
+
+def _addresses_of(table: Mapping[str, object]) -> Addresses:
+    return Addresses(
+        federation=host_and_port(_get(table, "address", str)),
+        enrolment=host_and_port(_get(table, "enrolment", str)),
+    )
+
+
+def _data_of(table: Mapping[str, object], directory: Path) -> Data:
+    postgres = _get(table, "postgres", str) if "postgres" in table else None
+    return Data(
+        query=_get(table, "query", str),
+        person=_get(table, "person", str),
+        label=_get(table, "label", str),
+        directory=directory / _get(table, "directory", str, "."),
+        memory_limit=_get(table, "memory_limit", str, "1GB"),
+        threads=_whole(table, "threads", 2, low=1),
+        postgres=postgres,
+    )
+
+
+def _budget_of(table: Mapping[str, object]) -> Budget:
+    default = Budget()
+    budget = Budget(
+        lifetime_epsilon=_get(table, "lifetime_epsilon", str, default.lifetime_epsilon),
+        run_epsilon=_get(table, "run_epsilon", str, default.run_epsilon),
+        epoch=_get(table, "epoch", str, default.epoch),
+    )
+    decimal(budget.lifetime_epsilon, "lifetime_epsilon", low="0.01", high="100")
+    decimal(budget.run_epsilon, "run_epsilon", low="0.01", high="100")
+    if not 1 <= len(budget.epoch) <= 64 or not budget.epoch.isprintable():  # noqa: PLR2004
+        raise ConfigurationError(f"epoch {budget.epoch[:80]!r} is not 1 to 64 characters")
+    return budget
+
+
+def _votes_of(table: Mapping[str, object]) -> Votes:
+    least = _get(table, "min_auc", str, Votes().min_auc)
+    decimal(least, "min_auc", low="0", high="1")
+    return Votes(min_auc=least)
+
+
+def _speed_of(table: Mapping[str, object]) -> Speed:
+    return Speed(worker_nice=_whole(table, "worker_nice", Speed().worker_nice, low=0))
+
+
+def _refuse_unknown(document: Mapping[str, object]) -> None:
+    for name, table in document.items():
+        if name not in _TABLES:
+            raise ConfigurationError(f"unknown table [{name}]")
+        if not isinstance(table, dict):
+            raise ConfigurationError(f"{name} is not a table")
+        if unknown := set(table) - _TABLES[name]:
+            raise ConfigurationError(f"unknown key {min(unknown)!r} in [{name}]")
+
+
+def _table(document: Mapping[str, object], name: str) -> Mapping[str, object]:
+    return cast("Mapping[str, object]", document.get(name, {}))
+
+
+_Value = TypeVar("_Value", int, str)
+
+
+def _get(
+    table: Mapping[str, object], key: str, kind: type[_Value], default: _Value | None = None
+) -> _Value:
+    value = table.get(key, default)
+    if value is None:
+        raise ConfigurationError(f"{key} is missing")
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ConfigurationError(f"{key} = {value!r} is not of type {kind.__name__}")
+    return value
+
+
+def _whole(table: Mapping[str, object], key: str, default: int, *, low: int) -> int:
+    value = _get(table, key, int, default)
+    if value < low:
+        raise ConfigurationError(f"{key} = {value} is not at least {low}")
+    return value

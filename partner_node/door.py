@@ -1,0 +1,131 @@
+"""ADAPTER gRPC: single questions to the coordinator, and enrolment (protocol 2, 12.1, 12.5).
+
+Blocking, for commands of an operator and the moments before the streams are up. What comes
+back is parsed, not believed: whoever asks verifies signatures and digests, save that of a
+model, which is verified here.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Self, cast
+
+import grpc
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from consortium import codec
+from consortium.canonical import Label, hash_with
+from consortium.errors import DigestMismatchError, TransportError
+from consortium.ids import Digest
+from consortium.messages import (
+    Enrolled,
+    EnrolmentRequest,
+    ManifestBundle,
+    ModelDocument,
+    ModelEntry,
+    Signed,
+    Vote,
+)
+from partner_node.link import Dial, error_of, options_for
+
+ASK_S = 15.0
+
+
+class Door:
+    """The federation door, for one question at a time; a context manager."""
+
+    def __init__(self, dial: Dial) -> None:
+        self._address = dial.address
+        self._channel = grpc.secure_channel(
+            dial.address, dial.credentials(), options=options_for(codec.UNARY_LIMIT)
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._channel.close()
+
+    def fetch_manifest(self, digest: Digest | None = None) -> ManifestBundle:
+        """The manifest of that digest, or the newest; nothing in it is checked yet."""
+        reply = self._ask("GetManifest", codec.encode_manifest_request(digest))
+        return codec.decode_manifest_bundle(reply)
+
+    def sign_manifest(self, signed: Signed) -> None:
+        """Hand in this node's signature."""
+        codec.decode_ack(self._ask("SignManifest", codec.encode_signed(signed)))
+
+    def list_models(self) -> tuple[ModelEntry, ...]:
+        """The registry's list, newest first."""
+        return codec.decode_model_list(self._ask("ListModels", codec.encode_models_request()))
+
+    def fetch_model(self, version: Digest | None = None) -> ModelDocument:
+        """A model, or the active one.
+
+        Raises:
+            DigestMismatchError: the document is not what its version says, or the version
+                is not the one that was asked for. Fault: the coordinator.
+        """
+        reply = self._ask("GetModel", codec.encode_model_request(version))
+        model = codec.decode_model_document(reply)
+        for named in (model.version, version or model.version):
+            seen = hash_with(Label.MODEL, model.document)
+            if seen != named:
+                raise DigestMismatchError("model", seen, named)
+        return model
+
+    def cast_vote(self, vote: Vote) -> str:
+        """Hand in a vote; returns the model's status after it."""
+        return codec.decode_vote_reply(self._ask("CastVote", codec.encode_vote(vote)))
+
+    def check_health(self) -> None:
+        """Raise TransportError unless the coordinator says that it serves."""
+        with _blocking(self._address):
+            stub = health_pb2_grpc.HealthStub(self._channel)
+            reply = stub.Check(health_pb2.HealthCheckRequest(), timeout=ASK_S)
+        if reply.status != health_pb2.HealthCheckResponse.SERVING:
+            raise TransportError(f"{self._address}: the coordinator does not serve")
+
+    def _ask(self, method: str, request: bytes) -> bytes:
+        path = f"/{codec.FEDERATION_SERVICE}/{method}"
+        return _ask(self._channel, path, request, self._address)
+
+
+def enrol(address: str, authority: bytes, request: EnrolmentRequest) -> Enrolled:
+    """Trade the join token for a certificate.
+
+    Args:
+        address: The enrolment door, host:port.
+        authority: Certificate of the operator's authority, DER, from the token.
+        request: Signed.
+
+    Raises:
+        EnrolmentError: the token is unknown, used, expired or for somebody else.
+        CertificateError: the door does not show a certificate of that authority.
+        TransportError: the door is not reachable.
+    """
+    root = x509.load_der_x509_certificate(authority).public_bytes(Encoding.PEM)
+    credentials = grpc.ssl_channel_credentials(root_certificates=root)
+    with grpc.secure_channel(
+        address, credentials, options=options_for(codec.UNARY_LIMIT)
+    ) as channel:
+        path = f"/{codec.ENROLMENT_SERVICE}/Enrol"
+        reply = _ask(channel, path, codec.encode_enrolment_request(request), address)
+    return codec.decode_enrolled(reply)
+
+
+def _ask(channel: grpc.Channel, path: str, request: bytes, address: str) -> bytes:
+    with _blocking(address):
+        call: Any = channel.unary_unary(path)
+        reply: bytes = call(request, timeout=ASK_S)
+    return reply
+
+
+@contextmanager
+def _blocking(address: str) -> Iterator[None]:
+    try:
+        yield
+    except grpc.RpcError as error:
+        call = cast("grpc.Call", error)
+        raise error_of(call.code(), call.details() or "", address) from error

@@ -1,0 +1,411 @@
+"""ADAPTER gRPC: this node dials its coordinator; nothing ever dials the node (protocol 12).
+
+``Link`` keeps the two streams up: each has a channel of its own, greets, checks the
+coordinator's proof, then carries frames until one side leaves, and dials again with back-off.
+Payloads are opaque here and never logged. Every gRPC error leaves this file as one of ours.
+Single questions are asked in ``partner_node.door``.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from consortium import codec, errors
+from consortium.canonical import Label
+from consortium.codec import Frame, StreamKind
+from consortium.crypto.keys import verify_signature
+from consortium.crypto.statements import welcome_statement
+from consortium.ids import PartnerId
+from consortium.messages import (
+    PROTOCOL_VERSION,
+    FlowerMessage,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    Welcome,
+)
+from partner_node.keystore import Pin, Tls
+
+log = logging.getLogger(__name__)
+
+SERVER_NAME = "coordinator.riskweave"
+"""The name in the coordinator's certificate, whatever its address."""
+
+_PENDING = 16
+"""Questions that may wait for the training process; the coordinator asks one at a time."""
+
+Options = tuple[tuple[str, str | int], ...]
+
+_OPTIONS: Options = (
+    ("grpc.ssl_target_name_override", SERVER_NAME),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    # Without it a frozen coordinator is noticed after 80 s, with it after 25 s.
+    ("grpc.http2.ping_timeout_ms", 5_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    # A dial that hangs is given up soon; the back-off between dials is ours.
+    ("grpc.min_reconnect_backoff_ms", 5_000),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 3_000),
+    # Otherwise two channels to one address share one connection, and its fate.
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_retries", 0),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dial:
+    """Where the federation door is, and what to show there."""
+
+    address: str
+    partner: PartnerId
+    tls: Tls
+    software: str
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """Mutual TLS under the operator's own authority; no public one counts."""
+        return grpc.ssl_channel_credentials(
+            root_certificates=self.tls.authority,
+            private_key=self.tls.key.expose(),
+            certificate_chain=self.tls.certificate,
+        )
+
+
+def options_for(limit: int) -> Options:
+    """The options of one channel; no message of more than ``limit`` bytes passes."""
+    return (
+        *_OPTIONS,
+        ("grpc.max_receive_message_length", limit),
+        ("grpc.max_send_message_length", limit),
+    )
+
+
+# --- the two streams --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """Times of the streams, in seconds."""
+
+    heartbeat: float = 5.0
+    silence: float = 15.0
+    """Three heartbeats missed (protocol 12.3)."""
+    welcome: float = 10.0
+    first_wait: float = 0.2
+    longest_wait: float = 3.0
+    stable: float = 5.0
+    """A stream that lived so long makes the next wait the first again."""
+    farewell: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """What the link needs from outside."""
+
+    dial: Callable[[], Dial]
+    """Read again for each dial, so that a new certificate counts at once."""
+    pin: Callable[[], Awaitable[Pin]]
+    """The pinned manifest with all signatures verified; ManifestError before that."""
+    handle: Callable[[bytes], Awaitable[bytes]]
+    """Answers one Flower message."""
+    entropy: Callable[[int], bytes]
+    on_change: Callable[[StreamKind, bool], None] = lambda _kind, _up: None
+    """Told when a stream comes up (welcomed) and when it goes down."""
+
+
+class Link:
+    """Both streams of this node, for as long as ``run`` runs."""
+
+    def __init__(self, ports: Ports, pace: Pace | None = None) -> None:
+        self._ports = ports
+        self._pace = pace or Pace()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Keep both streams up until ``stop``; then say goodbye.
+
+        No error of the network or the peer ends it: each is logged, and the stream is
+        dialled again after a wait of 0.2 s, doubled up to 3 s, with jitter.
+        """
+        async with asyncio.TaskGroup() as group:
+            for kind in StreamKind:
+                group.create_task(self._keep(kind, stop))
+
+    async def _keep(self, kind: StreamKind, stop: asyncio.Event) -> None:
+        loop, pace = asyncio.get_running_loop(), self._pace
+        wait, told = pace.first_wait, ""
+        while not stop.is_set():
+            began = loop.time()
+            try:
+                await self._connect(kind, stop)
+            except errors.RiskWeaveError as error:
+                told = _tell(kind, error, told)
+            if loop.time() - began > pace.stable:
+                wait = pace.first_wait
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), wait * self._jitter())
+            wait = min(2 * wait, pace.longest_wait)
+
+    def _jitter(self) -> float:
+        """Between a half and one, so that nodes do not dial in step."""
+        return 0.5 + self._ports.entropy(1)[0] / 512
+
+    async def _connect(self, kind: StreamKind, stop: asyncio.Event) -> None:
+        """One stream, from its dial to its end.
+
+        Raises:
+            TrustError: the other side is not the manifest's coordinator, or works under
+                another manifest. Fault: the coordinator.
+            TransportError: it is not reachable, left, or fell silent.
+            ProtocolError: it sent what may not be sent.
+        """
+        pin = await self._ports.pin()
+        dial = self._ports.dial()
+        async with _channel(dial, kind) as channel:
+            stream = _Stream(kind, channel, self._ports.handle, self._pace)
+            hello = Hello(
+                protocol_version=PROTOCOL_VERSION,
+                software=dial.software,
+                partner=dial.partner,
+                manifest=pin.digest,
+                nonce=self._ports.entropy(codec.KEY_BYTES),
+            )
+            await stream.greet(hello, pin)
+            log.info("%s stream is up", kind.value)
+            self._ports.on_change(kind, True)  # noqa: FBT003 - a port
+            try:
+                await stream.carry(stop)
+            finally:
+                self._ports.on_change(kind, False)  # noqa: FBT003 - a port
+
+
+def _tell(kind: StreamKind, error: errors.RiskWeaveError, told: str) -> str:
+    """Log an error unless it is the same as at the last dial."""
+    text = f"{kind.value} stream: {error}"
+    if text != told:
+        level = logging.ERROR if isinstance(error, errors.TrustError) else logging.WARNING
+        log.log(level, "%s; dialling again", text)
+    return text
+
+
+@dataclass(eq=False, slots=True)
+class _Stream:
+    """One stream. Only ``_write`` writes while it lasts: grpc.aio forbids two at once."""
+
+    kind: StreamKind
+    channel: grpc.aio.Channel
+    handle: Callable[[bytes], Awaitable[bytes]]
+    pace: Pace
+    call: Any = field(init=False)
+    """Of grpc.aio; carries bytes both ways."""
+    outbox: "asyncio.Queue[Frame]" = field(default_factory=lambda: asyncio.Queue(2 * _PENDING))
+    answers: "set[asyncio.Task[None]]" = field(default_factory=set)
+    failed: "asyncio.Queue[BaseException]" = field(default_factory=asyncio.Queue)
+    heard: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Open the call; nothing is sent yet."""
+        open_call: Any = self.channel.stream_stream(f"/{self.kind.service}/Connect")
+        self.call = open_call()
+
+    async def greet(self, hello: Hello, pin: Pin) -> None:
+        """Send the greeting and verify the answer (protocol 12.2)."""
+        async with _translated(), asyncio.timeout(self.pace.welcome):
+            await self.call.write(codec.encode_up(self.kind, Frame(hello)))
+            welcome = (await self._next()).body
+        if not isinstance(welcome, Welcome):
+            raise errors.OutOfOrderError("the coordinator did not answer the greeting")
+        if welcome.manifest != pin.digest:
+            raise errors.ManifestError(f"the coordinator works under {welcome.manifest}")
+        verify_signature(
+            bytes.fromhex(pin.manifest.coordinator.identity),
+            Label.HELLO,
+            welcome_statement(hello.nonce, pin.digest, hello.partner, self.kind),
+            welcome.signature,
+        )
+
+    async def carry(self, stop: asyncio.Event) -> None:
+        """Read, write and watch until one of them ends; raise why, unless we stopped."""
+        self.heard = asyncio.get_running_loop().time()
+        reading = asyncio.create_task(self._read())
+        writing = asyncio.create_task(self._write())
+        others = [
+            asyncio.create_task(part)
+            for part in (self._watch(), self._failure(), _returns(stop.wait()))
+        ]
+        tasks = [reading, *others, writing]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            reason = _why(reading, *others)
+            if not reading.done():
+                # To cancel a read ends the call, so the goodbye goes first. A writer that
+                # failed has lost its peer, whose own goodbye may still be there to read.
+                self._say_goodbye(reason)
+                await asyncio.wait([reading], timeout=self.pace.farewell)
+            if reason is None and not stop.is_set():
+                reason = _why(reading, writing)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        if reason is not None:
+            raise reason
+
+    def _say_goodbye(self, reason: Exception | None) -> None:
+        goodbye = Goodbye(code="stopping", reason="the node stops")
+        if isinstance(reason, errors.RiskWeaveError):
+            goodbye = Goodbye(code=reason.code, reason=reason.public)
+        with suppress(asyncio.QueueFull):
+            self.outbox.put_nowait(Frame(goodbye))
+
+    async def _next(self) -> Frame:
+        """The next frame; a Goodbye is raised as the error that it reports."""
+        data = await self.call.read()
+        if not isinstance(data, bytes):
+            raise errors.TransportError("the coordinator closed the stream")
+        frame = codec.decode_down(self.kind, data)
+        if isinstance(frame.body, Goodbye):
+            raise _goodbye_error(frame.body)
+        return frame
+
+    async def _read(self) -> None:
+        loop = asyncio.get_running_loop()
+        async with _translated():
+            while True:
+                frame = await self._next()
+                self.heard = loop.time()
+                match frame.body:
+                    case FlowerMessage(payload):
+                        self._answer(frame.id, payload)
+                    case Heartbeat():
+                        pass
+                    case _:
+                        raise errors.OutOfOrderError("a second greeting")
+
+    def _answer(self, question: int, payload: bytes) -> None:
+        """Answer in a task of its own, so that reading goes on meanwhile.
+
+        The task outlives the stream: the training process answers one question after the
+        other, and an answer that is not taken would be taken for the next one's.
+        """
+        if len(self.answers) >= _PENDING:
+            raise errors.OutOfOrderError(f"more than {_PENDING} questions at a time")
+        task = asyncio.create_task(self._handle(question, payload))
+        self.answers.add(task)
+        task.add_done_callback(self._answered)
+
+    def _answered(self, task: "asyncio.Task[None]") -> None:
+        """Without an answer the stream ends, so that whoever waits for it learns it at once."""
+        self.answers.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.failed.put_nowait(error)
+
+    async def _handle(self, question: int, payload: bytes) -> None:
+        answer = await self.handle(payload)
+        if len(answer) > self.kind.limit:
+            raise errors.MessageTooLargeError(len(answer), self.kind.limit)
+        if not self.outbox.full():  # full: nobody reads it any more
+            self.outbox.put_nowait(Frame(FlowerMessage(answer), question))
+
+    async def _failure(self) -> None:
+        raise await self.failed.get()
+
+    async def _write(self) -> None:
+        async with _translated():
+            while True:
+                frame = await self.outbox.get()
+                await self.call.write(codec.encode_up(self.kind, frame))
+
+    async def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
+        while loop.time() - self.heard < self.pace.silence:
+            if not self.outbox.full():
+                self.outbox.put_nowait(Frame(Heartbeat()))
+            await asyncio.sleep(self.pace.heartbeat)
+        raise errors.TransportError(f"nothing heard for {self.pace.silence:g} s")
+
+
+async def _returns(waiting: Awaitable[object]) -> None:
+    await waiting
+
+
+def _why(*tasks: "asyncio.Task[None]") -> Exception | None:
+    """The first error among the tasks that have ended."""
+    for task in tasks:
+        if task.done() and not task.cancelled():
+            error = task.exception()
+            if isinstance(error, Exception):
+                return error
+    return None
+
+
+@asynccontextmanager
+async def _channel(dial: Dial, kind: StreamKind) -> AsyncIterator[grpc.aio.Channel]:
+    # One channel a dial: it carries no memory of earlier failures.
+    channel = grpc.aio.secure_channel(
+        dial.address, dial.credentials(), options=options_for(kind.limit)
+    )
+    try:
+        yield channel
+    finally:
+        await channel.close()
+
+
+@asynccontextmanager
+async def _translated() -> AsyncIterator[None]:
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        raise error_of(error.code(), error.details() or "") from error
+    except (grpc.aio.BaseError, asyncio.InvalidStateError) as error:
+        raise errors.TransportError("the stream ended") from error
+    except TimeoutError as error:
+        raise errors.TransportError("no answer in time") from error
+
+
+# --- errors -----------------------------------------------------------------------------------
+
+_BY_STATUS: dict[grpc.StatusCode, type[errors.RiskWeaveError]] = {
+    grpc.StatusCode.UNAUTHENTICATED: errors.CertificateError,
+    grpc.StatusCode.PERMISSION_DENIED: errors.EnrolmentError,
+    grpc.StatusCode.FAILED_PRECONDITION: errors.OutOfOrderError,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: errors.ProtocolError,
+    grpc.StatusCode.INVALID_ARGUMENT: errors.ProtocolError,
+}
+_PLAIN: Sequence[type[errors.RiskWeaveError]] = (
+    errors.SignatureError,
+    errors.CertificateError,
+    errors.ManifestError,
+    errors.EnrolmentError,
+    errors.OutOfOrderError,
+    errors.StorageError,
+    errors.DecodeError,
+)
+"""Errors of the other side that come back as themselves: each takes just a text."""
+_BY_TEXT = {kind.public: kind for kind in _PLAIN}
+_BY_CODE = {kind.code: kind for kind in _PLAIN}
+
+
+def error_of(
+    status: grpc.StatusCode, details: str, address: str = "coordinator"
+) -> errors.RiskWeaveError:
+    """The error of ours that a status and the other side's public text stand for."""
+    if "CERTIFICATE_VERIFY_FAILED" in details or "Hostname Verification" in details:
+        return errors.CertificateError(
+            f"{address}: its certificate is not of the authority that this node trusts"
+        )
+    kind = _BY_TEXT.get(details) or _BY_STATUS.get(status, errors.TransportError)
+    reason = details.splitlines()[0][:200] if details else status.name.lower()
+    return kind(f"{address}: {reason}")
+
+
+def _goodbye_error(goodbye: Goodbye) -> errors.RiskWeaveError:
+    kind = _BY_CODE.get(goodbye.code, errors.TransportError)
+    if goodbye.code == errors.VersionError.code:
+        kind = errors.ProtocolError
+    return kind(f"the coordinator said goodbye: {goodbye.reason or goodbye.code}")

@@ -1,0 +1,444 @@
+"""Puts the node together: the only file with clock, entropy, environment and process.
+
+Everything else receives them. The training process is started before any channel exists,
+and builds its half here, too (``worker_sessions``).
+"""
+
+import asyncio
+import fcntl
+import importlib.metadata
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from consortium.canonical import Label, hash_with
+from consortium.crypto.keys import Secret
+from consortium.crypto.statements import enrolment_statement
+from consortium.errors import (
+    ConfigurationError,
+    EnrolmentError,
+    ManifestError,
+    OutOfOrderError,
+    RefusalCode,
+    RefusalError,
+    RiskWeaveError,
+)
+from consortium.ids import Digest, PartnerId
+from consortium.messages import PROTOCOL_VERSION, EnrolmentRequest, Signed
+from partner_node import config as configuration
+from partner_node import door
+from partner_node.budget import caps
+from partner_node.config import Addresses, Config, load_config, parse_config
+from partner_node.door import Door
+from partner_node.join_token import parse_token
+from partner_node.keystore import Keystore, Pin, read_bundle, read_file, write_file
+from partner_node.link import Dial, Link, Ports
+from partner_node.storage import NodeStore
+from partner_node.trust import check_own_entry
+from partner_node.worker import Worker
+
+if TYPE_CHECKING:
+    from consortium.plan import TrainingPlan
+    from partner_node.local_sums import LocalSums
+    from partner_node.table import DataSource
+    from partner_node.training_session import TrainingSession
+
+log = logging.getLogger(__name__)
+
+DISTRIBUTION = "riskweave"
+
+
+def now() -> int:
+    """Seconds since 1970, UTC."""
+    return int(time.time())
+
+
+def entropy() -> Secret:
+    """32 fresh random bytes of the operating system."""
+    return Secret(os.urandom(32))
+
+
+def software() -> str:
+    """Name and version, as sent in greetings."""
+    try:
+        return f"{DISTRIBUTION}/{importlib.metadata.version(DISTRIBUTION)}"
+    except importlib.metadata.PackageNotFoundError:
+        return f"{DISTRIBUTION}/source"
+
+
+def code_digest() -> Digest:
+    """The hash of the installed wheel's RECORD, which lists every file (protocol 2.2)."""
+    try:
+        record = importlib.metadata.distribution(DISTRIBUTION).read_text("RECORD")
+    except importlib.metadata.PackageNotFoundError:
+        record = None
+    return hash_with(Label.CODE, (record or "").encode())
+
+
+def set_up_logging() -> None:
+    """One line an event on standard error; RISKWEAVE_LOG sets the level."""
+    logging.basicConfig(
+        level=os.environ.get("RISKWEAVE_LOG", "INFO").upper(),
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
+
+
+# --- a new node -------------------------------------------------------------------------------
+
+
+def initialise(directory: Path, partner: PartnerId, settings: Path | None) -> Config:
+    """Write keys and ``node.toml`` into a new directory.
+
+    Args:
+        directory: Made if it is missing.
+        partner: The id that the operator will enrol.
+        settings: A file with the tables after ``[coordinator]``; None: a commented sample.
+
+    Raises:
+        ConfigurationError: there is a node already, or the settings are refused.
+    """
+    path = directory / configuration.FILE
+    if path.exists():
+        raise ConfigurationError(f"{path} exists already; nothing was changed")
+    text = configuration.TEMPLATE_HEAD.format(partner=partner)
+    text += read_text(settings) if settings else configuration.TEMPLATE_SETTINGS
+    config = parse_config(text, path)
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"{directory}: {error.strerror}") from error
+    Keystore(directory).create(entropy)
+    write_file(path, text.encode())
+    return config
+
+
+def read_text(path: Path) -> str:
+    """The whole file; raise ConfigurationError if it cannot be read."""
+    try:
+        return read_file(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: not UTF-8 text") from error
+
+
+# --- the parts --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """What the operator's commands work with."""
+
+    config: Config
+    keys: Keystore
+
+    def dial(self) -> Dial:
+        """Where to call, and what to show there; CertificateError without a certificate."""
+        partner = self.config.partner
+        return Dial(
+            address=self.config.joined().federation,
+            partner=partner,
+            tls=self.keys.tls(partner, now=now()),
+            software=software(),
+        )
+
+    def door(self) -> Door:
+        """The federation door; a context manager."""
+        return Door(self.dial())
+
+    def store(self) -> NodeStore:
+        """The node's database."""
+        config = self.config
+        return NodeStore(config.database, now=now, epoch=config.budget.epoch)
+
+    def known_pin(self) -> Pin:
+        """The pinned manifest, whoever has signed it yet; ManifestError if there is none."""
+        pin = self.keys.pinned()
+        if pin is None:
+            raise ManifestError(
+                f"no manifest is pinned; run: riskweave node trust {self.config.directory}"
+            )
+        return pin
+
+    def pinned(self) -> Pin:
+        """The pinned manifest, signed by all; ManifestError otherwise."""
+        pin = self.known_pin()
+        pin.verify(now=now())
+        return pin
+
+    def families(self, pin: Pin) -> tuple[str, ...]:
+        """What this partner holds, by the manifest."""
+        return pin.manifest.member(self.config.partner).families
+
+    def data_source(self) -> "DataSource":
+        """Where the rows are, for the node's ingest; ConfigurationError if nowhere."""
+        from partner_node.table import DataSource  # noqa: PLC0415 - loads DuckDB
+
+        data = self.config.source()
+        return DataSource(
+            query=data.query,
+            person=data.person,
+            label=data.label,
+            directory=data.directory,
+            memory_limit=data.memory_limit,
+            threads=data.threads,
+            postgres=data.postgres,
+            origin=f"{self.config.path}: [data] query",
+        )
+
+
+def open_desk(directory: Path) -> Desk:
+    """Open a node's directory; ConfigurationError if it is none."""
+    return Desk(config=load_config(directory), keys=Keystore(directory))
+
+
+# --- joining and trusting ---------------------------------------------------------------------
+
+
+def join(desk: Desk, token_file: Path) -> Addresses:
+    """Trade the join token for a certificate, and write down the coordinator's doors.
+
+    Raises:
+        EnrolmentError: the token is damaged, for another partner, expired, used, unknown.
+        CertificateError: the door, or the certificate, is not of the token's authority.
+        TransportError: the door is not reachable; the token is still good.
+    """
+    config, keys = desk.config, desk.keys
+    token = parse_token(read_text(token_file))
+    if token.partner != config.partner:
+        raise EnrolmentError(
+            f"the join token is for {token.partner}, this node is {config.partner}"
+        )
+    if now() >= token.expires:
+        raise EnrolmentError("the join token has expired; ask the operator for another")
+    identity = keys.identity()
+    request = EnrolmentRequest(
+        protocol_version=PROTOCOL_VERSION,
+        partner=config.partner,
+        token=token.secret.expose(),
+        csr=keys.certificate_request(config.partner),
+        identity=identity.public,
+        agreement=keys.agreement().public,
+        witness=keys.witness().public,
+        signature=b"",
+    )
+    signature = identity.sign(Label.ENROLMENT, enrolment_statement(request))
+    enrolled = door.enrol(
+        token.enrolment, token.authority, replace(request, signature=signature)
+    )
+    keys.save_certificate(enrolled.certificate, token.authority)
+    addresses = Addresses(
+        federation=configuration.host_and_port(enrolled.address), enrolment=token.enrolment
+    )
+    _write_addresses(config, addresses)
+    return addresses
+
+
+def _write_addresses(config: Config, addresses: Addresses) -> None:
+    text = configuration.with_addresses(read_text(config.path), addresses)
+    if parse_config(text, config.path) != replace(config, addresses=addresses):
+        raise ConfigurationError(
+            f"{config.path}: its form is too unusual to be edited; write into [coordinator]: "
+            f'address = "{addresses.federation}", enrolment = "{addresses.enrolment}"'
+        )
+    write_file(config.path, text.encode())
+
+
+def proposed(desk: Desk, digest: Digest | None) -> Pin:
+    """The manifest of that digest, or the newest, with this node's own entry checked.
+
+    Raises:
+        ManifestError: none is proposed, or it lists other keys for this node.
+        DigestMismatchError: the coordinator sent another. Fault: the coordinator.
+    """
+    with desk.door() as coordinator:
+        pin = read_bundle(coordinator.fetch_manifest(digest), digest)
+    check_own_entry(pin.manifest, desk.config.partner, desk.keys)
+    return pin
+
+
+def trust(desk: Desk, pin: Pin) -> Pin:
+    """Sign the manifest, hand the signature in, and pin it; returns it as it stands then."""
+    digest = pin.digest
+    signature = desk.keys.identity().sign(Label.MANIFEST_SIGNATURE, bytes.fromhex(digest))
+    signed = Signed(digest=digest, member=desk.config.partner, signature=signature)
+    with desk.door() as coordinator:
+        coordinator.sign_manifest(signed)
+        pin = read_bundle(coordinator.fetch_manifest(digest), digest)
+    desk.keys.pin(pin)
+    return pin
+
+
+# --- serving ----------------------------------------------------------------------------------
+
+
+def serve(directory: Path) -> None:
+    """Keep the streams up and answer, until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigurationError: not joined, or another process serves this node.
+        CertificateError: the certificate has expired.
+        StorageError: the database cannot be opened.
+    """
+    desk = open_desk(directory)
+    desk.dial()
+    desk.keys.identity()
+    with _only_one(directory):
+        desk.store().close()
+        worker = Worker(directory)
+        try:
+            asyncio.run(_serve(desk, worker))
+        finally:
+            worker.stop()
+
+
+async def _serve(desk: Desk, worker: Worker) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    ports = Ports(
+        dial=desk.dial, pin=SignedPin(desk).get, handle=worker.handle, entropy=os.urandom
+    )
+    log.info("%s dials %s", desk.config.partner, desk.config.joined().federation)
+    await Link(ports).run(stop)
+    log.info("stopping")
+
+
+class SignedPin:
+    """The pinned manifest once all have signed it; asks the coordinator until they have."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._turn = asyncio.Lock()
+
+    async def get(self) -> Pin:
+        """The pin, read again each time, for an operator may have moved it.
+
+        Raises:
+            ManifestError: none is pinned.
+            OutOfOrderError: a member has not signed it yet.
+            SignatureError: a signature does not verify.
+        """
+        async with self._turn:
+            return await asyncio.to_thread(self._get)
+
+    def _get(self) -> Pin:
+        desk = self._desk
+        pin = desk.known_pin()
+        with suppress(ManifestError):
+            pin.verify(now=now())
+            return pin
+        with desk.door() as coordinator:
+            fresh = read_bundle(coordinator.fetch_manifest(pin.digest), pin.digest)
+        try:
+            fresh.verify(now=now())
+        except ManifestError as error:
+            raise OutOfOrderError(f"not everybody has signed yet: {error}") from error
+        desk.keys.pin(fresh)
+        log.info("manifest %s is signed by all", fresh.digest)
+        return fresh
+
+
+@contextmanager
+def _only_one(directory: Path) -> Iterator[None]:
+    """Hold the node's lock (protocol 4.6 (5)), or raise ConfigurationError."""
+    try:
+        handle = os.open(directory / "node.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise ConfigurationError(f"{directory}: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigurationError(f"{directory} is served by another process") from error
+        yield
+    finally:
+        os.close(handle)
+
+
+def is_served(directory: Path) -> bool:
+    """Whether a process serves this node now."""
+    try:
+        with _only_one(directory):
+            return False
+    except ConfigurationError:
+        return True
+
+
+# --- the training process ---------------------------------------------------------------------
+
+
+def worker_sessions(directory: Path) -> "Callable[[object], TrainingSession]":
+    """What the training process answers with: one session for each pinned manifest."""
+    # Read by flwr at its import, which comes after this call and nowhere else in the node.
+    os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
+    os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
+    set_up_logging()
+    desk = open_desk(directory)
+    os.nice(desk.config.speed.worker_nice)
+    sessions = _Sessions(desk)
+    return lambda _context: sessions.current()
+
+
+class _Sessions:
+    """Builds the session anew when the operator has pinned another manifest."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._store = desk.store()
+        self._seen: tuple[int, int] | None = None
+        self._session: TrainingSession | None = None
+
+    def current(self) -> "TrainingSession":
+        try:
+            stat = self._desk.keys.trust_file.stat()
+            seen = (stat.st_mtime_ns, stat.st_ino)
+            if self._session is None or seen != self._seen:
+                self._session, self._seen = self._build(self._desk.pinned()), seen
+        except (OSError, RiskWeaveError) as error:
+            log.warning("no session: %s", error)
+            raise RefusalError(RefusalCode.MANIFEST, "no manifest is in force here") from error
+        return self._session
+
+    def _build(self, pin: Pin) -> "TrainingSession":
+        from partner_node.training_session import (  # noqa: PLC0415 - loads numpy and models
+            SessionFacts,
+            TrainingSession,
+        )
+
+        desk = self._desk
+        facts = SessionFacts(
+            member=desk.config.partner,
+            manifest=pin.manifest,
+            schema=pin.schema,
+            code=code_digest(),
+            caps=dict(caps(pin.manifest.policy, desk.config.budget.lifetime_epsilon)),
+            run_epsilon=desk.config.budget.run_epsilon,
+        )
+        return TrainingSession(
+            facts,
+            key=desk.keys.identity(),
+            store=self._store,
+            entropy=entropy,
+            open_sums=lambda plan: open_sums(desk, pin, plan),
+        )
+
+
+def open_sums(desk: Desk, pin: Pin, plan: "TrainingPlan") -> "LocalSums":
+    """Read this partner's table by the plan's rules; DataError if it does not fit."""
+    from partner_node import ingest  # noqa: PLC0415 - loads DuckDB
+    from partner_node.local_sums import LocalSums  # noqa: PLC0415
+
+    source, families = desk.data_source(), desk.families(pin)
+    holdout = (plan.holdout_salt, plan.holdout_fraction)
+    return LocalSums(
+        plan,
+        pin.schema,
+        desk.config.partner,
+        load=lambda bins: ingest.load(source, pin.schema, bins, families, holdout=holdout),
+    )

@@ -1,0 +1,93 @@
+"""The node's training process: started once, fed with bytes, replaced when it dies.
+
+Training runs in one persistent process, started before any channel exists (gRPC does not
+survive a fork), at lower priority, so that a long round never delays the other streams.
+Only that process imports flwr and torch (``partner_node.flower_node``).
+"""
+
+import asyncio
+import logging
+import multiprocessing
+import signal
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from consortium.errors import DecodeError, TransportError
+
+log = logging.getLogger(__name__)
+
+STOP, CALL, LOST = b"s", b"c", b"l"
+
+
+class Worker:
+    """One message at a time goes to the process; a process that dies is replaced."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._turn = asyncio.Lock()
+        self._process, self._pipe = _spawn(directory)
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the training process."""
+        return self._process.pid
+
+    async def handle(self, payload: bytes) -> bytes:
+        """The answer to one Flower message.
+
+        A process that dies in the middle is replaced, and the answer is Flower's error 8:
+        the attempt it had is lost and stays charged.
+
+        Raises:
+            DecodeError: the bytes are no Flower message. Fault: the coordinator.
+            TransportError: the second process died as well.
+        """
+        async with self._turn:
+            try:
+                return await asyncio.to_thread(self._exchange, CALL + payload)
+            except (EOFError, OSError):
+                log.exception("training process died; starting another")
+            self._process.join(timeout=1)
+            self._process, self._pipe = _spawn(self._directory)
+            try:
+                return await asyncio.to_thread(self._exchange, LOST + payload)
+            except (EOFError, OSError) as error:
+                raise TransportError("training process died twice") from error
+
+    def stop(self) -> None:
+        """Ask the process to end, and end it if it does not."""
+        try:
+            self._pipe.send_bytes(STOP)
+        except OSError:
+            log.info("training process was gone already")
+        self._process.join(timeout=3)
+        if self._process.is_alive():
+            self._process.kill()
+
+    def _exchange(self, request: bytes) -> bytes:
+        self._pipe.send_bytes(request)
+        answer = self._pipe.recv_bytes()
+        if not answer:
+            raise DecodeError("frame holds no Flower message")
+        return answer
+
+
+def _spawn(directory: Path) -> tuple[BaseProcess, Connection]:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_main, args=(theirs, str(directory)), daemon=True)
+    process.start()
+    theirs.close()
+    return process, ours
+
+
+def _main(pipe: Connection, directory: str) -> None:
+    """The process's whole life. Flower's switches are read when it is imported."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    from partner_node.wiring import worker_sessions  # noqa: PLC0415 - sets the switches
+
+    sessions = worker_sessions(Path(directory))
+    from partner_node.flower_node import answer_until_stopped  # noqa: PLC0415 - after them
+
+    answer_until_stopped(pipe, sessions)

@@ -1,0 +1,1 @@
+"""A whole federation on loopback from one file."""

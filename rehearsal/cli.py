@@ -1,0 +1,266 @@
+"""``riskweave rehearse``: one file in, a federation in between, a report out."""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import FrameType
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from consortium.errors import ConfigurationError
+from coordinator.events import RunEvent
+from partner_node import ingest
+from partner_node.ingest import DataSource, EncodedTable
+from rehearsal.baselines import Released
+from rehearsal.config import Rehearsal, load_rehearsal
+from rehearsal.evidence import evidence_of
+from rehearsal.federation import Places, Watcher, run_federation
+from rehearsal.figures import figure_of
+from rehearsal.processes import RehearsalError
+from rehearsal.report import write_report
+from rehearsal.results import Result
+
+MARK = ".riskweave-rehearsal"
+"""File that shows that a directory is an earlier rehearsal's and may be overwritten."""
+_OURS = ("work", "logs", "report.json", "report.html")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run ``riskweave rehearse ARGV``; returns the exit status."""
+    arguments = _parser().parse_args(argv)
+    rehearsal = load_rehearsal(arguments.file, epsilon=arguments.epsilon)
+    with ExitStack() as stack:
+        stack.enter_context(_terminated_like_interrupted())
+        watcher = _watcher(stack, as_json=arguments.json)
+        places = _fresh(arguments.report)
+        try:
+            result = rehearse(rehearsal, places, watcher)
+        except RehearsalError as error:
+            if error.evidence:
+                print(error.evidence, file=sys.stderr)
+            raise
+        watcher.step("writing the report")
+        page = write_report(result, arguments.report)
+    if not arguments.keep:
+        shutil.rmtree(places.work)
+    if arguments.json:
+        print(json.dumps({"report": str(page)}))
+    else:
+        print("\n".join(_summary(result)))
+        print(f"\nreport: {page}")
+    return 0
+
+
+def rehearse(rehearsal: Rehearsal, places: Places, watcher: Watcher) -> Result:
+    """Run the federation, then compute what only the rehearsal can."""
+    began = time.monotonic()
+    record = run_federation(rehearsal, places, watcher)
+    watcher.step("computing what the model would have been without privacy")
+    released = Released.of(record.published.document, rehearsal.schema)
+    evidence = evidence_of(released, _tables(rehearsal, released))
+    seconds = {**record.seconds, "total": round(time.monotonic() - began, 2)}
+    return Result(
+        title=rehearsal.title,
+        machine=_machine(),
+        record=replace(record, seconds=seconds),
+        evidence=evidence,
+    )
+
+
+def _tables(rehearsal: Rehearsal, released: Released) -> dict[str, EncodedTable]:
+    """Every partner's table by the partner's own rules. In life nobody has them all."""
+    plan = released.plan
+    return {
+        party.id: ingest.load(
+            DataSource(
+                query=party.query,
+                person=party.person,
+                label=party.label,
+                directory=rehearsal.directory,
+                memory_limit=party.memory_limit,
+                threads=party.threads,
+                origin=f"query of {party.id}",
+            ),
+            rehearsal.schema,
+            released.bins,
+            party.families,
+            holdout=(plan.holdout_salt, plan.holdout_fraction),
+            persons=True,
+        )
+        for party in rehearsal.parties
+    }
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="riskweave rehearse",
+        description=(
+            "Play a whole consortium on this machine: a coordinator and all partners of a "
+            "file as real processes on loopback. Enrols them, trains, evaluates, lets them "
+            "vote, stops them and writes a report. examples/own_data/rehearsal.toml explains "
+            "the file."
+        ),
+    )
+    parser.add_argument("file", metavar="FILE.toml", type=Path, help="what to rehearse")
+    parser.add_argument(
+        "--report", metavar="DIR", type=Path, required=True, help="where the report goes"
+    )
+    parser.add_argument("--epsilon", metavar="E", help="instead of the file's")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep keys and databases in DIR/work"
+    )
+    parser.add_argument("--json", action="store_true", help="progress as lines of JSON")
+    return parser
+
+
+def _fresh(report: Path) -> Places:
+    """Empty places under the report's directory.
+
+    Raises:
+        ConfigurationError: the directory holds something that is no earlier rehearsal.
+    """
+    if report.exists() and not report.is_dir():
+        raise ConfigurationError(f"--report {report}: a file stands there")
+    if report.is_dir() and any(report.iterdir()) and not (report / MARK).exists():
+        raise ConfigurationError(
+            f"--report {report}: not empty and no earlier rehearsal; nothing was changed"
+        )
+    try:
+        report.mkdir(parents=True, exist_ok=True)
+        for name in _OURS:
+            path = report / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        (report / MARK).touch()
+        places = Places(work=report.resolve() / "work", logs=report.resolve() / "logs")
+        places.work.mkdir(mode=0o700)
+        places.logs.mkdir()
+    except OSError as error:
+        raise ConfigurationError(f"--report {report}: {error.strerror}") from error
+    return places
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Let SIGTERM unwind like Ctrl-C, so that no process is left behind."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        raise KeyboardInterrupt
+
+    earlier = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+
+
+# --- watching ---------------------------------------------------------------------------------
+
+
+def _watcher(stack: ExitStack, *, as_json: bool) -> Watcher:
+    if as_json:
+        return _JsonLines()
+    return _Bars(stack) if sys.stdout.isatty() else _PlainLines()
+
+
+class _JsonLines:
+    """One JSON object a line."""
+
+    def step(self, text: str) -> None:
+        print(json.dumps({"step": text}), flush=True)
+
+    def event(self, event: RunEvent) -> None:
+        print(json.dumps(asdict(event)), flush=True)
+
+
+class _PlainLines:
+    """For logs: each step, every tenth of the rounds, everything that went wrong."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    def step(self, text: str) -> None:
+        print(f"{time.monotonic() - self._began:6.1f} s  {text}", flush=True)
+
+    def event(self, event: RunEvent) -> None:
+        pace = max(1, event.rounds // 10)
+        if event.text or (event.stage == "training" and event.round % pace == 0):
+            shown = f"{event.stage} {event.round}/{event.rounds}  {event.text}"
+            self.step(f"  {shown.rstrip()}")
+
+
+class _Bars:
+    """For a terminal: a line for each step, a bar for each stage of the run."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
+        self._progress = stack.enter_context(Progress(*columns))
+        self._stage = ""
+        self._task: TaskID | None = None
+
+    def step(self, text: str) -> None:
+        self._progress.console.print(text, highlight=False, markup=False)
+
+    def event(self, event: RunEvent) -> None:
+        if event.text:
+            self.step(f"{event.stage} {event.round}/{event.rounds}: {event.text}")
+        if event.final or not event.round:
+            return
+        if event.stage != self._stage or self._task is None:
+            self._stage = event.stage
+            self._task = self._progress.add_task(f"  {event.stage:<14}", total=event.rounds)
+        self._progress.update(self._task, completed=event.round)
+
+
+# --- the end ----------------------------------------------------------------------------------
+
+
+def _summary(result: Result) -> Iterator[str]:
+    evidence, record = result.evidence, result.record
+    privacy = record.published.privacy
+    yield ""
+    yield f"{'AUC on the own hold-out':<26} {'alone':>8} {'federated':>10} {'pooled':>8}"
+    for one in evidence.partners:
+        found = (one.local_only.auc, one.federated.auc, one.pooled.auc)
+        alone, federated, pooled = (figure_of(auc, 4) for auc in found)
+        yield f"  {one.name:<24} {alone:>8} {federated:>10} {pooled:>8}"
+    for block in evidence.blocks:
+        federated, pooled = figure_of(block.federated.auc, 4), figure_of(block.pooled.auc, 4)
+        yield f"  {'block ' + block.name:<24} {'':>8} {federated:>10} {pooled:>8}"
+    large, slope = evidence.overall.in_the_large, evidence.overall.slope
+    yield f"calibration: in the large {figure_of(large, 3)}, slope {figure_of(slope, 2)}"
+    yield (
+        f"epsilon for a person {privacy.person}, for a record {privacy.record} "
+        f"(delta {privacy.delta}); model {record.version[:12]} is {record.status}"
+    )
+    spent = ", ".join(f"{name} {value:.1f}" for name, value in record.seconds.items())
+    yield f"seconds: {spent}. Alone and pooled are without noise; only a rehearsal sees them."
+
+
+def _machine() -> str:
+    system = f"{platform.system()} {platform.machine()}"
+    return f"{system}, {os.cpu_count() or 1} cores, Python {platform.python_version()}"

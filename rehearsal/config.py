@@ -1,0 +1,326 @@
+"""The rehearsal file: read strictly, so that a misspelt key is an error and not a default.
+
+A rehearsal plays all parties on one machine, so its file holds what in life stands in many
+places: the policy of the manifest, the plan of the run, every partner's data source. The
+plan is handed to the same parser that the coordinator uses, before anything is started.
+"""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import TypeVar
+
+from consortium.errors import ConfigurationError
+from consortium.features.schema import Schema, parse_schema
+from consortium.ids import Digest, PartnerId, RunId, parse_partner_id
+from consortium.manifest import Manifest, Member, Policy, Role
+from consortium.plan import ModelKind, TrainingPlan, decimal
+from coordinator.plans import PlanContext, parse_plan
+
+T = TypeVar("T", str, int)
+
+_TABLES = {"rehearsal", "plan", "block", "optimizer", "shares", "local", "partner"}
+_PLAN_TABLES = ("plan", "optimizer", "shares", "local")
+_HEAD = {
+    "title",
+    "schema",
+    "epsilon",
+    "delta",
+    "max_partners_per_person",
+    "min_partners",
+    "vote_quorum",
+}
+_PARTNER = {"id", "families", "query", "person", "label", "memory_limit", "threads", "budget"}
+_BUDGET = {"run_epsilon", "lifetime_epsilon"}
+_NOBODY = Digest("0" * 64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Party:
+    """One partner: what it holds and where its rows are."""
+
+    id: PartnerId
+    families: tuple[str, ...]
+    query: str
+    """One SELECT; relative paths in it start at the rehearsal file."""
+    person: str
+    label: str
+    memory_limit: str
+    threads: int
+    run_epsilon: str
+    lifetime_epsilon: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rehearsal:
+    """All that a rehearsal needs to know; nothing is read from elsewhere."""
+
+    title: str
+    path: Path
+    schema_path: Path
+    schema: Schema
+    policy: Policy
+    parties: tuple[Party, ...]
+    plan_text: str
+    """The plan file that the operator of this federation would write."""
+    plan: TrainingPlan
+    """The plan as it will be parsed, but for the run id and digests not known yet."""
+
+    @property
+    def directory(self) -> Path:
+        """Where the rehearsal file is; relative paths start here."""
+        return self.path.parent
+
+    def party(self, name: str) -> Party:
+        """The partner of that id."""
+        return next(party for party in self.parties if party.id == name)
+
+
+def load_rehearsal(path: Path, *, epsilon: str | None = None) -> Rehearsal:
+    """Read a rehearsal file and check it as far as it can be without the data.
+
+    Args:
+        path: The file.
+        epsilon: Replaces the file's, if given.
+
+    Raises:
+        ConfigurationError: naming the file and the key.
+    """
+    document = _toml(_text(path), path)
+    try:
+        return _rehearsal_of(document, path.resolve(), epsilon)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+
+
+def _rehearsal_of(document: Mapping[str, object], path: Path, epsilon: str | None) -> Rehearsal:
+    _refuse_unknown(document, _TABLES, "the file")
+    head = _table(document, "rehearsal")
+    _refuse_unknown(head, _HEAD, "[rehearsal]")
+    target = epsilon or _decimal(head, "epsilon", "1")
+    decimal(target, "epsilon", low="0.01", high="8")
+    parties = tuple(_party(item, target) for item in _tables(document, "partner"))
+    _check_parties(parties)
+    policy = _policy(head, target, parties)
+    schema_path = path.parent / _get(head, "schema", str, "schema.toml")
+    schema = parse_schema(_text(schema_path), source=str(schema_path))
+    plan_text = _plan_text(document, target)
+    return Rehearsal(
+        title=_get(head, "title", str, path.parent.name),
+        path=path,
+        schema_path=schema_path,
+        schema=schema,
+        policy=policy,
+        parties=parties,
+        plan_text=plan_text,
+        plan=_parsed_plan(plan_text, schema, policy, parties),
+    )
+
+
+def _party(item: Mapping[str, object], epsilon: str) -> Party:
+    name = parse_partner_id(_get(item, "id", str))
+    where = f"[[partner]] {name}"
+    _refuse_unknown(item, _PARTNER, where)
+    budget = _table(item, "budget")
+    _refuse_unknown(budget, _BUDGET, f"{where}: budget")
+    families = item.get("families")
+    if not isinstance(families, list) or not families:
+        raise ConfigurationError(f'{where}: families: expected a list such as ["repayment"]')
+    return Party(
+        id=name,
+        families=tuple(str(family) for family in families),
+        query=_get(item, "query", str),
+        person=_get(item, "person", str),
+        label=_get(item, "label", str),
+        memory_limit=_get(item, "memory_limit", str, "1GB"),
+        threads=_get(item, "threads", int, 1),
+        run_epsilon=_decimal(budget, "run_epsilon", epsilon),
+        # A rehearsal's default leaves room for one more run, so that it can be tried.
+        lifetime_epsilon=_decimal(budget, "lifetime_epsilon", str(2 * Decimal(epsilon))),
+    )
+
+
+def _check_parties(parties: tuple[Party, ...]) -> None:
+    names = [party.id for party in parties]
+    if len(names) < 2:  # noqa: PLR2004 - one partner is no federation
+        raise ConfigurationError(f"[[partner]]: {len(names)} given, at least 2 are needed")
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigurationError(f"[[partner]]: {name} is listed twice")
+
+
+def _policy(head: Mapping[str, object], epsilon: str, parties: tuple[Party, ...]) -> Policy:
+    delta = _decimal(head, "delta", "1e-6")
+    decimal(delta, "delta", low="1e-12", high="1e-3")
+    # Fewer partners than this in a sum and it is refused; the rehearsal's default lets a
+    # run survive the loss of one.
+    floor = _get(head, "min_partners", int, max(2, len(parties) - 1))
+    quorum = _get(head, "vote_quorum", int, len(parties))
+    overlap = _get(head, "max_partners_per_person", int)
+    for key, value in (
+        ("min_partners", floor),
+        ("vote_quorum", quorum),
+        ("max_partners_per_person", overlap),
+    ):
+        if not 1 <= value <= len(parties):
+            raise ConfigurationError(
+                f"[rehearsal] {key} = {value} is outside 1 to {len(parties)}, the partners"
+            )
+    caps = [epsilon, *(party.lifetime_epsilon for party in parties)]
+    lifetime = max(caps, key=float)
+    return Policy(
+        min_partners=floor,
+        max_partners_per_person=overlap,
+        delta=delta,
+        max_epsilon_per_run=epsilon,
+        max_epsilon_lifetime=lifetime,
+        model_kinds=tuple(kind.value for kind in ModelKind),
+        code=(),
+        vote_quorum=quorum,
+    )
+
+
+def _plan_text(document: Mapping[str, object], epsilon: str) -> str:
+    plan = dict(_table(document, "plan"))
+    if "epsilon" in plan:
+        raise ConfigurationError("[plan] epsilon: it stands in [rehearsal]")
+    plan["epsilon"] = epsilon
+    lines = _lines("[plan]", plan)
+    for name in _PLAN_TABLES[1:]:
+        if name in document:
+            lines += _lines(f"[{name}]", _table(document, name))
+    for block in _tables(document, "block"):
+        lines += _lines("[[block]]", block)
+    return "\n".join(lines) + "\n"
+
+
+def _parsed_plan(
+    text: str, schema: Schema, policy: Policy, parties: tuple[Party, ...]
+) -> TrainingPlan:
+    """Parse by the coordinator's own rules, under a stand-in for the manifest to be made."""
+    members = tuple(
+        Member(
+            id=party.id,
+            index=index,
+            role=Role.PARTNER,
+            identity="",
+            agreement="",
+            witness="",
+            tls_spki=_NOBODY,
+            families=party.families,
+        )
+        for index, party in enumerate(parties, start=1)
+    )
+    for party in parties:
+        schema.of_families(party.families)
+    manifest = Manifest(
+        federation="rehearsal",
+        version=1,
+        previous=None,
+        not_before=0,
+        schema=schema.digest,
+        members=members,
+        policy=policy,
+    )
+    context = PlanContext(run=RunId("0" * 32), manifest=manifest, schema=schema, code=_NOBODY)
+    return parse_plan(text, context)
+
+
+def settings_text(party: Party, directory: Path) -> str:
+    """The tables of ``node.toml`` that the party's owner would write.
+
+    Args:
+        party: The partner.
+        directory: Where relative paths of its query start.
+    """
+    data = {
+        "query": party.query,
+        "person": party.person,
+        "label": party.label,
+        "directory": str(directory),
+        "memory_limit": party.memory_limit,
+        "threads": party.threads,
+    }
+    budget = {
+        "run_epsilon": party.run_epsilon,
+        "lifetime_epsilon": party.lifetime_epsilon,
+    }
+    return "\n".join([*_lines("[data]", data), *_lines("[budget]", budget)]) + "\n"
+
+
+def policy_text(policy: Policy) -> str:
+    """The ``[policy]`` that the operator would propose."""
+    values = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in asdict(policy).items()
+    }
+    return "\n".join(_lines("[policy]", values)) + "\n"
+
+
+def _lines(head: str, values: Mapping[str, object]) -> list[str]:
+    return ["", head, *(f"{key} = {_literal(value, key)}" for key, value in values.items())]
+
+
+def _literal(value: object, key: str) -> str:
+    if isinstance(value, list):
+        return "[" + ", ".join(_literal(item, key) for item in value) + "]"
+    if isinstance(value, (str, bool, int)):
+        # JSON's texts, whole numbers and truth values are TOML's too, but for DEL.
+        return json.dumps(value, ensure_ascii=True).replace("\x7f", "\\u007f")
+    raise ConfigurationError(f"{key}: a value of type {type(value).__name__} has no place here")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: not UTF-8 text") from error
+
+
+def _toml(text: str, path: Path) -> Mapping[str, object]:
+    try:
+        # Decimals keep the digits that were written.
+        return tomllib.loads(text, parse_float=str)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path}: not TOML: {error}") from error
+
+
+def _refuse_unknown(table: Mapping[str, object], known: set[str], where: str) -> None:
+    if unknown := set(table) - known:
+        expected = ", ".join(sorted(known))
+        raise ConfigurationError(f"{where}: unknown key {min(unknown)!r}; known: {expected}")
+
+
+def _table(document: Mapping[str, object], name: str) -> Mapping[str, object]:
+    value = document.get(name, {})
+    if not isinstance(value, dict):
+        raise ConfigurationError(f"{name} is not a table")
+    return value
+
+
+def _tables(document: Mapping[str, object], name: str) -> list[Mapping[str, object]]:
+    value = document.get(name, [])
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise ConfigurationError(f"write [[{name}]], once for each")
+    return value
+
+
+def _get(table: Mapping[str, object], key: str, kind: type[T], default: T | None = None) -> T:
+    value = table.get(key, default)
+    if value is None:
+        raise ConfigurationError(f"{key} is missing")
+    if not isinstance(value, kind) or isinstance(value, bool):
+        expected = {str: "a text in quotes", int: "a whole number"}[kind]
+        raise ConfigurationError(f"{key} = {value!r}: expected {expected}")
+    return value
+
+
+def _decimal(table: Mapping[str, object], key: str, default: str) -> str:
+    text = str(table.get(key, default))
+    decimal(text, key, low="0", high="100")
+    return text

@@ -1,0 +1,259 @@
+"""One federation from nothing to an active model, through the same doors that people use.
+
+Set-up goes through the roles' own command lines, serving through real processes. Private
+keys are made where they belong and no step here is one that an operator could not take.
+"""
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from consortium.errors import OutOfOrderError, TransportError
+from coordinator import cli as coordinator_cli
+from coordinator import config as coordinator_config
+from coordinator import control
+from coordinator.events import RunEvent
+from coordinator.storage import Store
+from partner_node import cli as node_cli
+from rehearsal.config import Party, Rehearsal, policy_text, settings_text
+from rehearsal.processes import Processes, RehearsalError, free_ports, riskweave
+from rehearsal.published import parse_published
+from rehearsal.results import RunRecord
+
+COORDINATOR = "coordinator"
+_UP_S = 60.0
+"""Longest wait for a process to come up: a cold machine reads a lot of libraries."""
+
+
+class Watcher(Protocol):
+    """Whoever shows people how far the rehearsal is."""
+
+    def step(self, text: str) -> None:
+        """Something begins."""
+
+    def event(self, event: RunEvent) -> None:
+        """The run went on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Directories under the report's."""
+
+    work: Path
+    logs: Path
+
+    @property
+    def coordinator(self) -> Path:
+        """The coordinator's own directory."""
+        return self.work / COORDINATOR
+
+    @property
+    def control_socket(self) -> Path:
+        """The operator's door."""
+        return coordinator_config.load_config(self.coordinator).control_socket
+
+    def node(self, party: Party) -> Path:
+        """A partner's own directory."""
+        return self.work / party.id
+
+
+def run_federation(rehearsal: Rehearsal, places: Places, watcher: Watcher) -> RunRecord:
+    """Set up, train, vote, stop.
+
+    Raises:
+        RehearsalError: a process failed; everything was stopped.
+        RiskWeaveError: whatever a role says is wrong.
+    """
+    began = time.monotonic()
+    with Processes(places.logs) as processes:
+        federation = _Federation(rehearsal, places, processes)
+        watcher.step(f"setting up {len(rehearsal.parties)} partners and a coordinator")
+        federation.set_up()
+        watcher.step("waiting for all partners to connect")
+        federation.wait_for_all()
+        started = time.monotonic()
+        watcher.step("training")
+        events = federation.train(watcher)
+        trained = time.monotonic()
+        watcher.step("every partner tests the model on its own hold-out and votes")
+        version = events[-1].version
+        votes = {str(party.id): federation.vote(party, version) for party in rehearsal.parties}
+        names, peaks = processes.names, processes.peak_rss_mb()
+        watcher.step("stopping all processes")
+    document, status = federation.release(version)
+    return RunRecord(
+        version=version,
+        published=parse_published(document, version),
+        events=events,
+        status=status,
+        votes=votes,
+        seconds={
+            "start": round(started - began, 2),
+            "train": round(trained - started, 2),
+            "total": round(time.monotonic() - began, 2),
+        },
+        processes=names,
+        peak_rss_mb=peaks,
+    )
+
+
+class _Federation:
+    """The steps, in the order of their definition."""
+
+    def __init__(self, rehearsal: Rehearsal, places: Places, processes: Processes) -> None:
+        self._rehearsal = rehearsal
+        self._places = places
+        self._processes = processes
+        self._talk = places.logs / "set-up.log"
+
+    def set_up(self) -> None:
+        """Keys, tokens, certificates, a manifest signed by all, processes serving."""
+        self._found_coordinator()
+        directory = str(self._places.coordinator)
+        self._processes.start(COORDINATOR, riskweave("coordinator", "serve", directory))
+        for party in self._rehearsal.parties:
+            self._found_node(party)
+        self._wait_for_coordinator()
+        for party in self._rehearsal.parties:
+            node, token = str(self._places.node(party)), str(self._token(party))
+            self._call(node_cli.main, "join", node, "--token", token)
+        self._call(coordinator_cli.main, "manifest", directory, "propose")
+        digest = self._manifest()
+        for party in self._rehearsal.parties:
+            node = str(self._places.node(party))
+            self._call(node_cli.main, "trust", node, digest)
+            self._processes.start(party.id, riskweave("node", "serve", node))
+
+    def wait_for_all(self) -> None:
+        """Until the manifest is in force and every partner's streams are up."""
+        for party in self._rehearsal.parties:
+            self._processes.wait_until(
+                lambda name=party.id: self._connected(name),  # type: ignore[misc]
+                _UP_S,
+                what=f"{party.id} is connected",
+                blame=party.id,
+            )
+
+    def train(self, watcher: Watcher) -> tuple[RunEvent, ...]:
+        """Start the run and follow it to its end."""
+        events: list[RunEvent] = []
+        try:
+            for event in control.start_run(
+                self._places.control_socket, self._rehearsal.plan_text
+            ):
+                events.append(event)
+                watcher.event(event)
+        except TransportError as error:
+            self._processes.check()
+            raise self._processes.error(str(error), COORDINATOR) from error
+        if not events or events[-1].stage != "finished":
+            text = events[-1].text if events else "no event came"
+            raise self._processes.error(f"the run failed: {text}", COORDINATOR)
+        return tuple(events)
+
+    def vote(self, party: Party, version: str) -> bool | None:
+        """Let a partner test the model on its own rows and vote by its own thresholds.
+
+        None if its vote was not needed any more: the quorum was reached before.
+        """
+        node = str(self._places.node(party))
+        with self._log():
+            accepts = node_cli.main(["validate", node, version]) == 0
+        verb = ["accept"] if accepts else ["refuse", "--reason", "quality"]
+        try:
+            self._call(node_cli.main, verb[0], node, version, *verb[1:])
+        except OutOfOrderError:
+            return None
+        return accepts
+
+    def release(self, version: str) -> tuple[bytes, str]:
+        """The model document and where the votes brought it."""
+        config = coordinator_config.load_config(self._places.coordinator)
+        with contextlib.closing(Store(config.storage_url)) as store:
+            for row in store.models():
+                if row.version == version:
+                    return row.document, row.status
+        raise RehearsalError(f"the registry does not have model {version}")
+
+    def _found_coordinator(self) -> None:
+        directory, rehearsal = self._places.coordinator, self._rehearsal
+        policy = self._places.work / "policy.toml"
+        policy.write_text(policy_text(rehearsal.policy), encoding="utf-8")
+        federation, enrolment = free_ports(2)
+        self._call(
+            coordinator_cli.main,
+            "init",
+            str(directory),
+            *("--name", "rehearsal"),
+            *("--schema", str(rehearsal.schema_path)),
+            *("--policy", str(policy)),
+            *("--address", f"127.0.0.1:{federation}"),
+            *("--enrolment", f"127.0.0.1:{enrolment}"),
+        )
+        for party in rehearsal.parties:
+            self._call(
+                coordinator_cli.main,
+                "token",
+                str(directory),
+                party.id,
+                *("--out", str(self._token(party))),
+                *("--families", ",".join(party.families)),
+            )
+
+    def _found_node(self, party: Party) -> None:
+        directory = self._places.node(party)
+        settings = self._places.work / f"{party.id}.toml"
+        text = settings_text(party, self._rehearsal.directory)
+        settings.write_text(text, encoding="utf-8")
+        node, path = str(directory), str(settings)
+        self._call(node_cli.main, "init", node, "--id", party.id, "--settings", path)
+
+    def _token(self, party: Party) -> Path:
+        return self._places.work / f"{party.id}.token"
+
+    def _manifest(self) -> str:
+        output = self._places.logs / "manifest.json"
+        with output.open("w", encoding="utf-8") as file, contextlib.redirect_stdout(file):
+            coordinator_cli.main(["manifest", str(self._places.coordinator), "show", "--json"])
+        return str(json.loads(output.read_text(encoding="utf-8"))["digest"])
+
+    def _wait_for_coordinator(self) -> None:
+        self._processes.wait_until(
+            lambda: self._status() is not None,
+            _UP_S,
+            what="the coordinator serves",
+            blame=COORDINATOR,
+        )
+
+    def _connected(self, name: str) -> bool:
+        status = self._status()
+        if status is None or not status.manifest_complete:
+            return False
+        return any(one.partner == name and one.training for one in status.partners)
+
+    def _status(self) -> control.Status | None:
+        try:
+            return control.fetch_status(self._places.control_socket)
+        except TransportError:
+            return None  # not up yet
+
+    def _call(self, main: Callable[[Sequence[str]], int], *arguments: str) -> None:
+        """One command line of a role, its output kept in the log of the set-up."""
+        with self._log():
+            code = main(arguments)
+        if code != 0:
+            shown = " ".join(arguments)
+            raise RehearsalError(f"`riskweave ... {shown}` ended with {code}: {self._talk}")
+
+    @contextlib.contextmanager
+    def _log(self) -> Iterator[None]:
+        with (
+            self._talk.open("a", encoding="utf-8") as file,
+            contextlib.redirect_stdout(file),
+            contextlib.redirect_stderr(file),
+        ):
+            yield

@@ -1,0 +1,142 @@
+"""report.json and report.html from a result: figures in full, and a page for people.
+
+The page takes every figure from the same values as the JSON file; ``rehearsal.page`` rounds
+and explains them.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from rehearsal.page import html_of
+from rehearsal.results import (
+    BlockFigures,
+    Evidence,
+    FeaturePoints,
+    Quality,
+    Result,
+    round_milliseconds,
+)
+
+NOTE = (
+    "auc.local_only, auc.pooled_*, every by_block figure, ks and calibration were computed by "
+    "the rehearsal alone, which sees all files; in life nobody does. Figures under noisy are "
+    "the federation's own and are paid for in epsilon."
+)
+
+
+def write_report(result: Result, directory: Path) -> Path:
+    """Write both files into ``directory`` and return the page's path."""
+    document = json.dumps(json_of(result), indent=2, ensure_ascii=False) + "\n"
+    (directory / "report.json").write_text(document, encoding="utf-8")
+    page = directory / "report.html"
+    page.write_text(html_of(result), encoding="utf-8")
+    return page
+
+
+def json_of(result: Result) -> dict[str, object]:
+    """The whole report as plain values."""
+    record, evidence = result.record, result.evidence
+    privacy = record.published.privacy
+    milliseconds = round_milliseconds(record.events)
+    return {
+        "title": result.title,
+        "note": NOTE,
+        "machine": result.machine,
+        "seconds": dict(record.seconds),
+        "rounds": len(milliseconds),
+        "round_ms": _percentiles(milliseconds),
+        "auc": _auc(evidence),
+        "ks": {one.name: _rounded(one.federated.ks) for one in evidence.partners},
+        "calibration": {
+            "in_the_large": _rounded(evidence.overall.in_the_large),
+            "slope": _rounded(evidence.overall.slope),
+            "brier": _rounded(evidence.overall.brier),
+            "by_block": {one.name: _calibration(one.federated) for one in evidence.blocks},
+        },
+        "noisy": {
+            block: {name: _rounded(value) for name, value in found.items()}
+            for block, found in record.published.noisy.items()
+        },
+        "epsilon": {
+            "record": float(privacy.record),
+            "person": float(privacy.person),
+            "target": float(privacy.target),
+            "delta": float(privacy.delta),
+            "unit": privacy.unit,
+            "max_partners_per_person": privacy.max_partners_per_person,
+            "accountant": privacy.accountant,
+        },
+        "model": {
+            "version": record.version,
+            "status": record.status,
+            "votes": dict(record.votes),
+            "digests": dict(record.published.digests),
+            "family_points": _family_points(evidence.features),
+        },
+        "rows": {
+            one.name: {"training": one.training_rows, "holdout": one.holdout_rows}
+            for one in evidence.partners
+        },
+        "attempts": {
+            "made": privacy.attempts,
+            "aborted": [asdict(one) for one in privacy.lost],
+        },
+        "processes": len(record.processes),
+        "peak_rss_mb": dict(record.peak_rss_mb),
+        "statement": dict(record.published.statement),
+    }
+
+
+def _auc(evidence: Evidence) -> dict[str, object]:
+    def by_partner(name: str) -> dict[str, float | None]:
+        return {one.name: _rounded(getattr(one, name).auc) for one in evidence.partners}
+
+    return {
+        "federated": by_partner("federated"),
+        "local_only": by_partner("local_only"),
+        "pooled_same_model": by_partner("pooled"),
+        "pooled_all_columns": _rounded(evidence.pooled_all_columns),
+        "by_block": {one.name: _block_auc(one) for one in evidence.blocks},
+    }
+
+
+def _block_auc(block: BlockFigures) -> dict[str, float | None]:
+    return {
+        "federated": _rounded(block.federated.auc),
+        "pooled_same_model": _rounded(block.pooled.auc),
+        "pooled_same_model_ceiling": _rounded(block.ceiling),
+    }
+
+
+def _calibration(found: Quality) -> dict[str, float | None]:
+    return {
+        "in_the_large": _rounded(found.in_the_large),
+        "slope": _rounded(found.slope),
+        "brier": _rounded(found.brier),
+    }
+
+
+def _family_points(features: Sequence[FeaturePoints]) -> Mapping[str, object]:
+    families: dict[str, dict[str, object]] = {}
+    for one in features:
+        bins = [
+            {"bin": label, "points": round(points, 2)}
+            for label, points in zip(one.labels, one.points, strict=True)
+        ]
+        families.setdefault(one.family, {})[one.feature] = bins
+    return families
+
+
+def _percentiles(milliseconds: Sequence[float]) -> dict[str, float | None]:
+    if not milliseconds:
+        return {"p50": None, "p95": None}
+    p50, p95 = np.percentile(milliseconds, [50, 95])
+    return {"p50": round(float(p50), 2), "p95": round(float(p95), 2)}
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)

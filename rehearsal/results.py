@@ -1,0 +1,150 @@
+"""What a rehearsal found out, as plain values: made once, written as JSON and as a page.
+
+Figures marked "exact" were computed by the rehearsal, which sees all files; in life nobody
+could. Figures marked "noisy" came out of the federation and are all that it ever publishes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coordinator.events import RunEvent
+from rehearsal.published import Published
+
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quality:
+    """Figures of one set of scores on hold-out rows; None where undefined."""
+
+    auc: float | None
+    ks: float | None
+    in_the_large: float | None
+    """Expected over observed bads."""
+    slope: float | None
+    brier: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roc:
+    """One curve: false and true alarm rates, shape (points,), rising."""
+
+    name: str
+    role: str
+    """federated, pooled or local."""
+    auc: float | None
+    false: Float
+    true: Float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Hold-out rows of similar score: what was predicted and what happened."""
+
+    rows: int
+    predicted: float
+    observed: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockFigures:
+    """One block on the hold-out rows of all its holders."""
+
+    name: str
+    families: tuple[str, ...]
+    holders: tuple[str, ...]
+    training_rows: int
+    holdout_rows: int
+    bad_rate: float
+    federated: Quality
+    pooled: Quality
+    """Same model trained on pooled rows without noise."""
+    ceiling: float | None
+    """AUC of a converged logistic regression on the same bins of the pooled rows."""
+    rocs: tuple[Roc, ...]
+    groups: tuple[Group, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartnerFigures:
+    """One partner on its own hold-out rows, by all blocks that it holds."""
+
+    name: str
+    families: tuple[str, ...]
+    training_rows: int
+    holdout_rows: int
+    federated: Quality
+    local_only: Quality
+    pooled: Quality
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeaturePoints:
+    """Points of the bins of one feature, in the order of the bins."""
+
+    feature: str
+    family: str
+    block: str
+    unit: str
+    direction: str
+    """up, down or none: how risk is declared to move with the value."""
+    labels: tuple[str, ...]
+    points: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """The exact part: what only who sees all files can say."""
+
+    partners: tuple[PartnerFigures, ...]
+    blocks: tuple[BlockFigures, ...]
+    overall: Quality
+    """All blocks' hold-out rows together, each scored by its own block."""
+    pooled_all_columns: float | None
+    pooled_persons: int
+    """Hold-out persons that figure was computed on."""
+    features: tuple[FeaturePoints, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """The federation's part: what its processes did."""
+
+    version: str
+    published: Published
+    events: tuple[RunEvent, ...]
+    status: str
+    """candidate, active: where the votes brought the model."""
+    votes: Mapping[str, bool | None]
+    """By partner; None where it was not needed any more."""
+    seconds: Mapping[str, float]
+    """start, train, total."""
+    processes: tuple[str, ...]
+    peak_rss_mb: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """Everything that the report is made of."""
+
+    title: str
+    machine: str
+    record: RunRecord
+    evidence: Evidence
+
+
+def round_milliseconds(events: Sequence[RunEvent]) -> list[float]:
+    """Wall time of each training round that was summed."""
+    return [1000 * one.seconds for one in events if _training(one) and not one.text]
+
+
+def lost_rounds(events: Sequence[RunEvent]) -> list[int]:
+    """Numbers of training rounds of which an attempt was lost."""
+    return sorted({one.round for one in events if _training(one) and one.text})
+
+
+def _training(event: RunEvent) -> bool:
+    return event.stage == "training"

@@ -1,0 +1,150 @@
+"""What must survive, happen once, or fail with a clear error."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from consortium.errors import StorageError
+from consortium.ids import Digest, PartnerId, RunId
+from consortium.messages import ManifestBundle, Signed, Vote
+from coordinator.storage import CheckpointRow, Store
+
+RUN, OTHER = RunId("ab" * 16), RunId("cd" * 16)
+V1, V2 = Digest("01" * 32), Digest("02" * 32)
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'c.db'}"
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
+    store = Store(url)
+    yield store
+    store.close()
+
+
+def checkpoint(number: int) -> CheckpointRow:
+    return CheckpointRow(run=RUN, stage="gradient", round=number, attempts=0, payload=b"x" * 99)
+
+
+def test_checkpoint_replaces_the_one_before(store: Store) -> None:
+    store.save_checkpoint(checkpoint(1))
+    store.save_checkpoint(checkpoint(2))
+    assert store.checkpoint(RUN) == checkpoint(2)
+    assert store.checkpoint(OTHER) is None
+
+
+def test_unfinished_run_is_found_again_by_a_second_process(store: Store, url: str) -> None:
+    store.add_run(RUN, b"plan", V1, 1)
+    store.add_run(OTHER, b"plan", V1, 2)
+    store.set_run_status(RUN, "finished", "done")
+    reader = Store(url)
+    assert [row.run for row in reader.unfinished_runs()] == [OTHER]
+    newest = reader.newest_run()
+    assert newest is not None
+    assert newest.run == OTHER
+    reader.close()
+
+
+def test_events_of_a_run_come_back_in_order(store: Store) -> None:
+    for text in ("1", "2", "3"):
+        store.add_event(RUN, text)
+    store.add_event(OTHER, "4")
+    assert store.events(RUN) == ("1", "2", "3")
+
+
+def test_activating_a_model_retires_the_active_one(store: Store) -> None:
+    for version in (V1, V2):
+        store.add_model(version, RUN, b"{}", 1)
+        store.set_model_status(version, "active", 2)
+    assert {row.version: row.status for row in store.models()} == {V1: "retired", V2: "active"}
+    active = store.active_model()
+    assert active is not None
+    assert active.version == V2
+    assert store.activations() == (V1, V2)
+
+
+def test_model_added_twice_keeps_its_status(store: Store) -> None:
+    store.add_model(V1, RUN, b"{}", 1)
+    store.set_model_status(V1, "active", 2)
+    store.add_model(V1, RUN, b"{}", 3)
+    model = store.model(V1)
+    assert model is not None
+    assert (model.status, model.created_at) == ("active", 1)
+
+
+def test_second_vote_of_a_member_replaces_its_first(store: Store) -> None:
+    for accept in (True, False):
+        vote = Vote(
+            version=V1, member=PartnerId("a"), accept=accept, reason="", signature=b"s" * 64
+        )
+        store.add_vote(vote, 1)
+    assert [vote.accept for vote in store.votes(V1)] == [False]
+
+
+def test_signature_of_a_member_is_kept_once(store: Store) -> None:
+    store.add_manifest(V1, 1, ManifestBundle(body=b"{}", signatures=(), schema=b"{}"), 1)
+    signed = Signed(digest=V1, member=PartnerId("a"), signature=b"s" * 64)
+    store.add_signature(signed, 1)
+    store.add_signature(signed, 2)
+    bundle = store.manifest(V1)
+    assert bundle is not None
+    assert bundle.signatures == (signed,)
+
+
+def test_database_of_another_version_is_refused(store: Store, url: str) -> None:
+    with store._engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE schema_version SET version = 99")
+    with pytest.raises(StorageError, match="version 99, expected 1"):
+        Store(url)
+
+
+def test_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "c.db"
+    path.write_bytes(b"this is not a database " * 99)
+    with pytest.raises(StorageError, match="not a database"):
+        Store(f"sqlite:///{path}")
+
+
+def test_url_of_an_unknown_database_is_refused() -> None:
+    with pytest.raises(StorageError, match="storage url"):
+        Store("abacus://beads")
+
+
+def test_commits_are_durable_and_readers_do_not_block_writers(store: Store) -> None:
+    with store._engine.begin() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+
+
+FULL_DISK = """
+import resource, signal, sys
+from coordinator.storage import CheckpointRow, Store
+from consortium.errors import StorageError
+store = Store(sys.argv[1])
+row = dict(run="ab" * 16, stage="gradient", attempts=0)
+store.save_checkpoint(CheckpointRow(round=1, payload=b"x", **row))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+try:
+    store.save_checkpoint(CheckpointRow(round=2, payload=bytes(1 << 20), **row))
+except StorageError as error:
+    print("refused:", error)
+"""
+
+
+def test_full_disk_is_a_storage_error_and_the_old_checkpoint_stays(url: str) -> None:
+    done = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", FULL_DISK, url], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("refused: database:")
+    store = Store(url)
+    kept = store.checkpoint(RUN)
+    store.close()
+    assert kept is not None
+    assert kept.round == 1

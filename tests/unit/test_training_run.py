@@ -1,0 +1,420 @@
+"""Runs in the simulator: what a coordinator gets, what a node refuses, what is on record."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from consortium.documents import document_of, parse_document
+from consortium.errors import BudgetExceededError, DataError, RefusalCode, RefusalError
+from consortium.ids import Digest, PartnerId, RunId
+from consortium.messages import PlanOffer, SumRequest
+from consortium.plan import ReleaseKind, TrainingPlan
+from consortium.privacy.mechanism import mechanism_for, reserve_units
+from consortium.release import Outcome
+from consortium.secagg.context import SumInputs
+from consortium.secagg.ring import ring_sum, to_signed
+from coordinator.releases import candidate_of
+from coordinator.rounds import RunFailedError, RunSession, RunState
+from models.document import parse_model_document, verify_version
+from tests.simulator import PLAN, Consortium, Fault, reply_words, rewritten
+
+BANK = PartnerId("bank_a")
+SHOP = PartnerId("shop_d")
+
+
+@pytest.fixture
+def consortium() -> Consortium:
+    return Consortium()
+
+
+def test_finished_run_ranks_every_block_by_its_planted_risk() -> None:
+    consortium = Consortium(rows=2000)
+    session = consortium.train()
+    document = candidate_of(session, consortium.manifest)
+    model = parse_model_document(document.document, consortium.schema).model
+    for weights in model.weights:
+        assert np.all(np.diff(weights[1:]) > 0)  # code 0 is the missing bin: no rows
+    for line in model.calibration:
+        assert line.beta > 0
+
+
+def test_coordinator_gets_exactly_the_ring_sum_of_what_was_sent(
+    consortium: Consortium,
+) -> None:
+    session = RunSession(consortium.plan, consortium.schema)
+    totals = []
+    real = session.on_uploads
+
+    def spy(request: SumRequest, uploads: dict[PartnerId, np.ndarray]) -> None:
+        totals.append(to_signed(ring_sum(uploads.values())))
+        real(request, uploads)
+
+    session.on_uploads = spy  # type: ignore[method-assign]
+    consortium.train(session)
+    words = [w for _, payload in consortium.wire if (w := reply_words(payload)) is not None]
+    for number, total in enumerate(totals):
+        sent = words[4 * number : 4 * number + 4]
+        plain = [sum(int(w.view(np.int64)[k]) for w in sent) for k in range(total.size)]
+        assert plain == total.tolist()
+
+
+def test_partner_without_a_block_sends_zeros_there_and_noise_where_it_has_rows(
+    consortium: Consortium,
+) -> None:
+    consortium.train()
+    sent = {m: reply_words(p) for m, p in consortium.wire if reply_words(p) is not None}
+    bank, shop = sent[BANK].view(np.int64), sent[SHOP].view(np.int64)
+    half = bank.size // 2
+    assert not bank[half:].any()
+    assert not shop[:half].any()
+    assert bank[:half].all()
+    assert shop[half:].all()
+
+
+def test_answers_carry_signature_and_words_and_nothing_else(consortium: Consortium) -> None:
+    consortium.train()
+    for _, payload in consortium.wire:
+        names = set(re.findall(rb"num.examples|loss|accuracy|rows|count|label", payload))
+        assert names == set()
+
+
+def test_lost_partner_aborts_the_attempt_and_the_survivors_are_asked_again(
+    consortium: Consortium,
+) -> None:
+    consortium.fault = _losing(consortium, SHOP, at_answer=4)
+    session = consortium.train()
+    aborted = [one for one in session.state.attempts if one.outcome is Outcome.ABORTED]
+    assert [(one.missing, one.attempt) for one in aborted] == [((SHOP,), 1)]
+    again = session.state.attempts[session.state.attempts.index(aborted[0]) + 1]
+    assert (again.round, again.attempt) == (aborted[0].round, 2)
+    assert SHOP not in again.roster
+    statement = parse_model_document(
+        candidate_of(session, consortium.manifest).document, consortium.schema
+    ).statement
+    assert statement["attempts"]["aborted"][0]["missing"] == [SHOP]
+    assert statement["attempts"]["made"] == 11
+
+
+def test_aborted_attempt_stays_charged_at_every_node_that_uploaded(
+    consortium: Consortium,
+) -> None:
+    consortium.fault = _losing(consortium, SHOP, at_answer=4)
+    session = consortium.train()
+    gradients = [one for one in session.state.attempts if one.kind is ReleaseKind.GRADIENT]
+    debits = [
+        request
+        for request, _, _ in consortium.nodes[BANK].store.debits
+        if request.kind is ReleaseKind.GRADIENT
+    ]
+    assert len(debits) == len(gradients) == consortium.plan.rounds + 1
+
+
+def test_run_fails_when_no_attempt_is_left_that_the_claim_pays_for(
+    consortium: Consortium,
+) -> None:
+    def fault(member: PartnerId, payload: bytes) -> bytes | None:
+        return None if member == BANK and reply_words(payload) is not None else payload
+
+    consortium.fault = fault
+    with pytest.raises(RunFailedError, match=r"bank_a.*no attempt is left"):
+        consortium.train()
+
+
+def test_run_waits_for_the_floor_and_says_who_refused(consortium: Consortium) -> None:
+    consortium.absent = {BANK, SHOP}
+    with pytest.raises(RunFailedError, match="2 of at least 3 partners"):
+        consortium.train()
+
+
+def test_block_without_any_holder_is_not_trained_on_noise(consortium: Consortium) -> None:
+    consortium.plan = replace(consortium.plan, min_partners=2)
+    consortium.absent = {PartnerId("shop_c"), SHOP}
+    session = RunSession(consortium.plan, consortium.schema)
+    assert "no holder of block platforms" in session.lacks(consortium.connected())
+
+
+@pytest.mark.parametrize("flipped", [0, 7, 23])
+def test_upload_changed_on_its_way_is_refused_and_its_sender_named(
+    consortium: Consortium, flipped: int
+) -> None:
+    done = []
+
+    def fault(member: PartnerId, payload: bytes) -> bytes:
+        words = reply_words(payload)
+        if member != BANK or words is None or done:
+            return payload
+        done.append(1)
+        changed = words.copy()
+        changed[flipped % changed.size] ^= np.uint64(1)
+        return rewritten(payload, lambda message: _replace_words(message, changed))
+
+    consortium.fault = fault
+    session = consortium.train()
+    first = session.state.attempts[0]
+    assert (first.outcome, first.missing, first.reasons) == (
+        Outcome.ABORTED,
+        (BANK,),
+        ("digest",),
+    )
+
+
+def test_upload_of_another_partner_is_not_taken_for_this_one(consortium: Consortium) -> None:
+    kept: dict[str, bytes] = {}
+
+    def fault(member: PartnerId, payload: bytes) -> bytes:
+        if reply_words(payload) is None:
+            return payload
+        if member == PartnerId("bank_b"):
+            return kept.get("bank_a", payload)
+        kept[member] = payload
+        return payload
+
+    consortium.fault = fault
+    with pytest.raises(RunFailedError, match="bank_b"):
+        consortium.train()
+
+
+def test_bytes_that_are_no_message_are_answered_with_nothing(consortium: Consortium) -> None:
+    answering = consortium.nodes[BANK].answering
+    assert answering is not None
+    assert answering.answer(b"\xff\x00garbage") == b""
+
+
+def test_run_resumed_from_its_stored_state_ends_with_the_same_model() -> None:
+    whole = candidate_of((one := Consortium()).train(), one.manifest)
+    two = Consortium()
+    session = RunSession(two.plan, two.schema)
+    real = session.on_uploads
+
+    class Crash(Exception):  # noqa: N818 - not an error of ours
+        pass
+
+    def crash(request: SumRequest, uploads: dict[PartnerId, np.ndarray]) -> None:
+        real(request, uploads)
+        if request.round == 4:
+            raise Crash
+
+    session.on_uploads = crash  # type: ignore[method-assign]
+    with pytest.raises(Crash):
+        two.train(session)
+    stored = document_of(session.state)
+    for number, node in enumerate(two.nodes.values()):
+        two.start(node, number)
+    later = RunSession(two.plan, two.schema, state=parse_document(RunState, stored))
+    assert candidate_of(two.train(later), two.manifest).version == whole.version
+
+
+def test_document_with_one_byte_changed_is_not_its_version(consortium: Consortium) -> None:
+    candidate = candidate_of(consortium.train(), consortium.manifest)
+    changed = bytearray(candidate.document)
+    changed[len(changed) // 2] ^= 1
+    verify_version(candidate.document, candidate.version)
+    with pytest.raises(Exception, match="digest"):
+        verify_version(bytes(changed), candidate.version)
+
+
+# What an honest node refuses, each with its code.
+
+OFFERS: dict[str, tuple[Callable[[TrainingPlan], TrainingPlan], RefusalCode]] = {
+    "another manifest": (lambda p: replace(p, manifest=Digest("0" * 64)), RefusalCode.MANIFEST),
+    "another schema": (lambda p: replace(p, schema=Digest("0" * 64)), RefusalCode.PLAN),
+    "another noise mode": (lambda p: replace(p, noise_mode="none"), RefusalCode.NOISE),
+    "larger delta": (lambda p: replace(p, delta="1e-2"), RefusalCode.NOISE),
+    "smaller m": (lambda p: replace(p, max_partners_per_person=1), RefusalCode.NOISE),
+    "lower floor": (lambda p: replace(p, min_partners=1), RefusalCode.QUORUM),
+    "epsilon over the cap": (lambda p: replace(p, epsilon="9"), RefusalCode.BUDGET),
+    "a stranger as holder": (
+        lambda p: replace(p, blocks=(replace(p.blocks[0], holders=(PartnerId("x"),)),)),
+        RefusalCode.MEMBER,
+    ),
+    "a holder without the family": (
+        lambda p: replace(p, blocks=(replace(p.blocks[0], holders=(SHOP,)),)),
+        RefusalCode.PLAN,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OFFERS)
+def test_plan_is_refused_before_anything_is_reserved(consortium: Consortium, name: str) -> None:
+    change, code = OFFERS[name]
+    node = consortium.nodes[BANK]
+    assert node.session is not None
+    with pytest.raises(RefusalError) as refused:
+        node.session.on_offer(PlanOffer(plan=change(consortium.plan)))
+    assert refused.value.reason is code
+    assert node.store.reserved == {}
+
+
+def test_second_plan_under_one_run_id_is_refused(consortium: Consortium) -> None:
+    session = consortium.nodes[BANK].session
+    assert session is not None
+    session.on_offer(PlanOffer(plan=consortium.plan))
+    with pytest.raises(RefusalError, match="R06"):
+        session.on_offer(PlanOffer(plan=replace(consortium.plan, rounds=9)))
+
+
+def test_accepted_plan_is_accepted_again_without_a_second_reserve(
+    consortium: Consortium,
+) -> None:
+    node = consortium.nodes[BANK]
+    assert node.session is not None
+    first = node.session.on_offer(PlanOffer(plan=consortium.plan))
+    reserved = dict(node.store.reserved)
+    assert node.session.on_offer(PlanOffer(plan=consortium.plan)) == first
+    assert node.store.reserved == reserved == dict(reserve_units(consortium.plan))
+
+
+def test_plan_over_the_lifetime_cap_is_refused(consortium: Consortium) -> None:
+    poor = Consortium(caps=1000)
+    session = poor.nodes[BANK].session
+    assert session is not None
+    with pytest.raises(BudgetExceededError):
+        session.on_offer(PlanOffer(plan=poor.plan))
+
+
+REQUESTS: dict[str, tuple[Callable[[SumRequest], SumRequest], RefusalCode]] = {
+    "of a run not accepted": (lambda r: replace(r, run=RunId("0" * 32)), RefusalCode.PLAN),
+    "under another plan": (lambda r: replace(r, plan=Digest("0" * 64)), RefusalCode.PLAN),
+    "with a roster below the floor": (
+        lambda r: replace(r, roster=r.roster[:2]),
+        RefusalCode.QUORUM,
+    ),
+    "with a stranger": (
+        lambda r: replace(r, roster=tuple(sorted((*r.roster, PartnerId("zz"))))),
+        RefusalCode.MEMBER,
+    ),
+    "without the node": (
+        lambda r: replace(r, roster=tuple(x for x in r.roster if x != BANK)),
+        RefusalCode.SELF_ABSENT,
+    ),
+    "with a member twice": (
+        lambda r: replace(r, roster=(r.roster[0], *r.roster)),
+        RefusalCode.SPLIT_VIEW,
+    ),
+    "for inputs not sent": (lambda r: replace(r, inputs=Digest("0" * 64)), RefusalCode.MODEL),
+    "for a round after the last": (lambda r: replace(r, round=99), RefusalCode.SHAPE),
+    "for a fourth attempt": (lambda r: replace(r, attempt=4), RefusalCode.ATTEMPTS),
+}
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_request_is_refused_and_nothing_is_charged(consortium: Consortium, name: str) -> None:
+    change, code = REQUESTS[name]
+    node = consortium.nodes[BANK]
+    assert node.session is not None
+    node.session.on_offer(PlanOffer(plan=consortium.plan))
+    request, inputs = RunSession(consortium.plan, consortium.schema).request(
+        consortium.connected()
+    )
+    with pytest.raises(RefusalError) as refused:
+        node.session.on_request(change(request), inputs)
+    assert refused.value.reason is code
+    assert node.store.debits == []
+
+
+def test_request_for_the_same_attempt_is_answered_once(consortium: Consortium) -> None:
+    node = consortium.nodes[BANK]
+    assert node.session is not None
+    node.session.on_offer(PlanOffer(plan=consortium.plan))
+    request, inputs = RunSession(consortium.plan, consortium.schema).request(
+        consortium.connected()
+    )
+    node.session.on_request(request, inputs)
+    with pytest.raises(RefusalError, match="R06"):
+        node.session.on_request(request, inputs)
+
+
+@pytest.mark.parametrize("weights", [np.zeros(3), np.full(10, np.nan), np.zeros(10)])
+def test_weights_of_another_shape_or_not_finite_are_refused(
+    consortium: Consortium, weights: np.ndarray
+) -> None:
+    node = consortium.nodes[BANK]
+    assert node.session is not None
+    node.session.on_offer(PlanOffer(plan=consortium.plan))
+    request, good = RunSession(consortium.plan, consortium.schema).request(
+        consortium.connected()
+    )
+    inputs = SumInputs(arrays=(weights, *good.arrays[1:]))
+    if weights.size == good.arrays[0].size and np.isfinite(weights).all():
+        node.session.on_request(replace(request, inputs=inputs.digest), inputs)
+        return
+    with pytest.raises(RefusalError, match="R11|R07"):
+        node.session.on_request(replace(request, inputs=inputs.digest), inputs)
+    assert node.store.debits == []
+
+
+def test_row_value_in_an_exception_is_in_no_frame(consortium: Consortium) -> None:
+    canary = "NINO-QQ123456C"
+
+    def broken(*_: object) -> None:
+        raise DataError(f"column id_number: cannot cast {canary} to DOUBLE")
+
+    for node in consortium.nodes.values():
+        assert node.session is not None
+        node.session._open_sums = broken  # type: ignore[assignment]
+    with pytest.raises(RunFailedError, match="R22"):
+        consortium.train()
+    assert consortium.wire
+    assert all(canary.encode() not in payload for _, payload in consortium.wire)
+    assert all(not node.store.plans for node in consortium.nodes.values())
+
+
+def test_noise_of_two_requests_that_differ_only_in_the_attempt_is_fresh(
+    consortium: Consortium,
+) -> None:
+    node = consortium.nodes[BANK]
+    assert node.session is not None
+    node.session.on_offer(PlanOffer(plan=consortium.plan))
+    request, inputs = RunSession(consortium.plan, consortium.schema).request(
+        consortium.connected()
+    )
+    one, _ = node.session.on_request(request, inputs)
+    two, _ = node.session.on_request(replace(request, attempt=2), inputs)
+    assert not np.any(one[: one.size // 2] == two[: two.size // 2])
+
+
+def test_deviation_of_a_nodes_upload_is_the_plans(consortium: Consortium) -> None:
+    """Two attempts share the exact sum, so their difference is two noises (alarm 1e-7)."""
+    wide = PLAN.replace("rounds = 8", "rounds = 8\nclip = 1")
+    consortium = Consortium(plan=wide)
+    node = consortium.nodes[BANK]
+    assert node.session is not None
+    node.session.on_offer(PlanOffer(plan=consortium.plan))
+    session = RunSession(consortium.plan, consortium.schema)
+    request, inputs = session.request(consortium.connected())
+    differences = []
+    for number in range(1, 9):
+        pair = [
+            node.session.on_request(replace(request, round=number, attempt=a), inputs)[0]
+            for a in (1, 2)
+        ]
+        differences.append((pair[0] - pair[1]).view(np.int64)[: pair[0].size // 2])
+    mechanism = mechanism_for(consortium.plan, ReleaseKind.GRADIENT, width=session.spec.size)
+    sample = np.concatenate(differences).astype(float) / np.sqrt(2.0 * mechanism.variance)
+    spread = float(np.mean(sample**2))
+    assert abs(spread - 1) < 5.4 * np.sqrt(2 / sample.size)
+
+
+def _losing(consortium: Consortium, member: PartnerId, *, at_answer: int) -> Fault:
+    """The member is gone for good when it should send upload number ``at_answer``."""
+    count = []
+
+    def fault(sender: PartnerId, payload: bytes) -> bytes | None:
+        if sender != member or reply_words(payload) is None:
+            return payload
+        count.append(1)
+        if len(count) < at_answer:
+            return payload
+        consortium.absent = {member}
+        return None
+
+    return fault
+
+
+def _replace_words(message: object, words: np.ndarray) -> None:
+    from flwr.app import Array  # noqa: PLC0415
+
+    message.content["words"]["words"] = Array(words)  # type: ignore[attr-defined]
