@@ -74,6 +74,7 @@ class SumStrategy(Strategy):
         self._refused: dict[int, str] = {}
         self._asked: tuple[SumRequest, SumInputs] | None = None
         self._began = 0.0
+        self._manifest = ports.manifest.digest
 
     def summary(self) -> None:
         """Nothing to print: the plan is on record."""
@@ -131,7 +132,7 @@ class SumStrategy(Strategy):
         self, request: SumRequest, replies: Iterable[Message]
     ) -> tuple[dict[PartnerId, Words], dict[PartnerId, str]]:
         manifest = self._ports.manifest
-        context = context_of(request, manifest.digest)
+        context = context_of(request, self._manifest)
         uploads: dict[PartnerId, Words] = {}
         missing = dict.fromkeys(request.roster, "no answer")
         for reply in replies:

@@ -312,7 +312,7 @@ class NodeStore:
         if row is None:
             raise RefusalError(RefusalCode.PLAN, f"run {request.run} holds no open reserve")
         terms = (row["cap_units"], row["delta"])
-        account = self._account(connection, scope, terms, epoch=epoch)
+        account = self._account(connection, scope, terms, epoch=epoch, run=request.run)
         debit = Debit(
             run=request.run,
             kind=request.kind,
@@ -334,15 +334,20 @@ class NodeStore:
         terms: tuple[int, str],
         *,
         epoch: str | None = None,
+        run: RunId | None = None,
     ) -> Account:
-        """The account as it stands; ``terms`` are its cap in units and the policy's delta."""
+        """The account as it stands; ``terms`` are its cap in units and the policy's delta.
+
+        With ``run``, its entries only: enough to decide on a debit.
+        """
         where = epoch or self._epoch
         reserves = connection.execute(
             sa.select(_RESERVES).where(_RESERVES.c.scope == scope, _RESERVES.c.epoch == where)
         ).mappings()
-        entries = connection.execute(
-            sa.select(_ENTRIES).where(_ENTRIES.c.scope == scope, _ENTRIES.c.epoch == where)
-        ).mappings()
+        chosen = sa.select(_ENTRIES).where(_ENTRIES.c.scope == scope, _ENTRIES.c.epoch == where)
+        if run is not None:
+            chosen = chosen.where(_ENTRIES.c.run == run)
+        entries = connection.execute(chosen).mappings()
         return Account(
             scope=scope,
             cap_units=terms[0],

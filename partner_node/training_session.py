@@ -87,6 +87,15 @@ class SessionFacts:
     """The owner's cap for one run."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Commitment:
+    """One accepted run."""
+
+    plan: TrainingPlan
+    digest: Digest
+    seed: Secret
+
+
 class TrainingSession:
     """Answers a coordinator's offers and requests; refuses with the codes of protocol 3.8."""
 
@@ -105,6 +114,8 @@ class TrainingSession:
         self._entropy = entropy
         self._open_sums = open_sums
         self._sums: LocalSums | None = None
+        self._manifest = facts.manifest.digest
+        self._known: _Commitment | None = None
 
     def on_offer(self, offer: PlanOffer) -> PlanAccepted:
         """Check the plan, reserve its whole charge, then check the table (protocol 3.1).
@@ -150,6 +161,7 @@ class TrainingSession:
         """
         plan, seed = self._check_request(request, inputs)
         sums = self._table(plan)
+        sums.prepare(request, inputs)
         mechanism = mechanism_for(plan, request.kind, width=sums.width(request.kind))
         check_no_overflow(
             rows=sums.rows,
@@ -157,7 +169,7 @@ class TrainingSession:
             variance=mechanism.variance,
             partners=len(request.roster),
         )
-        context = context_of(request, self._facts.manifest.digest)
+        context = context_of(request, self._manifest)
         exact = sums.compute(request, inputs, seed=seed, context=context)
         noise = noise_share(
             seed, context, variance=mechanism.variance, count=int(exact.held.sum())
@@ -192,7 +204,7 @@ class TrainingSession:
 
     def _check_plan(self, plan: TrainingPlan) -> None:
         facts, policy = self._facts, self._facts.manifest.policy
-        if plan.manifest != facts.manifest.digest:
+        if plan.manifest != self._manifest:
             raise RefusalError(RefusalCode.MANIFEST, "plan is under another manifest")
         if plan.schema != facts.schema.digest or plan.schema != facts.manifest.schema:
             raise RefusalError(RefusalCode.PLAN, "plan is for another feature schema")
@@ -242,16 +254,23 @@ class TrainingSession:
             self._sums = self._open_sums(plan)
         return self._sums
 
+    def _commitment(self, run: RunId) -> "_Commitment":
+        """What was accepted for this run; read once, for it never changes."""
+        if self._known is None or self._known.plan.run != run:
+            stored = self._store.commitment(run)
+            if stored is None:
+                raise RefusalError(RefusalCode.PLAN, "run was not accepted here")
+            self._known = _Commitment(stored[0], plan_digest(stored[0]), stored[1])
+        return self._known
+
     def _check_request(
         self, request: SumRequest, inputs: SumInputs
     ) -> tuple[TrainingPlan, Secret]:
-        known = self._store.commitment(request.run)
-        if known is None:
-            raise RefusalError(RefusalCode.PLAN, "run was not accepted here")
-        plan, seed = known
-        if request.plan != plan_digest(plan):
+        known = self._commitment(request.run)
+        plan, seed = known.plan, known.seed
+        if request.plan != known.digest:
             raise RefusalError(RefusalCode.PLAN, "request is under another plan")
-        if plan.manifest != self._facts.manifest.digest:
+        if plan.manifest != self._manifest:
             raise RefusalError(RefusalCode.MANIFEST, "run is under an older manifest")
         self._check_roster(request, plan)
         if inputs.digest != request.inputs:

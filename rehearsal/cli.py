@@ -28,7 +28,7 @@ from coordinator.events import RunEvent
 from partner_node import ingest
 from partner_node.ingest import DataSource, EncodedTable
 from rehearsal.baselines import Released
-from rehearsal.config import Rehearsal, load_rehearsal
+from rehearsal.config import Party, Rehearsal, load_rehearsal
 from rehearsal.evidence import evidence_of
 from rehearsal.federation import Places, Watcher, run_federation
 from rehearsal.figures import figure_of
@@ -70,6 +70,8 @@ def main(argv: Sequence[str]) -> int:
 def rehearse(rehearsal: Rehearsal, places: Places, watcher: Watcher) -> Result:
     """Run the federation, then compute what only the rehearsal can."""
     began = time.monotonic()
+    watcher.step("checking every partner's table")
+    _check_tables(rehearsal, watcher)
     record = run_federation(rehearsal, places, watcher)
     watcher.step("computing what the model would have been without privacy")
     released = Released.of(record.published.document, rehearsal.schema)
@@ -83,20 +85,25 @@ def rehearse(rehearsal: Rehearsal, places: Places, watcher: Watcher) -> Result:
     )
 
 
+def _check_tables(rehearsal: Rehearsal, watcher: Watcher) -> None:
+    """By the rules of training, before anything is started; a node does the same again.
+
+    Raises:
+        ConfigurationError, DataError: naming the partner, the column and what is expected.
+    """
+    for party in rehearsal.parties:
+        found = ingest.check(_source(rehearsal, party), rehearsal.schema, party.families)
+        for reason, count in found.rejects:
+            if count:
+                watcher.step(f"  {party.id}: {count:,} rows left out: {reason}")
+
+
 def _tables(rehearsal: Rehearsal, released: Released) -> dict[str, EncodedTable]:
     """Every partner's table by the partner's own rules. In life nobody has them all."""
     plan = released.plan
     return {
         party.id: ingest.load(
-            DataSource(
-                query=party.query,
-                person=party.person,
-                label=party.label,
-                directory=rehearsal.directory,
-                memory_limit=party.memory_limit,
-                threads=party.threads,
-                origin=f"query of {party.id}",
-            ),
+            _source(rehearsal, party),
             rehearsal.schema,
             released.bins,
             party.families,
@@ -105,6 +112,18 @@ def _tables(rehearsal: Rehearsal, released: Released) -> dict[str, EncodedTable]
         )
         for party in rehearsal.parties
     }
+
+
+def _source(rehearsal: Rehearsal, party: Party) -> DataSource:
+    return DataSource(
+        query=party.query,
+        person=party.person,
+        label=party.label,
+        directory=rehearsal.directory,
+        memory_limit=party.memory_limit,
+        threads=party.threads,
+        origin=f"{rehearsal.path.name}: query of {party.id}",
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import partner_node.cli
 import pytest
-import rehearsal.cli
 
 import coordinator.cli
+import partner_node.cli
+import rehearsal.cli
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -72,11 +72,11 @@ LOCAL = replace(
     algorithm=Algorithm.LOCAL_STEPS,
     rounds=4,
     spare_attempts=1,
-    epsilon="8",
+    epsilon="3",
     local=LocalSteps(
         sample_rate="0.05",
         steps=6,
-        noise_multiplier="1",
+        noise_multiplier="4",
         expected_batch=250,
         learning_rate="0.1",
     ),
@@ -111,7 +111,7 @@ def test_variance_is_that_of_own_mode(
     width=st.integers(1, 10**6),
 )
 def test_all_attempts_together_never_cost_more_than_the_target(
-    epsilon: float, rounds: int, spare: int, partners: int, width: int
+    *, epsilon: float, rounds: int, spare: int, partners: int, width: int
 ) -> None:
     plan = replace(
         PRIVATE,
@@ -206,7 +206,7 @@ def test_width_that_is_not_positive_is_refused() -> None:
 
 def test_local_steps_add_the_noise_of_one_step() -> None:
     found = mechanism_for(LOCAL, GRADIENT, width=195)
-    assert found.variance == (2**24 + 14) ** 2
+    assert found.variance == (4 * (2**24 + 14)) ** 2
 
 
 def test_local_steps_are_charged_at_every_partner_and_every_attempt() -> None:
@@ -219,8 +219,8 @@ def test_local_steps_are_charged_at_every_partner_and_every_attempt() -> None:
 
 def test_plan_whose_local_steps_cost_more_than_it_claims_is_refused() -> None:
     reserved = reserve_units(LOCAL)
-    assert epsilon_of_units(reserved["training"], 1e-6) <= 8
-    with pytest.raises(ConfigurationError, match="its target is 1"):
-        reserve_units(replace(LOCAL, epsilon="1"))
+    assert epsilon_of_units(reserved["training"], 1e-6) <= 3
+    with pytest.raises(ConfigurationError, match=r"its target is 0\.1"):
+        reserve_units(replace(LOCAL, epsilon="0.1"))
     with pytest.raises(ConfigurationError):
         reserve_units(replace(LOCAL, rounds=0, spare_attempts=0))

@@ -87,7 +87,7 @@ def test_recalibrated_bands_are_calibrated_in_the_large_with_slope_one(
     eta = fit.alpha + fit.beta * tables.band_means(cells, inner)
     assert tables.in_the_large(table, eta) == pytest.approx(1, abs=0.02)
     assert tables.slope(table, eta, deviation=0.0) == pytest.approx(1, abs=0.05)
-    assert table.sum(axis=1) == pytest.approx(np.full(16, 1250), rel=0.15)
+    assert table.sum(axis=1) == pytest.approx(np.full(16, 1250), rel=0.25)
 
 
 def test_band_means_are_near_the_means_of_the_rows(
