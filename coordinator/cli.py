@@ -180,7 +180,7 @@ def _manifest_lines(manifest: Manifest, signed: Iterable[str]) -> Iterable[str]:
     yield f"manifest {manifest.version} of {manifest.federation}: {manifest.digest}"
     yield f"  schema {manifest.schema}"
     for key, value in asdict(manifest.policy).items():
-        shown = ", ".join(value) if isinstance(value, tuple) else value
+        shown = (", ".join(value) or "any") if isinstance(value, tuple) else value
         yield f"  {key} = {shown}"
     for member in manifest.members:
         state = "-" if member not in manifest.signers() else "to sign"

@@ -136,7 +136,11 @@ class SumStrategy(Strategy):
         uploads: dict[PartnerId, Words] = {}
         missing = dict.fromkeys(request.roster, "no answer")
         for reply in replies:
-            member = self._members[reply.metadata.src_node_id]
+            member = self._members.get(reply.metadata.src_node_id)
+            if member not in missing:
+                # A SuperLink answers in its own name for a node that is gone.
+                log.warning("answer of node %d dropped", reply.metadata.src_node_id)
+                continue
             if reply.has_error():
                 missing[member] = (reply.error.reason or "error")[:40]
                 continue

@@ -200,7 +200,8 @@ def _within(errors: list[Tensor], whole: list[Tensor], bound: int) -> Tensor:
 
 
 def _squares(values: Tensor) -> Tensor:
-    return torch.einsum("ij,ij->i", values, values)
+    squares: Tensor = torch.linalg.vecdot(values, values)
+    return squares
 
 
 def _sum_rows(

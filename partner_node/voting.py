@@ -47,7 +47,7 @@ def validate(desk: Desk, version: Digest) -> Verdict:
     Raises:
         DataError: the table does not fit, or none of its rows is held out.
     """
-    pin = desk.pinned()
+    pin = desk.completed_pin()
     document = candidate(desk, pin, version)
     plan = document.plan
     table = ingest.load(
@@ -69,7 +69,7 @@ def cast(desk: Desk, version: Digest, *, accept: bool, reason: str) -> str:
         DigestMismatchError, DecodeError: as ``candidate``; an unsound version gets no vote.
         OutOfOrderError: the version is unknown, or past voting.
     """
-    pin = desk.pinned()
+    pin = desk.completed_pin()
     candidate(desk, pin, version)
     vote = acceptance.signed_vote(
         version,

@@ -170,6 +170,29 @@ class Desk:
         pin.verify(now=now())
         return pin
 
+    def completed_pin(self) -> Pin:
+        """As ``pinned``, but asks the coordinator for signatures that came in later.
+
+        Raises:
+            ManifestError: none is pinned.
+            OutOfOrderError: a member has not signed it yet.
+            SignatureError: a signature does not verify.
+            TransportError: signatures are missing, and the coordinator is not reachable.
+        """
+        pin = self.known_pin()
+        with suppress(ManifestError):
+            pin.verify(now=now())
+            return pin
+        with self.door() as coordinator:
+            fresh = read_bundle(coordinator.fetch_manifest(pin.digest), pin.digest)
+        try:
+            fresh.verify(now=now())
+        except ManifestError as error:
+            raise OutOfOrderError(f"not everybody has signed yet: {error}") from error
+        self.keys.pin(fresh)
+        log.info("manifest %s is signed by all", fresh.digest)
+        return fresh
+
     def families(self, pin: Pin) -> tuple[str, ...]:
         """What this partner holds, by the manifest."""
         return pin.manifest.member(self.config.partner).families
@@ -320,28 +343,10 @@ class SignedPin:
         """The pin, read again each time, for an operator may have moved it.
 
         Raises:
-            ManifestError: none is pinned.
-            OutOfOrderError: a member has not signed it yet.
-            SignatureError: a signature does not verify.
+            ManifestError, OutOfOrderError, SignatureError: as ``Desk.completed_pin``.
         """
         async with self._turn:
-            return await asyncio.to_thread(self._get)
-
-    def _get(self) -> Pin:
-        desk = self._desk
-        pin = desk.known_pin()
-        with suppress(ManifestError):
-            pin.verify(now=now())
-            return pin
-        with desk.door() as coordinator:
-            fresh = read_bundle(coordinator.fetch_manifest(pin.digest), pin.digest)
-        try:
-            fresh.verify(now=now())
-        except ManifestError as error:
-            raise OutOfOrderError(f"not everybody has signed yet: {error}") from error
-        desk.keys.pin(fresh)
-        log.info("manifest %s is signed by all", fresh.digest)
-        return fresh
+            return await asyncio.to_thread(self._desk.completed_pin)
 
 
 @contextmanager

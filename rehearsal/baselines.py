@@ -147,7 +147,7 @@ def pooled_rows(released: Released, spec: BlockSpec, tables: Tables, *, held_out
 
 def all_columns(released: Released, tables: Tables) -> tuple[float | None, int]:
     """AUC of one regression over all columns, joined by person, and its test persons."""
-    codes, labels, holdout = _joined(released, tables)
+    codes, labels, holdout = joined(released, tables)
     features = [released.schema.feature(name) for name in _all_features(released)]
     counts = tuple(bin_count(one, released.bins.of(one.name)) for one in features)
     training = np.flatnonzero(~holdout)[:MOST_JOINED]
@@ -160,7 +160,7 @@ def _all_features(released: Released) -> list[str]:
     return [name for spec in released.model.spec.blocks for name in spec.features]
 
 
-def _joined(released: Released, tables: Tables) -> tuple[Codes, Labels, Mask]:
+def joined(released: Released, tables: Tables) -> tuple[Codes, Labels, Mask]:
     """One row for each person; what no partner of the person holds is missing.
 
     Where two partners hold the same column of a person, the first one counts.

@@ -141,7 +141,7 @@ def _block(
     }
     for name in holders:
         scores[f"{name} alone", "local"] = _eta(models.alone[name, spec.name], spec, rows.codes)
-    curves = [_roc(name, role, eta, rows.labels) for (name, role), eta in scores.items()]
+    curves = [roc_of(name, role, eta, rows.labels) for (name, role), eta in scores.items()]
     return BlockFigures(
         name=spec.name,
         families=tuple(dict.fromkeys(spec.families)),
@@ -167,7 +167,7 @@ def _overall(released: Released, tables: Tables) -> Quality:
     return quality(np.concatenate(etas), np.concatenate(labels))
 
 
-def _roc(name: str, role: str, eta: Float, labels: Labels) -> Roc | None:
+def roc_of(name: str, role: str, eta: Float, labels: Labels) -> Roc | None:
     """The curve, thinned to what a plot can show; None if a class is absent."""
     bads = int(labels.sum())
     if bads in (0, labels.size):

@@ -65,10 +65,14 @@ def noise_share(seed: Secret, context: Digest, *, variance: int, count: int) -> 
     Raises:
         DomainError: variance or count is outside its range.
     """
+    key, refine = noise_keys(seed, context)
+    return discrete_gaussian(key, refine, variance, count)
+
+
+def noise_keys(seed: Secret, context: Digest) -> tuple[Secret, Secret]:
+    """The keys of an attempt's candidates and of its refinement words (protocol 3.5.2)."""
     salt = bytes.fromhex(context)
-    return discrete_gaussian(
-        hkdf(seed, salt, _NOISE_INFO), hkdf(seed, salt, _REFINE_INFO), variance, count
-    )
+    return hkdf(seed, salt, _NOISE_INFO), hkdf(seed, salt, _REFINE_INFO)
 
 
 def discrete_gaussian(

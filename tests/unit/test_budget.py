@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consortium.errors import BudgetExceededError, DomainError, RefusalCode, RefusalError
@@ -135,6 +135,7 @@ STEPS = st.lists(
 )
 
 
+@settings(max_examples=40)
 @given(STEPS)
 def test_no_order_of_events_spends_beyond_the_cap_or_takes_a_charge_back(
     steps: list[tuple[str, RunId, int]],

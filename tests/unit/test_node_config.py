@@ -1,0 +1,102 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from consortium.errors import ConfigurationError
+from consortium.ids import PartnerId
+from partner_node.config import (
+    TEMPLATE_HEAD,
+    TEMPLATE_SETTINGS,
+    Addresses,
+    Budget,
+    Speed,
+    Votes,
+    load_config,
+    parse_config,
+    with_addresses,
+)
+
+PATH = Path("/n/node.toml")
+SAMPLE = TEMPLATE_HEAD.format(partner="bank_a") + TEMPLATE_SETTINGS
+DATA = '[node]\nid = "bank_a"\n[data]\nquery = "SELECT 1"\nperson = "p"\nlabel = "y"\n'
+DOORS = Addresses(federation="c.example:7443", enrolment="[::1]:7444")
+
+
+def test_sample_states_the_defaults_and_names_no_table() -> None:
+    config = parse_config(SAMPLE, PATH)
+    assert (config.budget, config.votes, config.speed) == (Budget(), Votes(), Speed())
+    assert config.partner == PartnerId("bank_a")
+    assert config.addresses is None
+    assert config.data is None
+
+
+def test_settings_in_comments_of_the_sample_are_known_settings() -> None:
+    data = SAMPLE.split("[data]")[1].split("[budget]")[0]
+    lines = [line.removeprefix("# ") for line in data.splitlines() if " = " in line]
+    config = parse_config(SAMPLE.replace(data, "\n" + "\n".join(lines) + "\n"), PATH)
+    assert config.data is not None
+    assert config.data.postgres == "service=risk"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[node]", "id is missing"),
+        ('[node]\nid = "Bank A"', "partner id 'Bank A'"),
+        ('[node]\nid = "a"\nname = "b"', r"unknown key 'name' in \[node\]"),
+        ('[nodes]\nid = "a"', r"unknown table \[nodes\]"),
+        ('node = "a"', "node is not a table"),
+        (DATA + "thread = 3", r"unknown key 'thread' in \[data\]"),
+        (DATA + "threads = 0", "threads = 0 is not at least 1"),
+        (DATA + 'threads = "2"', "threads = '2' is not of type int"),
+        (DATA + "threads = true", "threads = True is not of type int"),
+        ('[node]\nid = "a"\n[data]\nquery = "SELECT 1"', "person is missing"),
+        ('[node]\nid = "a"\n[budget]\nrun_epsilon = 1', "run_epsilon = 1 is not of type str"),
+        ('[node]\nid = "a"\n[budget]\nrun_epsilon = "1000"', "run_epsilon: 1000 is outside"),
+        ('[node]\nid = "a"\n[budget]\nlifetime_epsilon = "nan"', "lifetime_epsilon: nan"),
+        ('[node]\nid = "a"\n[budget]\nepoch = ""', "epoch '' is not"),
+        ('[node]\nid = "a"\n[votes]\nmin_auc = "1.2"', "min_auc: 1.2 is outside"),
+        ('[node]\nid = "a"\n[coordinator]\naddress = "c:1"', "enrolment is missing"),
+        (
+            '[node]\nid = "a"\n[coordinator]\naddress = "http://c:1"\nenrolment = "c:2"',
+            "address 'http://c:1' is not host:port",
+        ),
+        ("[node", r"node\.toml: "),
+    ],
+)
+def test_wrong_setting_is_named(text: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        parse_config(text, PATH)
+    assert str(PATH) in str(caught.value)
+
+
+def test_relative_paths_of_the_query_start_where_directory_says() -> None:
+    assert parse_config(DATA, PATH).source().directory == Path("/n")
+    moved = parse_config(DATA + 'directory = "tables"\n', PATH)
+    assert moved.source().directory == Path("/n/tables")
+    away = parse_config(DATA + 'directory = "/srv"\n', PATH)
+    assert away.source().directory == Path("/srv")
+
+
+def test_missing_file_names_the_command_that_makes_it(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="riskweave node init"):
+        load_config(tmp_path)
+
+
+def test_node_that_has_not_joined_is_told_how() -> None:
+    config = parse_config(DATA, PATH)
+    with pytest.raises(ConfigurationError, match="riskweave node join /n --token"):
+        config.joined()
+    with pytest.raises(ConfigurationError, match=r"\[data\] names no query"):
+        replace(config, data=None).source()
+
+
+@pytest.mark.parametrize("text", [SAMPLE, DATA, DATA + "[coordinator]\n# none yet\n"])
+def test_addresses_are_written_into_the_file_and_change_nothing_else(text: str) -> None:
+    before = parse_config(text, PATH)
+    written = with_addresses(text, DOORS)
+    assert parse_config(written, PATH) == replace(before, addresses=DOORS)
+    again = with_addresses(written, replace(DOORS, federation="d.example:1"))
+    assert parse_config(again, PATH).joined().federation == "d.example:1"
+    assert again.count("[coordinator]") == 1

@@ -1,0 +1,289 @@
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from consortium.crypto.keys import Secret
+from consortium.errors import BudgetExceededError, RefusalCode, RefusalError, StorageError
+from consortium.ids import Digest, RunId, digest_of
+from consortium.messages import SumRequest
+from consortium.plan import ReleaseKind, TrainingPlan
+from partner_node.storage import Disclosure, NodeStore
+from tests.simulator import Consortium
+
+UNITS = {"training": 100, "holdout": 10}
+CAPS = {"training": 250, "holdout": 1000}
+WORDS = digest_of(b"words")
+
+
+@pytest.fixture(scope="module")
+def plan() -> TrainingPlan:
+    return Consortium().plan
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "node.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[NodeStore]:
+    opened = NodeStore(path, now=lambda: 7)
+    yield opened
+    opened.close()
+
+
+def numbered(plan: TrainingPlan, number: int) -> TrainingPlan:
+    return replace(plan, run=RunId(f"{number:032x}"))
+
+
+def request(plan: TrainingPlan, *, number: int = 1, attempt: int = 1) -> SumRequest:
+    return SumRequest(
+        run=plan.run,
+        plan=digest_of(b"plan"),
+        kind=ReleaseKind.GRADIENT,
+        round=number,
+        attempt=attempt,
+        roster=(),
+        inputs=digest_of(b"inputs"),
+    )
+
+
+def debit(store: NodeStore, asked: SumRequest, units: int = 30) -> None:
+    store.debit(asked, scope="training", units=units, words=WORDS, size=80)
+
+
+def test_commitment_comes_back_with_plan_and_seed(store: NodeStore, plan: TrainingPlan) -> None:
+    assert store.commitment(plan.run) is None
+    store.commit(plan, Secret(b"s" * 32), UNITS, CAPS)
+    found = store.commitment(plan.run)
+    assert found is not None
+    assert found[0] == plan
+    assert found[1].expose() == b"s" * 32
+    assert store.commitments() == (plan,)
+    assert (store.reserved("training"), store.reserved("holdout")) == (100, 10)
+
+
+def test_run_past_a_cap_reserves_nothing_at_all(store: NodeStore, plan: TrainingPlan) -> None:
+    for number in (1, 2):
+        store.commit(numbered(plan, number), Secret(b"s" * 32), UNITS, CAPS)
+    third = numbered(plan, 3)
+    with pytest.raises(BudgetExceededError, match=r"training: epsilon .* asked, .* left"):
+        # holdout comes first and would fit: nothing of it may stay.
+        store.commit(third, Secret(b"s" * 32), {"holdout": 10, "training": 100}, CAPS)
+    assert store.commitment(third.run) is None
+    assert (store.reserved("training"), store.reserved("holdout")) == (200, 20)
+
+
+def test_run_committed_twice_is_refused(store: NodeStore, plan: TrainingPlan) -> None:
+    store.commit(plan, Secret(b"s" * 32), UNITS, CAPS)
+    with pytest.raises(RefusalError) as caught:
+        store.commit(plan, Secret(b"t" * 32), UNITS, CAPS)
+    assert caught.value.reason is RefusalCode.REPEATED
+    found = store.commitment(plan.run)
+    assert found is not None
+    assert found[1].expose() == b"s" * 32
+
+
+def test_debit_moves_reserved_to_spent_and_is_in_the_journal(
+    store: NodeStore, plan: TrainingPlan
+) -> None:
+    store.commit(plan, Secret(b"s" * 32), UNITS, CAPS)
+    debit(store, request(plan))
+    assert (store.spent("training"), store.reserved("training")) == (30, 70)
+    (entry,) = store.disclosures()
+    assert entry == Disclosure(
+        kind="gradient", size=80, sha256=WORDS, run=plan.run, round=1, attempt=1, at=7
+    )
+
+
+def test_attempt_charged_before_is_refused_and_journalled_once(
+    store: NodeStore, plan: TrainingPlan
+) -> None:
+    store.commit(plan, Secret(b"s" * 32), UNITS, CAPS)
+    debit(store, request(plan))
+    with pytest.raises(RefusalError) as caught:
+        debit(store, request(plan))
+    assert caught.value.reason is RefusalCode.REPEATED
+    assert len(store.disclosures()) == 1
+    debit(store, request(plan, attempt=2))
+    assert store.spent("training") == 60
+
+
+def test_debit_beyond_the_reserve_is_refused(store: NodeStore, plan: TrainingPlan) -> None:
+    store.commit(plan, Secret(b"s" * 32), UNITS, CAPS)
+    debit(store, request(plan), units=100)
+    with pytest.raises(BudgetExceededError):
+        debit(store, request(plan, number=2), units=1)
+    assert len(store.disclosures()) == 1
+
+
+def test_debit_of_a_run_without_reserve_is_refused(
+    store: NodeStore, plan: TrainingPlan
+) -> None:
+    with pytest.raises(RefusalError, match="no open reserve"):
+        debit(store, request(plan))
+    store.commit(plan, Secret(b"s" * 32), UNITS, CAPS)
+    store.close_run(plan.run)
+    with pytest.raises(RefusalError, match="no open reserve"):
+        debit(store, request(plan))
+
+
+def test_closed_run_frees_what_it_did_not_charge_and_nothing_else(
+    store: NodeStore, plan: TrainingPlan
+) -> None:
+    store.commit(plan, Secret(b"s" * 32), UNITS, CAPS)
+    debit(store, request(plan))
+    store.close_run(plan.run)
+    assert (store.spent("training"), store.reserved("training")) == (30, 0)
+
+
+def test_withdrawn_run_may_be_offered_again_but_not_once_it_was_charged(
+    store: NodeStore, plan: TrainingPlan
+) -> None:
+    store.commit(plan, Secret(b"s" * 32), UNITS, CAPS)
+    store.withdraw(plan.run)
+    assert store.commitment(plan.run) is None
+    assert store.reserved("training") == 0
+    store.commit(plan, Secret(b"t" * 32), UNITS, CAPS)
+    debit(store, request(plan))
+    with pytest.raises(RefusalError, match="charged already"):
+        store.withdraw(plan.run)
+    assert store.commitment(plan.run) is not None
+
+
+def test_new_epoch_has_its_own_account_and_old_runs_charge_the_old_one(
+    path: Path, store: NodeStore, plan: TrainingPlan
+) -> None:
+    store.commit(plan, Secret(b"s" * 32), UNITS, CAPS)
+    later = NodeStore(path, now=lambda: 8, epoch="2027")
+    assert later.reserved("training") == 0
+    debit(later, request(plan))
+    assert later.spent("training") == 0
+    assert store.spent("training") == 30
+
+
+def test_two_processes_cannot_reserve_the_same_budget(
+    path: Path, store: NodeStore, plan: TrainingPlan
+) -> None:
+    other = NodeStore(path, now=lambda: 8)
+    refused: list[int] = []
+
+    def spend(which: NodeStore, numbers: range) -> None:
+        for number in numbers:
+            try:
+                which.commit(numbered(plan, number), Secret(b"s" * 32), UNITS, CAPS)
+            except BudgetExceededError:
+                refused.append(number)
+
+    threads = [
+        threading.Thread(target=spend, args=(store, range(1, 6))),
+        threading.Thread(target=spend, args=(other, range(11, 16))),
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert store.reserved("training") == 200
+    assert len(refused) == 8
+
+
+def test_debit_before_a_kill_stays_charged(path: Path, plan: TrainingPlan) -> None:
+    script = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from tests.unit.test_node_storage import *\n"
+        "plan = Consortium().plan\n"
+        "store = NodeStore(Path(sys.argv[1]), now=lambda: 7)\n"
+        "store.commit(plan, Secret(b's' * 32), UNITS, CAPS)\n"
+        "debit(store, request(plan))\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run(  # noqa: S603 - our own script
+        [sys.executable, "-c", script, str(path)],
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert done.returncode == -signal.SIGKILL
+    store = NodeStore(path, now=lambda: 9)
+    assert store.spent("training") == 30
+    with pytest.raises(RefusalError, match="charged before"):
+        debit(store, request(plan))
+
+
+def test_database_and_its_side_files_are_the_owners_alone(
+    path: Path, store: NodeStore, plan: TrainingPlan
+) -> None:
+    store.commit(plan, Secret(b"s" * 32), UNITS, CAPS)
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+    assert "node.db-wal" in modes
+    assert set(modes.values()) == {0o600}
+
+
+def test_database_that_others_may_read_is_refused_with_the_repair(
+    path: Path, store: NodeStore
+) -> None:
+    store.close()
+    path.chmod(0o644)
+    with pytest.raises(StorageError, match=f"chmod 600 {path}"):
+        NodeStore(path, now=lambda: 7)
+
+
+def test_commits_are_flushed_to_disk(path: Path, store: NodeStore) -> None:
+    with store._transaction() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+    assert sqlite3.connect(path).execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_file_that_is_no_database_is_refused(path: Path) -> None:
+    path.write_bytes(b"no database" * 100)
+    path.chmod(0o600)
+    with pytest.raises(StorageError):
+        NodeStore(path, now=lambda: 7)
+
+
+def test_database_of_another_version_is_refused(path: Path, store: NodeStore) -> None:
+    store.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE schema_version SET version = 99")
+    with pytest.raises(StorageError, match="has version 99, expected 1"):
+        NodeStore(path, now=lambda: 7)
+
+
+def test_full_disk_is_a_storage_error_and_leaves_nothing_half_reserved(
+    store: NodeStore, plan: TrainingPlan
+) -> None:
+    with store._engine.connect() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+    assert isinstance(pages, int)
+    limit = f"PRAGMA max_page_count={pages}"
+    store._engine.dispose()
+    import sqlalchemy as sa  # noqa: PLC0415 - only here
+
+    sa.event.listen(store._engine, "connect", lambda raw, _: raw.execute(limit))
+    with pytest.raises(StorageError, match="full"):
+        for number in range(1, 200):
+            caps = {"training": 1 << 40, "holdout": 1 << 40}
+            store.commit(numbered(plan, number), Secret(b"s" * 32), UNITS, caps)
+    committed = len(store.commitments())
+    assert store.reserved("training") == 100 * committed
+
+
+def test_models_and_votes_are_kept(store: NodeStore) -> None:
+    version = Digest("01" * 32)
+    assert store.model(version) is None
+    store.keep_model(version, b"document")
+    store.keep_model(version, b"document")
+    assert store.model(version) == b"document"
+    store.add_vote(version, accept=False, reason="quality")
+    store.add_vote(version, accept=True, reason="validated")
+    (vote,) = store.votes()
+    assert (vote.accept, vote.reason) == (True, "validated")

@@ -1,0 +1,266 @@
+"""The report: what must be in it, and what a title or a label may not do to it."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from consortium.canonical import canonical_json
+from consortium.errors import DecodeError, DigestMismatchError
+from consortium.ids import RunId
+from coordinator.events import RunEvent
+from models.document import version_of
+from rehearsal.published import Published, parse_published
+from rehearsal.report import json_of, write_report
+from rehearsal.results import (
+    BlockFigures,
+    Evidence,
+    FeaturePoints,
+    Group,
+    PartnerFigures,
+    Quality,
+    Result,
+    Roc,
+    RunRecord,
+)
+
+RUN = RunId("0" * 32)
+NOTHING = Quality(auc=None, ks=None, in_the_large=None, slope=None, brier=None)
+GOOD = Quality(auc=0.75, ks=0.4, in_the_large=1.02, slope=0.97, brier=0.13)
+
+
+def document() -> bytes:
+    epsilon = {"record": "0.6306", "person": "0.9149", "person_replace_one": "1.9"}
+    lost = {
+        "purpose": "gradient",
+        "round": 2,
+        "attempt": 1,
+        "missing": ["south"],
+        "reasons": ["unavailable"],
+    }
+    charge = {
+        "purpose": "gradient",
+        "persons": "training",
+        "attempts": 4,
+        "sigma": "52.6",
+        "person_units": 700,
+    }
+    statement = {
+        "unit": "person",
+        "relation": "add or remove",
+        "trust": "none",
+        "delta": "1e-6",
+        "target_epsilon": "1",
+        "max_partners_per_person": 2,
+        "accountant": "closed form",
+        "headline": {"record": "0.6306", "person": "0.9149"},
+        "epsilon": {"training": epsilon, "holdout": epsilon},
+        "charges": [charge],
+        "attempts": {"made": 4, "aborted": [lost]},
+        "not_protected": ["message sizes"],
+    }
+    noisy = {"auc": "0.74", "ks": "0.4", "in_the_large": "1.1", "slope": "n/a"}
+    return canonical_json(
+        {
+            "manifest": "a" * 64,
+            "schema": "b" * 64,
+            "plan_digest": "c" * 64,
+            "metrics": {"lenders": {**noisy, "brier_banded": "0.13"}},
+            "statement": statement,
+        }
+    )
+
+
+def published() -> Published:
+    return parse_published(document(), version_of(document()))
+
+
+def event(number: int, seconds: float, text: str = "") -> RunEvent:
+    return RunEvent(
+        run=RUN, stage="training", round=number, rounds=3, seconds=seconds, text=text
+    )
+
+
+def result(quality: Quality = GOOD) -> Result:
+    ramp = np.linspace(0.0, 1.0, 5)
+    partners = [
+        PartnerFigures(
+            name=name,
+            families=("repayment",),
+            training_rows=800,
+            holdout_rows=200,
+            federated=quality,
+            local_only=quality,
+            pooled=quality,
+        )
+        for name in ("north", "south")
+    ]
+    defined = quality.auc is not None
+    block = BlockFigures(
+        name="lenders",
+        families=("repayment",),
+        holders=("north", "south"),
+        training_rows=1600,
+        holdout_rows=400,
+        bad_rate=0.2,
+        federated=quality,
+        pooled=quality,
+        ceiling=quality.auc,
+        rocs=(Roc(name="pooled", role="pooled", auc=0.7, false=ramp, true=ramp),)
+        if defined
+        else (),
+        groups=(Group(rows=200, predicted=0.1, observed=0.12),) if defined else (),
+    )
+    points = FeaturePoints(
+        feature="late",
+        family="repayment",
+        block="lenders",
+        unit="times",
+        direction="up",
+        labels=("missing", "<script>alert(1)</script>"),
+        points=(0.0, -12.4),
+    )
+    return Result(
+        title="Two <b>lenders</b> & co",
+        machine="a machine",
+        record=RunRecord(
+            version=version_of(document()),
+            published=published(),
+            events=(event(1, 0.03), event(2, 9.0, "aborted: south"), event(2, 0.05)),
+            status="active",
+            votes={"north": True, "south": None},
+            seconds={"start": 1.0, "train": 2.0, "total": 4.0},
+            processes=("coordinator", "north", "south"),
+            peak_rss_mb={"coordinator": 90.0, "north": 200.0, "south": 201.0},
+        ),
+        evidence=Evidence(
+            partners=tuple(partners),
+            blocks=(block,),
+            overall=quality,
+            pooled_all_columns=quality.auc,
+            pooled_persons=390,
+            features=(points,),
+        ),
+    )
+
+
+def test_json_carries_every_figure_that_the_issue_names() -> None:
+    found = json_of(result())
+    for path in (
+        "seconds.start",
+        "seconds.train",
+        "seconds.total",
+        "rounds",
+        "round_ms.p50",
+        "round_ms.p95",
+        "auc.federated.north",
+        "auc.local_only.north",
+        "auc.pooled_same_model.north",
+        "auc.pooled_all_columns",
+        "auc.by_block.lenders.federated",
+        "auc.by_block.lenders.pooled_same_model",
+        "auc.by_block.lenders.pooled_same_model_ceiling",
+        "ks.north",
+        "calibration.in_the_large",
+        "calibration.slope",
+        "calibration.by_block.lenders.slope",
+        "epsilon.record",
+        "epsilon.person",
+        "epsilon.delta",
+        "epsilon.unit",
+        "epsilon.max_partners_per_person",
+        "epsilon.accountant",
+        "model.version",
+        "model.family_points.repayment.late",
+        "processes",
+        "peak_rss_mb.north",
+        "noisy.lenders.auc",
+        "attempts.made",
+        "attempts.aborted",
+        "statement.trust",
+    ):
+        value: object = found
+        for key in path.split("."):
+            assert isinstance(value, dict)
+            assert key in value, path
+            value = value[key]
+        assert value is not None, path
+    assert "sees all files" in str(found["note"])
+
+
+def test_lost_attempt_is_no_round_and_does_not_enter_its_percentiles() -> None:
+    found = json_of(result())
+    assert found["rounds"] == 2
+    assert found["round_ms"] == {"p50": 40.0, "p95": 49.0}
+
+
+class Page(HTMLParser):
+    """Collects tags with attributes, and the text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Page:
+    parsed = Page()
+    parsed.feed(write_report(result(), tmp_path).read_text(encoding="utf-8"))
+    return parsed
+
+
+def test_page_is_one_file_that_fetches_nothing(page: Page, tmp_path: Path) -> None:
+    assert not {tag for tag, _ in page.tags} & {"script", "link", "img", "iframe", "object"}
+    for tag, attributes in page.tags:
+        for name, value in attributes.items():
+            if name in {"href", "src", "xlink:href"}:
+                assert (value or "").startswith("#"), (tag, name, value)
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert not re.search(r"url\((?!#)|@import", text)
+
+
+def test_titles_and_bin_labels_are_text_and_never_markup(page: Page) -> None:
+    assert "Two <b>lenders</b> & co" in page.text
+    assert "<script>alert(1)</script>" in page.text
+    assert "script" not in {tag for tag, _ in page.tags}
+
+
+def test_page_says_who_computed_what_and_what_was_lost(page: Page) -> None:
+    for words in (
+        "which plays all parties on one machine and so sees all files",
+        "0.9149",
+        "south (unavailable)",
+        "A lost attempt is charged in full",
+        "message sizes",
+        "not needed",
+    ):
+        assert words in " ".join(page.text.split()), words
+
+
+def test_undefined_figures_are_printed_as_not_available(tmp_path: Path) -> None:
+    text = write_report(result(NOTHING), tmp_path).read_text(encoding="utf-8")
+    assert "n/a" in text
+    assert "None" not in text
+    document = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert document["auc"]["federated"]["north"] is None
+
+
+def test_model_document_under_another_version_is_refused() -> None:
+    with pytest.raises(DigestMismatchError):
+        parse_published(document(), "0" * 64)
+
+
+def test_model_document_without_a_statement_is_refused() -> None:
+    data = canonical_json({"metrics": {}})
+    with pytest.raises(DecodeError):
+        parse_published(data, version_of(data))
