@@ -89,9 +89,10 @@ def rollback(store: Store, now: int) -> ModelRow:
     Raises:
         ConfigurationError: there is none.
     """
-    active = store.active_model()
-    earlier = [one for one in store.activations() if active and one != active.version]
-    if active is None or not earlier:
+    active, log = store.active_model(), store.activations()
+    # Before its first activation: a version that was rolled away from is not a way back.
+    earlier = log[: log.index(active.version)] if active is not None else ()
+    if not earlier:
         raise ConfigurationError("no earlier version was ever active")
     store.set_model_status(earlier[-1], "active", now)
     return _known(store, earlier[-1])

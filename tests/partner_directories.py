@@ -226,5 +226,9 @@ def _write_table(path: Path, families: tuple[str, ...], rng: Generator) -> None:
         for number in range(ROWS):
             value = int(values[number] * 4) if late else f"{values[number]:.6f}"
             writer.writerow(
-                (f"{path.parent.name}-{number}", int(bad[number]), "" if number % 50 == 0 else value)
+                (
+                    f"{path.parent.name}-{number}",
+                    int(bad[number]),
+                    "" if number % 50 == 0 else value,
+                )
             )

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,8 +34,9 @@ def test_sample_states_the_defaults_and_names_no_table() -> None:
 
 def test_settings_in_comments_of_the_sample_are_known_settings() -> None:
     data = SAMPLE.split("[data]")[1].split("[budget]")[0]
-    lines = [line.removeprefix("# ") for line in data.splitlines() if " = " in line]
+    lines = re.findall(r"^# ([a-z_]+ = .*)$", data, re.MULTILINE)
     config = parse_config(SAMPLE.replace(data, "\n" + "\n".join(lines) + "\n"), PATH)
+    assert len(lines) == 7
     assert config.data is not None
     assert config.data.postgres == "service=risk"
 

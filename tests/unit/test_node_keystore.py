@@ -1,10 +1,10 @@
-import hashlib
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from consortium.canonical import canonical_json
 from consortium.crypto.keys import Secret
 from consortium.errors import (
     CertificateError,
@@ -17,6 +17,7 @@ from consortium.features.schema import Schema
 from consortium.ids import PartnerId, digest_of
 from consortium.manifest import manifest_bytes
 from consortium.messages import ManifestBundle
+from coordinator.authority import spki_of_request
 from partner_node.keystore import Keystore, read_bundle, write_file
 from tests.simulator import Consortium
 
@@ -38,8 +39,6 @@ def bundle() -> ManifestBundle:
 
 
 def bundle_of(house: Consortium, schema: Schema) -> ManifestBundle:
-    from consortium.canonical import canonical_json  # noqa: PLC0415
-
     return ManifestBundle(
         body=manifest_bytes(house.manifest),
         signatures=house.signatures(),
@@ -169,16 +168,5 @@ def test_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     assert path.read_bytes() == b"old"
 
 
-def test_full_disk_keeps_the_old_file() -> None:
-    full = Path("/dev/full")
-    if not full.exists():
-        pytest.skip("no /dev/full on this system")
-    with pytest.raises(StorageError):
-        write_file(full / "x", b"data")
-
-
 def test_certificate_request_carries_the_tls_key(keys: Keystore) -> None:
-    from coordinator.authority import spki_of_request  # noqa: PLC0415 - the reader's side
-
     assert spki_of_request(keys.certificate_request(BANK)) == keys.tls_spki()
-    assert len(hashlib.sha256().hexdigest()) == len(keys.tls_spki())

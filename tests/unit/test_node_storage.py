@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from consortium.crypto.keys import Secret
 from consortium.errors import BudgetExceededError, RefusalCode, RefusalError, StorageError
@@ -266,13 +267,15 @@ def test_full_disk_is_a_storage_error_and_leaves_nothing_half_reserved(
     assert isinstance(pages, int)
     limit = f"PRAGMA max_page_count={pages}"
     store._engine.dispose()
-    import sqlalchemy as sa  # noqa: PLC0415 - only here
-
     sa.event.listen(store._engine, "connect", lambda raw, _: raw.execute(limit))
-    with pytest.raises(StorageError, match="full"):
+
+    def fill() -> None:
         for number in range(1, 200):
             caps = {"training": 1 << 40, "holdout": 1 << 40}
             store.commit(numbered(plan, number), Secret(b"s" * 32), UNITS, caps)
+
+    with pytest.raises(StorageError, match="full"):
+        fill()
     committed = len(store.commitments())
     assert store.reserved("training") == 100 * committed
 
