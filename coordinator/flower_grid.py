@@ -17,6 +17,7 @@ from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.message_pb2 import Message as ProtoMessage
 from flwr.serverapp import Grid, ServerApp
 from flwr.supercore.task_identity import TaskIdentity
+from google.protobuf.message import DecodeError as ProtobufError
 
 from consortium.errors import RiskWeaveError, TransportError
 from consortium.ids import PartnerId, RunId, node_id_of
@@ -152,6 +153,9 @@ class BidiGrid(Grid):
             future.cancel()
             log.info("no answer from %s: %s", partner or "an absent node", error)
             return Message(Error(NODE_UNAVAILABLE, "unavailable"), reply_to=message)
+        except (ProtobufError, ValueError, TypeError, KeyError) as error:
+            log.warning("frame of %s dropped: not readable, %s", partner, type(error).__name__)
+            return Message(Error(NODE_UNAVAILABLE, "unreadable"), reply_to=message)
         if reply.metadata.src_node_id != message.metadata.dst_node_id:
             log.warning("frame of %s dropped: it claims another source", partner)
             return Message(Error(NODE_UNAVAILABLE, "wrong source"), reply_to=message)

@@ -40,6 +40,12 @@ class RunFailedError(RiskWeaveError):
     code = "run_failed"
 
 
+class StoppedError(RiskWeaveError):
+    """The coordinator is stopping; the run is stored and resumes."""
+
+    code = "stopped"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunState:
     """What survives a crash of the coordinator: all of it is public or noised."""

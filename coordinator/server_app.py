@@ -26,13 +26,13 @@ from numpy.typing import NDArray
 from consortium.canonical import Label
 from consortium.crypto.keys import verify_signature
 from consortium.documents import document_of, parse_document, plan_digest
-from consortium.errors import DecodeError, RiskWeaveError, TrustError
-from consortium.ids import PartnerId
+from consortium.errors import DecodeError, RiskWeaveError, StorageError, TrustError
+from consortium.ids import PartnerId, node_id_of
 from consortium.manifest import Manifest
 from consortium.messages import PlanAccepted, PlanOffer, SumRequest, Upload
 from consortium.secagg.context import SumInputs, context_of
 from consortium.secagg.uploads import verify_upload
-from coordinator.rounds import RunFailedError, RunSession
+from coordinator.rounds import RunFailedError, RunSession, StoppedError
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,9 @@ Words = NDArray[np.uint64]
 
 OnClosed = Callable[[SumRequest, float], None]
 """Called after each closed or aborted sum with its wall seconds: store the state, report."""
+
+_PASSING = frozenset({"unavailable", "worker lost", "memory", StorageError.public})
+"""Answers to an offer that say nothing of the plan: the node may be asked again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +73,9 @@ class SumStrategy(Strategy):
         self._session = session
         self._ports = ports
         self._deadlines = deadlines
+        self._names = {node_id_of(one.id): one.id for one in ports.manifest.partners}
         self._members: dict[int, PartnerId] = {}
+        """Who accepted the plan, and has not failed since."""
         self._refused: dict[int, str] = {}
         self._asked: tuple[SumRequest, SumInputs] | None = None
         self._began = 0.0
@@ -107,6 +112,9 @@ class SumStrategy(Strategy):
             return None, None
         request, _ = self._asked
         uploads, missing = self._collect(request, replies)
+        for member in missing:
+            # Asked for the plan again, which costs nothing, before the next sum counts on it.
+            self._members.pop(node_id_of(member), None)
         if missing:
             self._session.on_missing(request, missing)
         else:
@@ -171,8 +179,10 @@ class SumStrategy(Strategy):
             lacking = self._session.lacks(tuple(sorted(roster.values())))
             if not lacking:
                 return roster
+            if self._ports.stopping():
+                raise StoppedError("the coordinator is stopping")
             left = end - self._ports.monotonic()
-            if left <= 0 or self._ports.stopping():
+            if left <= 0:
                 refusals = ", ".join(sorted(set(self._refused.values()))) or "none"
                 raise RunFailedError(f"{lacking}; refusals: {refusals}")
             self._ports.wait_for_change(min(left, 1.0))
@@ -190,14 +200,14 @@ class SumStrategy(Strategy):
         node = reply.metadata.src_node_id
         if reply.has_error():
             reason = (reply.error.reason or "error")[:40]
-            log.warning("node %d refused the plan: %s", node, reason)
-            if reason != "unavailable":
+            log.warning("%s refused the plan: %s", self._names.get(node, node), reason)
+            if reason not in _PASSING:
                 self._refused[node] = reason
             return
         try:
             self._members[node] = self._accepted(reply)
         except (DecodeError, TrustError) as error:
-            log.warning("acceptance of node %d refused: %s", node, error)
+            log.warning("acceptance of %s refused: %s", self._names.get(node, node), error)
             self._refused[node] = error.code
 
     def _accepted(self, reply: Message) -> PartnerId:

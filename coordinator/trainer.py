@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Protocol
 
 from consortium.documents import document_of, parse_document, plan_digest
-from consortium.errors import ConfigurationError, RiskWeaveError
+from consortium.errors import ConfigurationError, RiskWeaveError, StorageError
 from consortium.features.schema import Schema
 from consortium.ids import Digest, PartnerId, RunId
 from consortium.manifest import Manifest
@@ -24,11 +24,14 @@ from coordinator.events import EventLog, RunEvent
 from coordinator.flower_grid import BidiGrid, Hub, run_app
 from coordinator.plans import PlanContext, parse_plan
 from coordinator.releases import candidate_of
-from coordinator.rounds import RunFailedError, RunSession, RunState
+from coordinator.rounds import RunSession, RunState, StoppedError
 from coordinator.server_app import Deadlines, RunPorts, build_server_app
 from coordinator.storage import CheckpointRow, Store
 
 log = logging.getLogger(__name__)
+
+STORE_AGAIN_S = 1.0
+"""Pause before the database is tried again."""
 
 STAGES = {
     "bins": "bins",
@@ -158,7 +161,9 @@ class Trainer:
 
     def _fail(self, plan: TrainingPlan, text: str) -> None:
         log.error("run %s failed: %s", plan.run, text)
-        self._ports.store.set_run_status(plan.run, "failed", text)
+        self._durably(
+            plan.run, lambda: self._ports.store.set_run_status(plan.run, "failed", text)
+        )
         self._tell(RunEvent(run=plan.run, stage="failed", text=text))
 
     def _train(self, plan: TrainingPlan, manifest: Manifest) -> None:
@@ -176,9 +181,10 @@ class Trainer:
         with BidiGrid(self._ports.hub, plan.run) as grid:
             run_app(app, grid)
         candidate = candidate_of(session, manifest)
-        at = self._ports.now()
-        self._ports.store.add_model(candidate.version, plan.run, candidate.document, at)
-        self._ports.store.set_run_status(plan.run, "finished", candidate.version)
+        store, at = self._ports.store, self._ports.now()
+        version, document = candidate.version, candidate.document
+        self._durably(plan.run, lambda: store.add_model(version, plan.run, document, at))
+        self._durably(plan.run, lambda: store.set_run_status(plan.run, "finished", version))
         self._tell(
             RunEvent(
                 run=plan.run,
@@ -186,22 +192,21 @@ class Trainer:
                 round=plan.rounds,
                 rounds=plan.rounds,
                 seconds=time.monotonic() - began,
-                version=candidate.version,
+                version=version,
             )
         )
 
     def _closed(self, session: RunSession, request: SumRequest, seconds: float) -> None:
         """Store the state before anybody hears of it."""
         last = session.state.attempts[-1]
-        self._ports.store.save_checkpoint(
-            CheckpointRow(
-                run=request.run,
-                stage=request.kind.value,
-                round=request.round,
-                attempts=len(session.state.attempts),
-                payload=document_of(session.state),
-            )
+        checkpoint = CheckpointRow(
+            run=request.run,
+            stage=request.kind.value,
+            round=request.round,
+            attempts=len(session.state.attempts),
+            payload=document_of(session.state),
         )
+        self._durably(request.run, lambda: self._ports.store.save_checkpoint(checkpoint))
         text = ""
         if last.missing:
             pairs = zip(last.missing, last.reasons, strict=True)
@@ -225,11 +230,28 @@ class Trainer:
         return self._ports.hub.wait_for(lambda now: now != before, seconds)
 
     def _tell(self, event: RunEvent) -> None:
-        self._ports.store.add_event(event.run, json.dumps(asdict(event)))
+        text = json.dumps(asdict(event))
+        self._durably(event.run, lambda: self._ports.store.add_event(event.run, text))
         self._ports.log.append(event)
 
+    def _durably(self, run: RunId, write: Callable[[], None]) -> None:
+        """Write, and wait as long as the database cannot: what the nodes paid for is kept.
 
-class StoppedError(RunFailedError):
-    """The coordinator is stopping; the run is stored and resumes."""
-
-    code = "stopped"
+        Raises:
+            StoppedError: the coordinator stops while the database cannot.
+        """
+        told = False
+        while True:
+            try:
+                write()
+            except StorageError as error:
+                if not told:
+                    log.error("run %s waits: %s", run, error)  # noqa: TRY400 - expected
+                    self._ports.log.append(
+                        RunEvent(run=run, stage="waiting", text=f"the run waits: {error}")
+                    )
+                    told = True
+                if self._stopping.wait(STORE_AGAIN_S):
+                    raise StoppedError("the coordinator is stopping") from error
+            else:
+                return

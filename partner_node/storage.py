@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from consortium.crypto.keys import Secret
 from consortium.documents import document_of, parse_document, plan_digest
 from consortium.errors import RefusalCode, RefusalError, StorageError
-from consortium.ids import Digest, RunId
+from consortium.ids import Digest, RunId, digest_of
 from consortium.messages import SumRequest
 from consortium.plan import ReleaseKind, TrainingPlan
 from consortium.privacy.budget import Account, Debit, Reserve, may_debit, may_reserve
@@ -213,6 +213,14 @@ class NodeStore:
                     at=self._now(),
                 )
             )
+
+    def accepted(self, run: RunId, signature: bytes) -> None:
+        """Journal that this node signs the plan; a disk that is full shows here, uncharged."""
+        self.add_disclosure(
+            Disclosure(
+                kind="acceptance", size=len(signature), sha256=digest_of(signature), run=run
+            )
+        )
 
     def withdraw(self, run: RunId) -> None:
         """Forget a commitment of which nothing was charged.

@@ -55,6 +55,9 @@ class Commitments(Protocol):
     ) -> None:
         """Reserve ``units`` by scope and keep plan and seed; BudgetExceededError past a cap."""
 
+    def accepted(self, run: RunId, signature: bytes) -> None:
+        """Journal an acceptance that is about to leave."""
+
     def charged(self, run: RunId, scope: str) -> int:
         """Units that were debited for the run so far."""
 
@@ -120,11 +123,14 @@ class TrainingSession:
     def on_offer(self, offer: PlanOffer) -> PlanAccepted:
         """Check the plan, reserve its whole charge, then check the table (protocol 3.1).
 
-        Idempotent: a run that was accepted is accepted again with the same bytes.
+        Idempotent: a run that was accepted is accepted again with the same bytes. So the
+        coordinator may ask whether this node is fit for more, at no charge: the table is
+        there, and the disk takes what is written.
 
         Raises:
             RefusalError: with the first rule that the plan breaks.
             BudgetExceededError: the owner's cap does not cover it; nothing is reserved.
+            StorageError: the database cannot be written to.
         """
         plan = offer.plan
         self._check_plan(plan)
@@ -140,8 +146,11 @@ class TrainingSession:
             units = {"training": held["training"], "holdout": held["holdout"]}
             self._store.commit(plan, self._entropy(), units, self._facts.caps)
             self._check_table(plan)
+        else:
+            self._table(plan)
         digest = plan_digest(plan)
         signature = self._key.sign(Label.PLAN_ACCEPTED, bytes.fromhex(digest))
+        self._store.accepted(plan.run, signature)
         return PlanAccepted(plan=digest, member=self._facts.member, signature=signature)
 
     def on_close(self, run: RunId) -> None:

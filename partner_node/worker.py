@@ -37,12 +37,16 @@ class Worker:
         """The answer to one Flower message.
 
         A process that dies in the middle is replaced, and the answer is Flower's error 8:
-        the attempt it had is lost and stays charged.
+        the attempt it had is lost and stays charged. A caller that gives up does not end
+        the exchange, so that the next one cannot get its answer.
 
         Raises:
             DecodeError: the bytes are no Flower message. Fault: the coordinator.
             TransportError: the second process died as well.
         """
+        return await asyncio.shield(asyncio.create_task(self._in_turn(payload)))
+
+    async def _in_turn(self, payload: bytes) -> bytes:
         async with self._turn:
             try:
                 return await asyncio.to_thread(self._exchange, CALL + payload)

@@ -24,17 +24,15 @@ from rich.progress import (
 )
 
 from consortium.errors import ConfigurationError
+from consortium.features.bins import Bins
+from consortium.plan import TrainingPlan
 from coordinator.events import RunEvent
 from partner_node import ingest
 from partner_node.ingest import DataSource, EncodedTable
-from rehearsal.baselines import Released
 from rehearsal.config import Party, Rehearsal, load_rehearsal
-from rehearsal.evidence import evidence_of
 from rehearsal.federation import Places, Watcher, run_federation
-from rehearsal.figures import figure_of
 from rehearsal.processes import RehearsalError
-from rehearsal.report import write_report
-from rehearsal.results import Result
+from rehearsal.results import Result, figure_of
 
 MARK = ".riskweave-rehearsal"
 """File that shows that a directory is an earlier rehearsal's and may be overwritten."""
@@ -56,6 +54,8 @@ def main(argv: Sequence[str]) -> int:
                 print(error.evidence, file=sys.stderr)
             raise
         watcher.step("writing the report")
+        from rehearsal.report import write_report  # noqa: PLC0415 - loads matplotlib: seconds
+
         page = write_report(result, arguments.report)
     if not arguments.keep:
         shutil.rmtree(places.work)
@@ -74,8 +74,11 @@ def rehearse(rehearsal: Rehearsal, places: Places, watcher: Watcher) -> Result:
     _check_tables(rehearsal, watcher)
     record = run_federation(rehearsal, places, watcher)
     watcher.step("computing what the model would have been without privacy")
+    from rehearsal.baselines import Released  # noqa: PLC0415 - loads scikit-learn: seconds
+    from rehearsal.evidence import evidence_of  # noqa: PLC0415
+
     released = Released.of(record.published.document, rehearsal.schema)
-    evidence = evidence_of(released, _tables(rehearsal, released))
+    evidence = evidence_of(released, _tables(rehearsal, released.plan, released.bins))
     seconds = {**record.seconds, "total": round(time.monotonic() - began, 2)}
     return Result(
         title=rehearsal.title,
@@ -98,14 +101,13 @@ def _check_tables(rehearsal: Rehearsal, watcher: Watcher) -> None:
                 watcher.step(f"  {party.id}: {count:,} rows left out: {reason}")
 
 
-def _tables(rehearsal: Rehearsal, released: Released) -> dict[str, EncodedTable]:
+def _tables(rehearsal: Rehearsal, plan: TrainingPlan, bins: Bins) -> dict[str, EncodedTable]:
     """Every partner's table by the partner's own rules. In life nobody has them all."""
-    plan = released.plan
     return {
         party.id: ingest.load(
             _source(rehearsal, party),
             rehearsal.schema,
-            released.bins,
+            bins,
             party.families,
             holdout=(plan.holdout_salt, plan.holdout_fraction),
             persons=True,

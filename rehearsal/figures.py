@@ -13,7 +13,14 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rehearsal.results import BlockFigures, FeaturePoints, Group, PartnerFigures, Roc
+from rehearsal.results import (
+    BlockFigures,
+    FeaturePoints,
+    Group,
+    PartnerFigures,
+    Roc,
+    figure_of,
+)
 
 FEDERATED, LOCAL, POOLED = "#1f5fa8", "#8d99a6", "#d1751f"
 WORSE, BETTER, INK = "#b4483c", "#2f7d5b", "#27313b"
@@ -206,11 +213,6 @@ def budget(spent: Sequence[tuple[str, float]]) -> str:
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
 
     return _svg("budget", (8.4, 1.6), draw)
-
-
-def figure_of(value: float | None, digits: int) -> str:
-    """The figure with so many digits, or "n/a" where it is not defined."""
-    return "n/a" if value is None else f"{value:.{digits}f}"
 
 
 def _svg(name: str, size: tuple[float, float], draw: Callable[[Figure], None]) -> str:

@@ -8,7 +8,6 @@ import numpy as np
 from markupsafe import Markup
 
 from rehearsal import figures
-from rehearsal.figures import figure_of
 from rehearsal.published import LostAttempt, Privacy, Published
 from rehearsal.results import (
     BlockFigures,
@@ -16,6 +15,7 @@ from rehearsal.results import (
     PartnerFigures,
     Quality,
     Result,
+    figure_of,
     lost_rounds,
     round_milliseconds,
 )
@@ -89,23 +89,25 @@ def _story(result: Result) -> str:
 
 def _quality(result: Result) -> Row:
     evidence = result.evidence
-    worst = [
-        (block.name, block.pooled.auc - block.federated.auc)
-        for block in evidence.blocks
-        if block.pooled.auc is not None and block.federated.auc is not None
-    ]
-    losses = ", ".join(f"{loss:+.4f} for {name}" for name, loss in worst)
     return {
         "quality_text": (
-            "Every model is tested on persons who never took part in training. Privacy noise "
-            f"cost AUC of {losses or 'n/a'} against the same model trained on pooled rows "
-            "without noise."
+            "Every model is tested on persons who never took part in training. Against the same "
+            f"model trained on pooled rows without noise, privacy moved AUC by {_moves(result)}."
         ),
         "partners": [_partner(one, result.record.votes) for one in evidence.partners],
         "blocks": [_block(one, result.record.published) for one in evidence.blocks],
         "pooled_all": figure_of(evidence.pooled_all_columns, 4),
         "pooled_persons": f"{evidence.pooled_persons:,}",
     }
+
+
+def _moves(result: Result) -> str:
+    moves = [
+        (block.name, block.federated.auc - block.pooled.auc)
+        for block in result.evidence.blocks
+        if block.pooled.auc is not None and block.federated.auc is not None
+    ]
+    return ", ".join(f"{move:+.4f} for {name}" for name, move in moves) or "n/a"
 
 
 def _partner(one: PartnerFigures, votes: Mapping[str, bool | None]) -> Row:
@@ -256,8 +258,8 @@ def _run(result: Result) -> Row:
     return {
         "svg": {name: Markup(text) for name, text in svg.items()},  # noqa: S704 - our own
         "run_text": (
-            f"{privacy.attempts} sums were asked for, {len(privacy.lost)} of them were lost "
-            "and asked for again. A sum has the whole roster in it or is not made."
+            f"{privacy.attempts} sums were asked for; {_numeral(len(privacy.lost))} of them "
+            "had to be asked for again. A sum has the whole roster in it or is not made."
         ),
         "processes": [
             {"name": name, "peak": figure_of(record.peak_rss_mb.get(name), 0)}

@@ -148,3 +148,8 @@ def lost_rounds(events: Sequence[RunEvent]) -> list[int]:
 
 def _training(event: RunEvent) -> bool:
     return event.stage == "training"
+
+
+def figure_of(value: float | None, digits: int) -> str:
+    """The figure with so many digits, or "n/a" where it is not defined."""
+    return "n/a" if value is None else f"{value:.{digits}f}"

@@ -1,4 +1,4 @@
-"""Four partners as directories on disk: keys, pinned manifest, table, database, one accepted run.
+"""Four partners as directories on disk: keys, pinned manifest, table, one accepted run.
 
 What a node's training process reads, and nothing else: no certificate and no coordinator.
 The run's noise is drawn from a seed in each database, so a copy of the directories repeats
@@ -155,7 +155,7 @@ def build(root: Path, rng: Generator) -> Directories:
     plan = parse_plan(PLAN, context)
     for file, data in (
         ("manifest", manifest_bytes(manifest)),
-        ("schema", canonical_bytes(schema)),
+        ("schema", canonical_bytes(schema.to_canonical())),
         ("plan", document_of(plan)),
     ):
         (directories.coordinator / file).write_bytes(data)

@@ -100,6 +100,7 @@ class MemoryCommitments:
     reserved: dict[str, int] = field(default_factory=dict)
     debits: list[tuple[SumRequest, str, int]] = field(default_factory=list)
     closed: set[RunId] = field(default_factory=set)
+    signed: list[tuple[RunId, bytes]] = field(default_factory=list)
 
     def commitment(self, run: RunId) -> tuple[TrainingPlan, Secret] | None:
         return self.plans.get(run)
@@ -117,6 +118,9 @@ class MemoryCommitments:
         for scope, amount in units.items():
             self.reserved[scope] = self.reserved.get(scope, 0) + amount
         self.plans[plan.run] = (plan, seed)
+
+    def accepted(self, run: RunId, signature: bytes) -> None:
+        self.signed.append((run, signature))
 
     def open_runs(self) -> tuple[RunId, ...]:
         return tuple(run for run in self.plans if run not in self.closed)

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ from coordinator.flower_grid import BidiGrid, run_app
 from coordinator.rounds import RunState
 from models import scorecard
 from models.document import ModelDocument, parse_model_document, version_of
+from models.spec import BlockSpec
 from partner_node import ingest, wiring
 from partner_node.worker import Worker
 from tests.partner_directories import FAMILIES, Directories, build
@@ -250,24 +252,34 @@ def losses_of(directories: Directories) -> np.ndarray:
         parse_canonical((directories.coordinator / "schema").read_bytes()), source="schema"
     )
     document = parse_model_document((directories.coordinator / "model").read_bytes(), schema)
-    rows = pooled(directories, document, schema)
+    blocks = pooled(directories, document, schema)
     iterates = [
         optimizer.from_bytes(state.optimizer).weights
         for state in states_of(directories)
         if state.attempts[-1].kind is ReleaseKind.GRADIENT
     ]
-    return np.array(
-        [[loss(weights, document, *block) for block in rows] for weights in iterates]
-    )
+    return np.array([[block.loss(weights) for block in blocks] for weights in iterates])
+
+
+@dataclass(frozen=True)
+class PooledBlock:
+    """The training rows of one block at all its holders."""
+
+    spec: BlockSpec
+    codes: np.ndarray
+    labels: np.ndarray
+
+    def loss(self, weights: np.ndarray) -> float:
+        eta = scorecard.logits(weights[self.spec.window], self.codes, self.spec.bin_counts)
+        return float(np.mean(np.logaddexp(0.0, eta) - self.labels * eta))
 
 
 def pooled(
     directories: Directories, document: ModelDocument, schema: Schema
-) -> list[tuple[int, np.ndarray, np.ndarray]]:
-    """Index, codes and labels of each block's training rows at all its holders."""
+) -> list[PooledBlock]:
     plan = document.plan
-    parts = []
-    for index, block in enumerate(plan.blocks):
+    blocks = []
+    for block, spec in zip(plan.blocks, document.model.spec.blocks, strict=True):
         tables = [
             ingest.load(
                 wiring.open_desk(directories.nodes[holder]).data_source(),
@@ -280,17 +292,5 @@ def pooled(
         ]
         codes = np.concatenate([table.codes[~table.holdout] for table in tables])
         labels = np.concatenate([table.labels[~table.holdout] for table in tables])
-        parts.append((index, codes, labels))
-    return parts
-
-
-def loss(
-    weights: np.ndarray,
-    document: ModelDocument,
-    index: int,
-    codes: np.ndarray,
-    labels: np.ndarray,
-) -> float:
-    block = document.model.spec.blocks[index]
-    eta = scorecard.logits(weights[block.window], codes, block.bin_counts)
-    return float(np.mean(np.logaddexp(0.0, eta) - labels * eta))
+        blocks.append(PooledBlock(spec, codes, labels))
+    return blocks

@@ -137,6 +137,25 @@ def test_calibration_from_noisy_cells_is_near_the_true_line(
     assert np.mean([fit.alpha for fit in fits]) == pytest.approx(0.4, abs=0.25)
 
 
+def test_fit_survives_cells_that_noise_made_negative(rng: Generator) -> None:
+    table = np.array([[10.0 + 3 * min(c, 23 - c), 2 + c / 2] for c in range(24)])
+    noisy = [table + rng.normal(0, 60, table.shape) for _ in range(80)]
+    defined = [cells for cells in noisy if cells.sum(axis=0).min() > 0]
+    assert len(defined) > 20
+    for cells in defined:
+        tables.fit_calibration(cells, deviation=60.0)
+
+
+def test_cells_of_at_most_five_deviations_are_set_to_zero() -> None:
+    table = np.array([[3.0, 2.0], [3.0, 2.5], [-9.0, 1.0]])
+    assert tables.without_noise_cells(table, deviation=1.0).tolist() == [
+        [0, 0],
+        [3, 2.5],
+        [0, 0],
+    ]
+    assert tables.without_noise_cells(table, deviation=0.0).tolist()[:2] == [[3, 2], [3, 2.5]]
+
+
 def test_same_bits_on_every_machine() -> None:
     # our own vector
     cells = np.array([[float(3 + c * (23 - c)), float(c * c % 17 - 2)] for c in range(24)])

@@ -177,6 +177,22 @@ def test_upload_of_another_partner_is_not_taken_for_this_one(consortium: Consort
         consortium.train()
 
 
+def test_answer_that_is_no_message_aborts_the_attempt_and_not_the_run(
+    consortium: Consortium,
+) -> None:
+    done = []
+
+    def fault(member: PartnerId, payload: bytes) -> bytes:
+        if member != BANK or reply_words(payload) is None or done:
+            return payload
+        done.append(1)
+        return b"\xff\xff\xff garbage"
+
+    consortium.fault = fault
+    session = consortium.train()
+    assert session.state.attempts[0].missing == (BANK,)
+
+
 def test_bytes_that_are_no_message_are_answered_with_nothing(consortium: Consortium) -> None:
     answering = consortium.nodes[BANK].answering
     assert answering is not None

@@ -1,0 +1,40 @@
+"""One small rehearsal, real processes from start to end."""
+
+import json
+from pathlib import Path
+
+import psutil
+import pytest
+
+from rehearsal.cli import main
+from tests.rehearsal_house import furnish
+
+
+def test_small_rehearsal_trains_votes_reports_and_leaves_nothing_behind(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = tmp_path / "report"
+    file = furnish(tmp_path, rows=1200, rounds=6)
+    assert main([str(file), "--report", str(report), "--json"]) == 0
+
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    rounds = [line["round"] for line in lines if line.get("stage") == "training"]
+    assert rounds == [1, 2, 3, 4, 5, 6]
+    assert lines[-1] == {"report": str(report / "report.html")}
+
+    found = json.loads((report / "report.json").read_text(encoding="utf-8"))
+    assert found["model"]["status"] == "active"
+    assert found["model"]["votes"] == {"north": True, "south": True}
+    assert found["rounds"] == 6
+    assert found["processes"] == 3
+    assert min(found["peak_rss_mb"].values()) > 20
+    assert 0 < found["epsilon"]["record"] < found["epsilon"]["person"] <= 2
+    assert found["rows"]["north"]["training"] + found["rows"]["north"]["holdout"] == 1200
+
+    ours = [process.pid for process in psutil.Process().children(recursive=True)]
+    assert not [pid for pid in ours if "serve" in " ".join(psutil.Process(pid).cmdline())]
+    assert not (report / "work").exists()
+
+    logs = "".join(log.read_text(encoding="utf-8") for log in (report / "logs").iterdir())
+    assert "north-17" not in logs
+    assert "both-10" not in logs
