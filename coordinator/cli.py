@@ -255,7 +255,7 @@ class _Bar:
 
     def show(self, event: RunEvent) -> None:
         """Move the bar to where the run is."""
-        if event.final:
+        if event.final or event.stage == "waiting":
             return
         if event.stage != self._stage and self._stage:
             self._task = self._progress.add_task(event.stage, total=None)

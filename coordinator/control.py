@@ -15,7 +15,12 @@ from typing import Any, Protocol, cast
 import grpc
 import grpc.aio
 
-from consortium.errors import ConfigurationError, RiskWeaveError, TransportError
+from consortium.errors import (
+    ConfigurationError,
+    RiskWeaveError,
+    StorageError,
+    TransportError,
+)
 from consortium.ids import Digest, PartnerId, RunId, parse_run_id
 from consortium.manifest import Manifest
 from coordinator.events import RunEvent
@@ -121,7 +126,7 @@ class ControlService(control_pb2_grpc.ControlServicer):
             async for event in self._follow(run):
                 yield event
         except RiskWeaveError as error:
-            await context.abort(status_of(error), str(error))
+            await context.abort(_status_of(error), str(error))
 
     async def WatchRun(  # noqa: N802 - named in the .proto
         self, request: control_pb2.WatchRunRequest, context: _Context
@@ -132,7 +137,7 @@ class ControlService(control_pb2_grpc.ControlServicer):
             async for event in self._follow(run):
                 yield event
         except RiskWeaveError as error:
-            await context.abort(status_of(error), str(error))
+            await context.abort(_status_of(error), str(error))
 
     async def Status(  # noqa: N802 - named in the .proto
         self, _request: control_pb2.StatusRequest, context: _Context
@@ -141,7 +146,7 @@ class ControlService(control_pb2_grpc.ControlServicer):
         try:
             seen = await asyncio.to_thread(status, self._ports)
         except RiskWeaveError as error:
-            await context.abort(status_of(error), str(error))
+            await context.abort(_status_of(error), str(error))
         return control_pb2.StatusReply(
             manifest=seen.manifest,
             manifest_complete=seen.manifest_complete,
@@ -261,6 +266,13 @@ def _to_wire(event: RunEvent) -> control_pb2.RunEvent:
     return control_pb2.RunEvent(**asdict(event))
 
 
+def _status_of(error: RiskWeaveError) -> grpc.StatusCode:
+    """As for partners, save that the operator must tell a full disk from a dead server."""
+    if isinstance(error, StorageError):
+        return grpc.StatusCode.RESOURCE_EXHAUSTED
+    return status_of(error)
+
+
 def _channel(socket: Path) -> grpc.Channel:
     if not socket.exists():
         raise TransportError(f"no coordinator serves {socket.parent}")
@@ -285,4 +297,6 @@ def _translated(error: grpc.RpcError) -> RiskWeaveError:
         )
     if code is grpc.StatusCode.INVALID_ARGUMENT:
         return ConfigurationError(details)
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return StorageError(details)
     return RiskWeaveError(details)

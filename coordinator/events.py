@@ -19,7 +19,8 @@ class RunEvent:
 
     run: RunId
     stage: str
-    """preparing, bins, training, recalibration, evaluation, finished, failed."""
+    """preparing, bins, training, recalibration, evaluation, finished, failed; or waiting,
+    while the database takes nothing."""
     round: int = 0
     rounds: int = 0
     attempt: int = 0

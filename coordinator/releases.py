@@ -78,10 +78,13 @@ def _metrics(session: RunSession) -> dict[str, object]:
     edges = np.frombuffer(session.state.edges, dtype="<f8").reshape(blocks, tables.BANDS - 1)
     lines = np.array([float(x) for x in session.state.calibration]).reshape(blocks, 2)
     mechanism = mechanism_for(session.plan, ReleaseKind.EVALUATION, width=1)
+    recalibration = mechanism_for(session.plan, ReleaseKind.RECALIBRATION, width=1)
     metrics: dict[str, object] = {}
     for index, block in enumerate(session.plan.blocks):
         deviation = (len(block.holders) * mechanism.variance) ** 0.5 / COUNT_SCALE
-        means = tables.band_means(cells[index], edges[index])
+        cell = (len(block.holders) * recalibration.variance) ** 0.5 / COUNT_SCALE
+        kept = tables.without_noise_cells(cells[index], deviation=cell)
+        means = tables.band_means(kept, edges[index])
         eta = lines[index, 0] + lines[index, 1] * means
         metrics[block.name] = _figures(counts[index], eta, deviation)
     return metrics

@@ -112,9 +112,10 @@ class SumStrategy(Strategy):
             return None, None
         request, _ = self._asked
         uploads, missing = self._collect(request, replies)
-        for member in missing:
-            # Asked for the plan again, which costs nothing, before the next sum counts on it.
-            self._members.pop(node_id_of(member), None)
+        # Who failed is asked for the plan again, which costs nothing, before it is relied on.
+        self._members = {
+            node: name for node, name in self._members.items() if name not in missing
+        }
         if missing:
             self._session.on_missing(request, missing)
         else:

@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
@@ -161,10 +162,10 @@ class Trainer:
 
     def _fail(self, plan: TrainingPlan, text: str) -> None:
         log.error("run %s failed: %s", plan.run, text)
-        self._durably(
-            plan.run, lambda: self._ports.store.set_run_status(plan.run, "failed", text)
-        )
-        self._tell(RunEvent(run=plan.run, stage="failed", text=text))
+        store = self._ports.store
+        with suppress(StoppedError):
+            self._durably(plan.run, lambda: store.set_run_status(plan.run, "failed", text))
+            self._tell(RunEvent(run=plan.run, stage="failed", text=text))
 
     def _train(self, plan: TrainingPlan, manifest: Manifest) -> None:
         began = time.monotonic()

@@ -275,11 +275,11 @@ class NodeStore:
                 _DISCLOSURES.insert().values(**key, at=at, bytes=size, sha256=words)
             )
 
-    def charged(self, run: RunId, scope: str) -> int:
-        """Units that one run was charged so far."""
+    def charged(self, run: RunId, kind: ReleaseKind) -> int:
+        """Units that one run was charged for one kind of sums so far."""
         with self._transaction() as connection:
             units = sa.select(sa.func.sum(_ENTRIES.c.units)).where(
-                _ENTRIES.c.run == run, _ENTRIES.c.scope == scope
+                _ENTRIES.c.run == run, _ENTRIES.c.kind == kind.value
             )
             return int(connection.scalar(units) or 0)
 

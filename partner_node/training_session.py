@@ -58,8 +58,8 @@ class Commitments(Protocol):
     def accepted(self, run: RunId, signature: bytes) -> None:
         """Journal an acceptance that is about to leave."""
 
-    def charged(self, run: RunId, scope: str) -> int:
-        """Units that were debited for the run so far."""
+    def charged(self, run: RunId, kind: ReleaseKind) -> int:
+        """Units that were debited for this kind of sums of the run so far."""
 
     def open_runs(self) -> tuple[RunId, ...]:
         """Runs that still hold a reserve."""
@@ -206,7 +206,7 @@ class TrainingSession:
         steps = plan.algorithm is Algorithm.LOCAL_STEPS
         if not steps or request.kind is not ReleaseKind.GRADIENT:
             return mechanism.units(person=True)
-        if self._store.charged(plan.run, "training"):
+        if self._store.charged(plan.run, ReleaseKind.GRADIENT):
             return 1
         later = attempts_of(plan, ReleaseKind.GRADIENT) - 1
         return max(1, local_steps_units(plan, person=True) - later)

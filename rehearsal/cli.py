@@ -36,6 +36,8 @@ from rehearsal.results import Result, figure_of
 
 MARK = ".riskweave-rehearsal"
 """File that shows that a directory is an earlier rehearsal's and may be overwritten."""
+_LONGEST = 107 - len("/control.sock")
+"""Bytes of the coordinator's directory: a unix socket's path has 107 (unix(7))."""
 _OURS = ("work", "logs", "report.json", "report.html")
 
 
@@ -162,6 +164,9 @@ def _fresh(report: Path) -> Places:
         raise ConfigurationError(
             f"--report {report}: not empty and no earlier rehearsal; nothing was changed"
         )
+    places = Places(work=report.resolve() / "work", logs=report.resolve() / "logs")
+    if (excess := len(os.fsencode(places.coordinator)) - _LONGEST) > 0:
+        raise ConfigurationError(f"--report {report}: its full path is {excess} bytes too long")
     try:
         report.mkdir(parents=True, exist_ok=True)
         for name in _OURS:
@@ -171,7 +176,6 @@ def _fresh(report: Path) -> Places:
             else:
                 path.unlink(missing_ok=True)
         (report / MARK).touch()
-        places = Places(work=report.resolve() / "work", logs=report.resolve() / "logs")
         places.work.mkdir(mode=0o700)
         places.logs.mkdir()
     except OSError as error:

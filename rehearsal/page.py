@@ -91,8 +91,9 @@ def _quality(result: Result) -> Row:
     evidence = result.evidence
     return {
         "quality_text": (
-            "Every model is tested on persons who never took part in training. Against the same "
-            f"model trained on pooled rows without noise, privacy moved AUC by {_moves(result)}."
+            "Every model is tested on persons who never took part in training. Against the "
+            "same model trained on pooled rows without noise, privacy moved AUC by "
+            f"{_moves(result)}."
         ),
         "partners": [_partner(one, result.record.votes) for one in evidence.partners],
         "blocks": [_block(one, result.record.published) for one in evidence.blocks],

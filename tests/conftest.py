@@ -1,7 +1,9 @@
 """The one seeded generator and the one source of test keys."""
 
 import hashlib
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,3 +26,10 @@ def secret() -> Callable[[str], Secret]:
         return Secret(hashlib.sha256(name.encode()).digest())
 
     return make
+
+
+@pytest.fixture
+def near() -> Iterator[Path]:
+    """A directory whose path leaves room for a unix socket's (107 bytes)."""
+    with tempfile.TemporaryDirectory(prefix="rw-") as directory:
+        yield Path(directory)

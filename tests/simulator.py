@@ -22,7 +22,7 @@ from consortium.features.schema import Schema, parse_schema
 from consortium.ids import Digest, PartnerId, RunId, digest_of
 from consortium.manifest import Manifest, Member, Policy, Role
 from consortium.messages import Signed, SumRequest
-from consortium.plan import TrainingPlan
+from consortium.plan import ReleaseKind, TrainingPlan
 from coordinator.flower_grid import BidiGrid, run_app
 from coordinator.plans import PlanContext, parse_plan
 from coordinator.rounds import RunSession
@@ -131,8 +131,8 @@ class MemoryCommitments:
     def withdraw(self, run: RunId) -> None:
         self.plans.pop(run)
 
-    def charged(self, run: RunId, scope: str) -> int:
-        return sum(u for r, s, u in self.debits if r.run == run and s == scope)
+    def charged(self, run: RunId, kind: ReleaseKind) -> int:
+        return sum(u for r, _, u in self.debits if r.run == run and r.kind is kind)
 
     def debit(
         self, request: SumRequest, *, scope: str, units: int, words: Digest, size: int
@@ -166,8 +166,10 @@ Fault = Callable[[PartnerId, bytes], bytes | None]
 class Consortium:
     """Four partners, two blocks, tables with a planted signal."""
 
-    def __init__(self, *, plan: str = PLAN, rows: int = 400, caps: int = 1 << 50) -> None:
-        self.schema: Schema = parse_schema(SCHEMA, source="tiny")
+    def __init__(
+        self, *, plan: str = PLAN, schema: str = SCHEMA, rows: int = 400, caps: int = 1 << 50
+    ) -> None:
+        self.schema: Schema = parse_schema(schema, source="tiny")
         self.nodes = {PartnerId(name): _node(PartnerId(name)) for name in FAMILIES}
         self.manifest = self._manifest()
         self.wire: list[tuple[PartnerId, bytes]] = []

@@ -118,7 +118,7 @@ def _batch(plan: TrainingPlan) -> str:
 
 def _accountant(plan: TrainingPlan) -> str:
     if plan.algorithm is Algorithm.LOCAL_STEPS:
-        return "PLD of dp-accounting 0.6 over the Poisson steps, as an equal Gaussian"
+        return "Gaussian that dominates PLD (dp-accounting 0.6) of the Poisson steps"
     return "closed-form Gaussian (Balle and Wang 2018)"
 
 

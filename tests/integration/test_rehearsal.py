@@ -11,10 +11,10 @@ from tests.rehearsal_house import furnish
 
 
 def test_small_rehearsal_trains_votes_reports_and_leaves_nothing_behind(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    near: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report = tmp_path / "report"
-    file = furnish(tmp_path, rows=1200, rounds=6)
+    report = near / "report"
+    file = furnish(near, rows=1200, rounds=6)
     assert main([str(file), "--report", str(report), "--json"]) == 0
 
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

@@ -27,10 +27,16 @@ def test_report_path_that_is_a_file_is_refused(tmp_path: Path) -> None:
     assert path.exists()
 
 
-def test_earlier_rehearsal_is_cleared_away_but_nothing_beside_it(tmp_path: Path) -> None:
+def test_path_too_long_for_a_socket_is_refused_at_once(tmp_path: Path) -> None:
     path = furnish(tmp_path, rows=50)
-    (tmp_path / "north.csv").unlink()  # so that the new rehearsal ends at once
-    report = tmp_path / "report"
+    with pytest.raises(ConfigurationError, match="bytes too long"):
+        main([str(path), "--report", str(tmp_path / ("x" * 100))])
+
+
+def test_earlier_rehearsal_is_cleared_away_but_nothing_beside_it(near: Path) -> None:
+    path = furnish(near, rows=50)
+    (near / "north.csv").unlink()  # so that the new rehearsal ends at once
+    report = near / "report"
     (report / "work" / "north").mkdir(parents=True)
     (report / MARK).touch()
     (report / "report.html").touch()
@@ -43,24 +49,24 @@ def test_earlier_rehearsal_is_cleared_away_but_nothing_beside_it(tmp_path: Path)
 
 
 def test_missing_table_is_named_before_any_process_starts(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    near: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = furnish(tmp_path, rows=50)
-    (tmp_path / "south.csv").unlink()
+    path = furnish(near, rows=50)
+    (near / "south.csv").unlink()
     with pytest.raises(ConfigurationError, match=r"query of south.*south\.csv"):
-        main([str(path), "--report", str(tmp_path / "report")])
-    assert not list((tmp_path / "report" / "logs").iterdir())
+        main([str(path), "--report", str(near / "report")])
+    assert not list((near / "report" / "logs").iterdir())
     assert "setting up" not in capsys.readouterr().out
 
 
-def test_table_without_both_labels_is_named_before_any_process_starts(tmp_path: Path) -> None:
-    path = furnish(tmp_path, rows=50)
-    table = tmp_path / "north.csv"
+def test_table_without_both_labels_is_named_before_any_process_starts(near: Path) -> None:
+    path = furnish(near, rows=50)
+    table = near / "north.csv"
     rows = table.read_text(encoding="utf-8").splitlines()
     good = [rows[0], *(row for row in rows[1:] if row.endswith(",0"))]
     table.write_text("\n".join(good), encoding="utf-8")
     with pytest.raises(DataError, match=r"query of north.*all rows have label 0"):
-        main([str(path), "--report", str(tmp_path / "report")])
+        main([str(path), "--report", str(near / "report")])
 
 
 def test_usage_names_the_file_and_the_report(capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,7 +39,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> tuple[Released, Tables]:
         calibration=(Calibration(alpha=-1.0, beta=0.5),),
     )
     tables = {
-        party.id: ingest.load(
+        str(party.id): ingest.load(
             DataSource(
                 query=party.query, person="customer", label="bad", directory=path.parent
             ),

@@ -12,17 +12,18 @@ from consortium.errors import BudgetExceededError, DataError, RefusalCode, Refus
 from consortium.ids import Digest, PartnerId, RunId
 from consortium.messages import PlanOffer, SumRequest
 from consortium.plan import ReleaseKind, TrainingPlan
-from consortium.privacy.mechanism import mechanism_for, reserve_units
+from consortium.privacy.mechanism import local_steps_units, mechanism_for, reserve_units
 from consortium.release import Outcome
 from consortium.secagg.context import SumInputs
 from consortium.secagg.ring import ring_sum, to_signed
 from coordinator.releases import candidate_of
 from coordinator.rounds import RunFailedError, RunSession, RunState
 from models.document import parse_model_document, verify_version
-from tests.simulator import PLAN, Consortium, Fault, reply_words, rewritten
+from tests.simulator import PLAN, SCHEMA, Consortium, Fault, reply_words, rewritten
 
 BANK = PartnerId("bank_a")
 SHOP = PartnerId("shop_d")
+EDGES = 'edges = ["0.25", "0.5", "0.75"]'
 
 
 @pytest.fixture
@@ -434,3 +435,60 @@ def _replace_words(message: object, words: np.ndarray) -> None:
     from flwr.app import Array  # noqa: PLC0415
 
     message.content["words"]["words"] = Array(words)  # type: ignore[attr-defined]
+
+
+STEPS = """
+[plan]
+model = "mlp"
+hidden = [4]
+algorithm = "local_steps"
+bins = "private"
+rounds = 2
+spare_attempts = 3
+epsilon = "8"
+holdout_salt = "test"
+
+[shares]
+bins = "0.1"
+training = "0.75"
+recalibration = "0.15"
+
+[local]
+sample_rate = "0.05"
+steps = 2
+noise_multiplier = "2.0"
+expected_batch = 80
+learning_rate = "1"
+
+[[block]]
+name = "banks"
+families = ["repayment"]
+normaliser = 2000
+
+[[block]]
+name = "platforms"
+families = ["billing"]
+normaliser = 2000
+"""
+
+
+def test_local_steps_are_charged_as_a_whole_with_the_first_upload_and_only_then() -> None:
+    consortium = Consortium(plan=STEPS, schema=SCHEMA.replace(EDGES, ""))
+    consortium.train()
+    charges = [
+        units
+        for request, _, units in consortium.nodes[BANK].store.debits
+        if request.kind is ReleaseKind.GRADIENT
+    ]
+    attempts = consortium.plan.rounds + consortium.plan.spare_attempts
+    assert charges == [local_steps_units(consortium.plan, person=True) - attempts + 1, 1]
+
+
+def test_privately_made_bins_come_from_the_noisy_histogram_and_are_used() -> None:
+    plan = PLAN.replace("rounds = 8", 'rounds = 8\nbins = "private"')
+    consortium = Consortium(plan=plan, rows=4000, schema=SCHEMA.replace(EDGES, ""))
+    session = consortium.train()
+    assert session.state.attempts[0].kind is ReleaseKind.BINS
+    assert len(session.bins.of("used")) > 1
+    document = candidate_of(session, consortium.manifest).document
+    assert parse_model_document(document, consortium.schema).bins == session.bins
