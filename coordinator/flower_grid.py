@@ -116,7 +116,7 @@ class BidiGrid(Grid):
         """What has arrived, without waiting; each id is given out once."""
         arrived = [
             name
-            for name in message_ids
+            for name in dict.fromkeys(message_ids)
             if name in self._waiting and self._waiting[name][2].done()
         ]
         return [self._answer(name) for name in arrived]

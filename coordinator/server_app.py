@@ -32,6 +32,7 @@ from consortium.manifest import Manifest
 from consortium.messages import PlanAccepted, PlanOffer, SumRequest, Upload
 from consortium.secagg.context import SumInputs, context_of
 from consortium.secagg.uploads import verify_upload
+from consortium.secagg.vectors import WORDS, read_vector
 from coordinator.rounds import RunFailedError, RunSession, StoppedError
 
 log = logging.getLogger(__name__)
@@ -277,7 +278,4 @@ def _upload_of(reply: Message) -> tuple[Words, Upload]:
     record = reply.content.get("words")
     if not isinstance(record, ArrayRecord) or list(record) != ["words"]:
         raise DecodeError("answer lacks the words")
-    try:
-        return np.asarray(record["words"].numpy()), upload
-    except (ValueError, TypeError, EOFError) as error:
-        raise DecodeError("words are not readable") from error
+    return read_vector(record["words"].data, WORDS), upload

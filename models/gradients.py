@@ -175,8 +175,9 @@ def integer_factors(
     above = ~_within(integers, whole, bound)
     if bool(above.any()):
         integers = _shortened(clean, torch.where(above, factor * SECOND_TRY, factor))
-        fits = _within(integers, whole, bound).double().unsqueeze(1)
-        integers = [error * fits for error in integers]
+        fits = _within(integers, whole, bound).unsqueeze(1)
+        # Chosen, not multiplied: NaN times 0 is NaN.
+        integers = [torch.where(fits, error, 0.0) for error in integers]
     return integers, rounded
 
 

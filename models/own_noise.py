@@ -254,7 +254,8 @@ def integer_row_sum(gradients: Tensor, *, clip: float, bound: int) -> Tensor:
     above = ~_within(rounded, bound)
     if bool(above.any()):
         rounded[above] = (exact[above] * SECOND_TRY).round()
-        rounded *= _within(rounded, bound).double().unsqueeze(1)
+        # Chosen, not multiplied: NaN times 0 is NaN.
+        rounded = torch.where(_within(rounded, bound).unsqueeze(1), rounded, 0.0)
     return rounded.sum(dim=0)
 
 

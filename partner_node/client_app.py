@@ -1,8 +1,8 @@
 """ADAPTER Flower: the node's ClientApp; the same application runs on a stock SuperNode.
 
 Three actions: ``query.offer`` (check a plan, reserve its whole charge), ``train.upload``
-(one noisy sum) and ``query.close`` (the run is over, free the rest). Code from the coordinator is never executed: it sends bytes, this
-installation decides (protocol 3.3, 12.4).
+(one noisy sum) and ``query.close`` (the run is over, free the rest). Code from the
+coordinator is never executed: it sends bytes, this installation decides (protocol 3.3, 12.4).
 """
 
 import logging
@@ -17,6 +17,7 @@ from consortium.errors import DecodeError, RiskWeaveError
 from consortium.ids import parse_run_id
 from consortium.messages import PlanOffer, SumRequest
 from consortium.secagg.context import SumInputs
+from consortium.secagg.vectors import REALS, read_vector
 from partner_node.training_session import TrainingSession
 
 log = logging.getLogger(__name__)
@@ -96,7 +97,4 @@ def _arrays(message: Message) -> tuple[np.ndarray[tuple[int], np.dtype[np.float6
     record = message.content["inputs"]
     if not isinstance(record, ArrayRecord):
         raise DecodeError("train.upload: inputs are no arrays")
-    try:
-        return tuple(np.asarray(array) for array in record.to_numpy_ndarrays())
-    except (ValueError, TypeError, EOFError) as error:
-        raise DecodeError("train.upload: an array is not readable") from error
+    return tuple(read_vector(array.data, REALS) for array in record.values())

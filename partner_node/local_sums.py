@@ -119,8 +119,8 @@ class LocalSums:
         if request.kind is ReleaseKind.BINS:
             if self.plan.bin_source is not BinSource.PRIVATE:
                 raise RefusalError(RefusalCode.SHAPE, "the plan's bins are public")
-            return
-        if self.plan.bin_source is BinSource.PRIVATE:
+            self._encode(grid_bins(self._schema))
+        elif self.plan.bin_source is BinSource.PRIVATE:
             self._encode(Bins.from_canonical(parse_canonical(inputs.bins), self._schema))
         elif inputs.bins:
             raise RefusalError(RefusalCode.SHAPE, "the plan's bins are public")
@@ -159,10 +159,11 @@ class LocalSums:
     def _encode(self, bins: Bins) -> None:
         if self._spec is not None and bins == self._bins:
             return
+        # Made before any is kept: a table must never meet other bins than its own.
+        spec = spec_of(self.plan, self._schema, bins)
+        table = self._table if bins == self._bins else self._load(bins)
         self._trainers.clear()
-        self._bins = bins
-        self._table = self._load(bins)
-        self._spec = spec_of(self.plan, self._schema, bins)
+        self._bins, self._table, self._spec = bins, table, spec
 
     def _weights(self, request: SumRequest, inputs: SumInputs) -> Float:
         sizes = [self.spec.size]
@@ -238,7 +239,10 @@ class LocalSums:
             calibration=(identity,) * len(self.spec.blocks),
         )
         for index, block in self._held():
-            logits = block_logits(model, block.name, self._codes(block, rows))
+            raw = block_logits(model, block.name, self._codes(block, rows))
+            # Weights may be such that only some rows overflow: those are counted as well,
+            # for a failure would tell, without noise, that there are such rows.
+            logits = np.nan_to_num(raw)
             values[index] = count(index, logits, labels).reshape(cells, 2) * COUNT_SCALE
             held[index] = True
         return ExactSum(values.ravel(), held.ravel(), needs_noise=True)

@@ -187,9 +187,12 @@ class NodeStore:
 
         Raises:
             BudgetExceededError: a cap does not cover it (R12); the text has the figures.
-            RefusalError: the run was committed before (R06).
+            RefusalError: the run was committed before (R06), or it holds out other persons
+                than a run that was charged in this epoch (R05): each account has a cap of
+                its own because no person is ever in both (protocol 5.8).
         """
         with self._transaction() as connection:
+            self._check_split(connection, plan)
             for scope, amount in units.items():
                 account = self._account(connection, scope, (caps[scope], plan.delta))
                 may_reserve(account, plan.run, amount)
@@ -308,6 +311,21 @@ class NodeStore:
     def reserved(self, scope: str) -> int:
         """Units that open runs of this epoch may still charge."""
         return self.account(scope, cap_units=0, delta="1e-6").reserved
+
+    def _check_split(self, connection: sa.Connection, plan: TrainingPlan) -> None:
+        charged = sa.select(_ENTRIES.c.run).where(_ENTRIES.c.epoch == self._epoch)
+        query = sa.select(_COMMITMENTS.c.plan).where(_COMMITMENTS.c.run.in_(charged))
+        for row in connection.scalars(query):
+            earlier = _plan(row)
+            if (earlier.holdout_salt, earlier.holdout_fraction) != (
+                plan.holdout_salt,
+                plan.holdout_fraction,
+            ):
+                raise RefusalError(
+                    RefusalCode.PLAN,
+                    f"run {earlier.run} of this epoch held out other persons; the same "
+                    "holdout_salt and holdout_fraction, or a new epoch",
+                )
 
     def _check_debit(
         self, connection: sa.Connection, request: SumRequest, scope: str, units: int

@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 from consortium.canonical import Label
 from consortium.crypto.keys import IdentityKey, Secret
 from consortium.documents import plan_digest
-from consortium.errors import BudgetExceededError, DataError, RefusalCode, RefusalError
+from consortium.errors import (
+    BudgetExceededError,
+    ConfigurationError,
+    DataError,
+    RefusalCode,
+    RefusalError,
+)
 from consortium.features.schema import Schema
 from consortium.ids import Digest, PartnerId, RunId
 from consortium.manifest import Manifest
@@ -36,6 +42,9 @@ from consortium.secagg.uploads import sign_upload
 from partner_node.local_sums import LocalSums
 
 log = logging.getLogger(__name__)
+
+LARGEST_TABLE = 1 << 30
+"""Rows that the overflow bound is checked for: a refusal by their true number would tell it."""
 
 Words = NDArray[np.uint64]
 
@@ -137,6 +146,8 @@ class TrainingSession:
         known = self._store.commitment(plan.run)
         if known is not None and known[0] != plan:
             raise RefusalError(RefusalCode.REPEATED, "another plan under the same run id")
+        if known is not None and plan.run not in self._store.open_runs():
+            raise RefusalError(RefusalCode.PLAN, "the run was closed: nothing is reserved")
         if known is None:
             # The coordinator runs one plan at a time: the others are over, and what they
             # hold is free. They can charge nothing any more, whatever it says later.
@@ -173,7 +184,7 @@ class TrainingSession:
         sums.prepare(request, inputs)
         mechanism = mechanism_for(plan, request.kind, width=sums.width(request.kind))
         check_no_overflow(
-            rows=sums.rows,
+            rows=max(sums.rows, LARGEST_TABLE),
             sensitivity=mechanism.sensitivity,
             variance=mechanism.variance,
             partners=len(request.roster),
@@ -206,10 +217,12 @@ class TrainingSession:
         steps = plan.algorithm is Algorithm.LOCAL_STEPS
         if not steps or request.kind is not ReleaseKind.GRADIENT:
             return mechanism.units(person=True)
-        if self._store.charged(plan.run, ReleaseKind.GRADIENT):
-            return 1
-        later = attempts_of(plan, ReleaseKind.GRADIENT) - 1
-        return max(1, local_steps_units(plan, person=True) - later)
+        attempts = attempts_of(plan, ReleaseKind.GRADIENT)
+        whole = max(attempts, local_steps_units(plan, person=True))
+        charged = self._store.charged(plan.run, ReleaseKind.GRADIENT)
+        if charged >= whole:
+            raise RefusalError(RefusalCode.ATTEMPTS, f"all {attempts} attempts were made")
+        return 1 if charged else whole - (attempts - 1)
 
     def _check_plan(self, plan: TrainingPlan) -> None:
         facts, policy = self._facts, self._facts.manifest.policy
@@ -228,6 +241,9 @@ class TrainingSession:
 
     def _check_privacy(self, plan: TrainingPlan) -> None:
         facts, policy = self._facts, self._facts.manifest.policy
+        # Floats must carry the clip in both directions; the fraction splits the table.
+        decimal(plan.clip, "plan.clip", low="0.000001", high="1000000")
+        decimal(plan.holdout_fraction, "plan.holdout_fraction", low="0", high="0.9")
         if plan.noise_mode != "own":
             raise RefusalError(RefusalCode.NOISE, f"noise mode {plan.noise_mode!r}")
         if plan.delta != policy.delta:
@@ -253,7 +269,7 @@ class TrainingSession:
     def _check_table(self, plan: TrainingPlan) -> None:
         try:
             self._sums = self._open_sums(plan)
-        except DataError as error:
+        except (DataError, ConfigurationError) as error:
             self._store.withdraw(plan.run)
             log.error("the table does not fit: %s", error)  # noqa: TRY400 - no trace, it may hold values
             raise RefusalError(RefusalCode.DATA, "the table failed its checks") from None

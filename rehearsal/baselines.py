@@ -76,7 +76,11 @@ class Rows:
 
 
 def trained(released: Released, spec: BlockSpec, rows: Rows) -> Model:
-    """The same model on these rows without noise, recalibrated on them without noise."""
+    """The same model on these rows without noise, recalibrated on them without noise.
+
+    Where the plan takes several local steps a round, the baseline takes as many full-batch
+    steps of the plan's optimiser.
+    """
     plan, model = released.plan, released.model
     rounds = plan.rounds * (plan.local.steps if plan.local else 1)
     weights = initial_weights(model.spec, bytes.fromhex(plan_digest(plan)))[spec.window]

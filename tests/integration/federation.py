@@ -13,11 +13,13 @@ import sqlite3
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import duckdb
 import psutil
+import pytest
 
 from consortium.documents import parse_document
 from consortium.errors import TransportError
@@ -84,22 +86,30 @@ def rows_of(name: str, rows: int = 2000) -> str:
         FROM range({rows}) AS numbers(i)"""  # noqa: S608 - constants of the tests
 
 
-def write_rehearsal(directory: Path, tables: Tables | None = None, *, rounds: int = 60) -> Path:
-    """A rehearsal file of the simulator's partners, its schema and their tables."""
+def write_rehearsal(
+    directory: Path, tables: Tables | None = None, *, schema: str = SCHEMA, rounds: int = 40
+) -> Path:
+    """A rehearsal file of some of the simulator's partners, a schema and their tables."""
     tables = tables or {name: rows_of(name) for name in FAMILIES}
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "schema.toml").write_text(SCHEMA, encoding="utf-8")
+    (directory / "schema.toml").write_text(schema, encoding="utf-8")
     text = _HEAD.format(floor=len(tables) - 1, rounds=rounds)
     families = [FAMILIES[name][0] for name in tables]
     for family in dict.fromkeys(families):
         text += _BLOCK.format(name=family)
     for (name, query), family in zip(tables.items(), families, strict=True):
         text += _PARTNER.format(name=name, family=family, lifetime=_RUNS)
-        path = directory / f"{name}.parquet"
-        duckdb.execute(f"COPY ({query}) TO '{path}' (FORMAT parquet)")  # noqa: S608
+        write_table(directory / f"{name}.parquet", query)
     file = directory / "rehearsal.toml"
     file.write_text(text, encoding="utf-8")
     return file
+
+
+def write_table(path: Path, query: str) -> None:
+    """Write, or replace, a partner's table."""
+    fresh = path.with_suffix(".new")
+    duckdb.execute(f"COPY ({query}) TO '{fresh}' (FORMAT parquet)")
+    fresh.replace(path)
 
 
 class Run:
@@ -161,16 +171,22 @@ class Federation:
     rehearsal: Rehearsal
     places: Places
     processes: Processes
+    disks: "dict[str, SmallDisk]" = field(default_factory=dict)
+    """Small file systems under the directories of some roles."""
 
     @classmethod
     @contextlib.contextmanager
-    def running(cls, directory: Path, file: Path) -> Iterator["Federation"]:
+    def running(
+        cls, directory: Path, file: Path, *, disks: Sequence[str] = ()
+    ) -> Iterator["Federation"]:
         """Enrolled, under a manifest signed by all, connected; stopped at the end."""
         places = Places(work=directory / "work", logs=directory / "logs")
         places.work.mkdir(mode=0o700, exist_ok=True)
         places.logs.mkdir(exist_ok=True)
-        with Processes(places.logs) as processes:
-            federation = cls(load_rehearsal(file), places, processes)
+        with contextlib.ExitStack() as stack:
+            small = {name: stack.enter_context(SmallDisk(places.work / name)) for name in disks}
+            processes = stack.enter_context(Processes(places.logs))
+            federation = cls(load_rehearsal(file), places, processes, small)
             steps = federation.steps
             steps.set_up()
             steps.wait_for_all()
@@ -180,6 +196,11 @@ class Federation:
     def steps(self) -> _Federation:
         """The rehearsal's own way of doing things."""
         return _Federation(self.rehearsal, self.places, self.processes)
+
+    def need_small_disks(self) -> None:
+        """Skip the test where no file system may be mounted."""
+        if not all(disk.available for disk in self.disks.values()):
+            pytest.skip("a file system of its own takes the right to mount one")
 
     # --- processes ----------------------------------------------------------------------------
 
@@ -336,10 +357,10 @@ def key_of(debit: Debit) -> tuple[str, int, int]:
 class SmallDisk:
     """A file system of a few megabytes under a directory, to be filled and freed.
 
-    Without the right to mount one, ``available`` is false.
+    Without the right to mount one, the directory stays as it is; see ``need_small_disks``.
     """
 
-    def __init__(self, directory: Path, *, megabytes: int = 3) -> None:
+    def __init__(self, directory: Path, *, megabytes: int = 16) -> None:
         self._directory = directory
         self._ballast = directory / "ballast"
         directory.mkdir(parents=True, exist_ok=True)
@@ -360,8 +381,10 @@ class SmallDisk:
         """Give the space back."""
         self._ballast.unlink()
 
-    def close(self) -> None:
-        """Unmount."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         umount = shutil.which("umount") or "umount"
         if self.available:
             subprocess.run([umount, "-l", str(self._directory)], check=True)  # noqa: S603

@@ -2,9 +2,8 @@
 
 import signal
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -15,7 +14,6 @@ from tests.integration.federation import (
     aborted,
     key_of,
     summed,
-    write_rehearsal,
 )
 
 BACK_S = 5.0
@@ -24,49 +22,41 @@ BACK_S = 5.0
 Note = Callable[[str, object], None]
 
 
-@pytest.fixture(scope="module")
-def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
-    directory = tmp_path_factory.mktemp("f")
-    with Federation.running(directory, write_rehearsal(directory)) as found:
-        yield found
-
-
+@pytest.mark.xdist_group("live")
 def test_node_killed_in_a_round_is_left_out_rejoins_and_stays_charged(
-    federation: Federation,
+    live: Federation,
 ) -> None:
-    run = federation.start_run()
-    held = federation.hold_in_round(
-        run, "bank_b", lambda: federation.send("bank_b", signal.SIGSTOP)
-    )
-    federation.kill("bank_b")
+    run = live.start_run()
+    held = live.hold_in_round(run, "bank_b", lambda: live.send("bank_b", signal.SIGSTOP))
+    live.kill("bank_b")
     told = run.wait(lambda one: "bank_b" in one.text)
     assert told.round == held
     survived = run.wait(lambda one: one.round == held and not one.text)
     assert survived.attempt == 2
 
     # The survivors are held while it comes back, so that there are rounds left to join.
-    federation.send("bank_a", signal.SIGSTOP)
-    federation.start("bank_b")
-    federation.wait_for("bank_b")
-    federation.send("bank_a", signal.SIGCONT)
+    live.send("bank_a", signal.SIGSTOP)
+    live.start("bank_b")
+    live.wait_for("bank_b")
+    live.send("bank_a", signal.SIGCONT)
     end = run.wait_for_end()
     assert end.stage == "finished"
 
-    attempts = federation.attempts(end.run)
+    attempts = live.attempts(end.run)
     (lost,) = aborted(attempts)
     assert (lost.round, lost.attempt, lost.missing) == (held, 1, ("bank_b",))
     there = ["bank_b" in one.roster for one in attempts]
     assert there.index(False) == attempts.index(lost) + 1
     assert all(there[-2:]), "it takes part again"
 
-    document = federation.model(end.version)
+    document = live.model(end.version)
     made = document.statement["attempts"]
     assert isinstance(made, dict)
     assert [one["missing"] for one in made["aborted"]] == [["bank_b"]]
     assert made["rosters"] == ["bank_a, bank_b, shop_c, shop_d", "bank_a, shop_c, shop_d"]
     assert made["made"] == len(attempts)
 
-    debits = federation.debits("bank_b", end.run)
+    debits = live.debits("bank_b", end.run)
     sent = summed(attempts, "bank_b")
     assert sent <= {key_of(one) for one in debits}
     width = document.model.spec.size
@@ -78,75 +68,76 @@ def test_node_killed_in_a_round_is_left_out_rejoins_and_stays_charged(
     assert sum(one.units for one in debits) >= owed > 0
 
 
+@pytest.mark.xdist_group("live")
 def test_training_process_killed_in_a_round_is_replaced_and_the_round_retried(
-    federation: Federation,
+    live: Federation,
 ) -> None:
-    node, worker = federation.processes.pid("shop_d"), federation.worker("shop_d")
-    run = federation.start_run()
-    held = federation.hold_in_round(run, "shop_d", worker.suspend)
+    node, worker = live.processes.pid("shop_d"), live.worker("shop_d")
+    run = live.start_run()
+    held = live.hold_in_round(run, "shop_d", worker.suspend)
     worker.kill()
     told = run.wait(lambda one: "shop_d" in one.text)
     assert (told.round, told.text) == (held, "aborted: shop_d (worker lost)")
     end = run.wait_for_end()
     assert end.stage == "finished"
-    (lost,) = aborted(federation.attempts(end.run))
+    (lost,) = aborted(live.attempts(end.run))
     assert (lost.round, lost.reasons) == (held, ("worker lost",))
-    assert "shop_d" in federation.attempts(end.run)[-1].roster
-    assert federation.processes.pid("shop_d") == node
-    assert federation.worker("shop_d").pid != worker.pid
-    assert "training process died" in federation.log_of("shop_d")
+    assert "shop_d" in live.attempts(end.run)[-1].roster
+    assert live.processes.pid("shop_d") == node
+    assert live.worker("shop_d").pid != worker.pid
+    assert "training process died" in live.log_of("shop_d")
 
 
+@pytest.mark.xdist_group("live")
 def test_coordinator_killed_in_a_round_finds_its_nodes_again_and_resumes(
-    federation: Federation, record_testsuite_property: Note
+    live: Federation, record_testsuite_property: Note
 ) -> None:
-    run = federation.start_run()
-    held = federation.hold_in_round(
-        run, "shop_c", lambda: federation.send("shop_c", signal.SIGSTOP)
-    )
-    federation.kill(COORDINATOR)
-    federation.send("shop_c", signal.SIGCONT)
+    run = live.start_run()
+    held = live.hold_in_round(run, "shop_c", lambda: live.send("shop_c", signal.SIGSTOP))
+    live.kill(COORDINATOR)
+    live.send("shop_c", signal.SIGCONT)
     run.wait(lambda one: one.round == held - 1)
-    federation.start(COORDINATOR)
-    federation.wait(lambda: _open(federation.address), what="open", blame=COORDINATOR)
+    live.start(COORDINATOR)
+    live.wait(lambda: _open(live.address), what="open", blame=COORDINATOR)
     began = time.monotonic()
-    federation.wait_for(*(party.id for party in federation.rehearsal.parties))
+    live.wait_for(*(party.id for party in live.rehearsal.parties))
     seconds = time.monotonic() - began
     record_testsuite_property("nodes_back_s", round(seconds, 2))
     print(f"nodes back {seconds:.2f} s after the port was open")  # noqa: T201
     assert seconds < BACK_S
 
-    federation.watch_run(run)
+    live.watch_run(run)
     end = run.wait_for_end()
     assert end.stage == "finished"
     assert any(one.text == "resumed" for one in run.events)
-    attempts = federation.attempts(end.run)
+    attempts = live.attempts(end.run)
     rounds = [one.round for one in attempts if one.kind.value == "gradient"]
     assert rounds == sorted(rounds)
-    assert set(rounds) == set(range(1, federation.rehearsal.plan.rounds + 1))
+    assert set(rounds) == set(range(1, live.rehearsal.plan.rounds + 1))
     # Who had answered may not answer the same attempt twice; nothing else was repeated.
     assert len(aborted(attempts)) <= 1
     assert all(set(one.reasons) == {"R06"} for one in aborted(attempts))
-    assert federation.model(end.version).statement["rounds"] == len(set(rounds))
-    for party in federation.rehearsal.parties:
-        charged = [key_of(one) for one in federation.debits(party.id, end.run)]
+    assert live.model(end.version).statement["rounds"] == len(set(rounds))
+    for party in live.rehearsal.parties:
+        charged = [key_of(one) for one in live.debits(party.id, end.run)]
         assert len(charged) == len(set(charged))
         assert summed(attempts, party.id) <= set(charged)
 
 
+@pytest.mark.xdist_group("live")
 def test_coordinator_stopped_while_it_waits_for_partners_resumes_the_run(
-    federation: Federation,
+    live: Federation,
 ) -> None:
-    run = federation.start_run()
+    run = live.start_run()
     run.wait_for_round(3)
     for name in ("shop_c", "shop_d"):
-        federation.kill(name)
+        live.kill(name)
     run.wait(lambda one: "shop_" in one.text)
-    federation.kill(COORDINATOR, signal.SIGTERM)
+    live.kill(COORDINATOR, signal.SIGTERM)
     for name in (COORDINATOR, "shop_c", "shop_d"):
-        federation.start(name)
-    federation.wait_for(*(party.id for party in federation.rehearsal.parties))
-    federation.watch_run(run)
+        live.start(name)
+    live.wait_for(*(party.id for party in live.rehearsal.parties))
+    live.watch_run(run)
     assert run.wait_for_end().stage == "finished"
 
 

@@ -45,11 +45,6 @@ def identity() -> Iterator[None]:
     _forget_identity()
 
 
-@pytest.fixture
-def no_identity() -> None:
-    _forget_identity()
-
-
 def _forget_identity() -> None:
     for name in ("_run_id", "_task_id", "_node_id"):
         setattr(TaskIdentity, name, None)
@@ -138,9 +133,8 @@ def test_actions_are_registered_by_type_and_name() -> None:
         assert callable(register("name"))
 
 
-def test_strategy_runs_its_rounds_in_order_and_asks_for_a_checkpoint_after_each(
-    identity: None,
-) -> None:
+@pytest.mark.usefixtures("identity")
+def test_strategy_runs_its_rounds_in_order_and_asks_for_a_checkpoint_after_each() -> None:
     calls: list[str] = []
 
     class Recorder(Strategy):
@@ -218,18 +212,21 @@ def named(message: Message) -> Message:
     return message
 
 
-def test_message_without_an_identity_of_the_process_raises(no_identity: None) -> None:
+def test_message_without_an_identity_of_the_process_raises() -> None:
+    _forget_identity()
     with pytest.raises(RuntimeError, match="not set"):
         Message(RecordDict(), RECEIVER, "query.offer")
 
 
-def test_identity_is_state_of_the_whole_process(identity: None) -> None:
+@pytest.mark.usefixtures("identity")
+def test_identity_is_state_of_the_whole_process() -> None:
     metadata = Message(RecordDict(), RECEIVER, "query.offer").metadata
     assert (metadata.run_id, metadata.src_node_id) == (RUN, SENDER)
     assert metadata.ttl == DEFAULT_TTL
 
 
-def test_every_record_type_survives_the_wire(identity: None) -> None:
+@pytest.mark.usefixtures("identity")
+def test_every_record_type_survives_the_wire() -> None:
     content = RecordDict(
         {
             "arrays": ArrayRecord({"x": Array(np.arange(6.0).reshape(2, 3))}),
@@ -250,7 +247,8 @@ def test_every_record_type_survives_the_wire(identity: None) -> None:
     assert (metadata.group_id, metadata.run_id) == ("g", RUN)
 
 
-def test_uint64_words_come_back_bit_for_bit(identity: None, rng: Generator) -> None:
+@pytest.mark.usefixtures("identity")
+def test_uint64_words_come_back_bit_for_bit(rng: Generator) -> None:
     edges = np.array([0, 1, 2**53 + 1, 2**63 - 1, 2**63, 2**64 - 1], dtype=np.uint64)
     words = np.concatenate([edges, rng.integers(0, 2**64, 1000, dtype=np.uint64)])
     sent = Message(
@@ -260,7 +258,8 @@ def test_uint64_words_come_back_bit_for_bit(identity: None, rng: Generator) -> N
     assert (back.dtype, back.tobytes()) == (np.uint64, words.tobytes())
 
 
-def test_float64_weights_come_back_bit_for_bit(identity: None) -> None:
+@pytest.mark.usefixtures("identity")
+def test_float64_weights_come_back_bit_for_bit() -> None:
     weights = np.array([-0.0, 5e-324, 0.1, np.pi, np.finfo(np.float64).max])
     sent = Message(RecordDict({"w": ArrayRecord([weights])}), RECEIVER, "train.upload")
     (back,) = travelled(sent).content["w"].to_numpy_ndarrays()
@@ -278,7 +277,8 @@ def test_config_takes_no_none_and_no_nesting(value: object) -> None:
         ConfigRecord({"x": value})  # type: ignore[dict-item]
 
 
-def test_new_message_has_no_id_and_the_private_field_sets_it(identity: None) -> None:
+@pytest.mark.usefixtures("identity")
+def test_new_message_has_no_id_and_the_private_field_sets_it() -> None:
     message = Message(RecordDict(), RECEIVER, "query.offer")
     assert message.metadata.message_id == ""
     with pytest.raises(AttributeError):
@@ -288,12 +288,14 @@ def test_new_message_has_no_id_and_the_private_field_sets_it(identity: None) -> 
     assert travelled(message).metadata.message_id == name
 
 
-def test_messages_to_two_nodes_have_two_ids(identity: None) -> None:
+@pytest.mark.usefixtures("identity")
+def test_messages_to_two_nodes_have_two_ids() -> None:
     one, two = (Message(RecordDict(), node, "query.offer") for node in (2, 3))
     assert one.object_id != two.object_id
 
 
-def test_reply_swaps_the_ends_and_names_its_request(identity: None) -> None:
+@pytest.mark.usefixtures("identity")
+def test_reply_swaps_the_ends_and_names_its_request() -> None:
     request = travelled(named(Message(RecordDict(), RECEIVER, "train.upload", group_id="g")))
     reply = travelled(named(Message(RecordDict(), reply_to=request)))
     metadata = reply.metadata
@@ -303,19 +305,22 @@ def test_reply_swaps_the_ends_and_names_its_request(identity: None) -> None:
     assert metadata.message_type == "train.upload"
 
 
-def test_reply_to_a_message_without_an_id_names_nothing(identity: None) -> None:
+@pytest.mark.usefixtures("identity")
+def test_reply_to_a_message_without_an_id_names_nothing() -> None:
     """The reason for the reach inside: without it no answer finds its request."""
     request = travelled(Message(RecordDict(), RECEIVER, "train.upload"))
     assert Message(RecordDict(), reply_to=request).metadata.reply_to_message_id == ""
 
 
-def test_source_of_a_message_has_no_setter(identity: None) -> None:
+@pytest.mark.usefixtures("identity")
+def test_source_of_a_message_has_no_setter() -> None:
     message = Message(RecordDict(), RECEIVER, "query.offer")
     with pytest.raises(AttributeError):
         message.metadata.src_node_id = 99  # type: ignore[misc]
 
 
-def test_error_reply_survives_the_wire(identity: None) -> None:
+@pytest.mark.usefixtures("identity")
+def test_error_reply_survives_the_wire() -> None:
     request = travelled(named(Message(RecordDict(), RECEIVER, "train.upload")))
     reply = travelled(named(Message(Error(2, "R05"), reply_to=request)))
     assert (reply.has_error(), reply.has_content()) == (True, False)
@@ -323,12 +328,14 @@ def test_error_reply_survives_the_wire(identity: None) -> None:
 
 
 @pytest.mark.parametrize("kind", ["sum", "score", "train.a.b", "query.9x"])
-def test_message_type_outside_the_three_raises(identity: None, kind: str) -> None:
+@pytest.mark.usefixtures("identity")
+def test_message_type_outside_the_three_raises(kind: str) -> None:
     with pytest.raises(ValueError, match=r"[Mm]essage"):
         Message(RecordDict(), RECEIVER, kind)
 
 
-def test_action_that_is_not_registered_raises_in_the_app(identity: None) -> None:
+@pytest.mark.usefixtures("identity")
+def test_action_that_is_not_registered_raises_in_the_app() -> None:
     context = Context(
         run_id=RUN, node_id=RECEIVER, node_config={}, state=RecordDict(), run_config={}
     )

@@ -48,7 +48,7 @@ edges = [26, 51]
 """
 
 SMALL_DIGEST = "8ceee83c117fa77e01cf400ffea30432546ad094bff8867d77f16553600a2c13"
-TAIWAN_DIGEST = "db5894b5d99d05b25b5acb3dfaeed0f1e541f4c9e6543e34429b4a068ab085a9"
+TAIWAN_DIGEST = "d38b65b03bb18cd7a9b24074e9ced68fbd23d0442e7d0c4edeec80a8c8adafcf"
 
 
 def parse(text: str = SMALL) -> Schema:

@@ -284,7 +284,7 @@ def test_accepted_plan_is_accepted_again_without_a_second_reserve(
     assert node.store.reserved == reserved == dict(reserve_units(consortium.plan))
 
 
-def test_plan_over_the_lifetime_cap_is_refused(consortium: Consortium) -> None:
+def test_plan_over_the_lifetime_cap_is_refused() -> None:
     poor = Consortium(caps=1000)
     session = poor.nodes[BANK].session
     assert session is not None
@@ -358,7 +358,7 @@ def test_weights_of_another_shape_or_not_finite_are_refused(
     if weights.size == good.arrays[0].size and np.isfinite(weights).all():
         node.session.on_request(replace(request, inputs=inputs.digest), inputs)
         return
-    with pytest.raises(RefusalError, match="R11|R07"):
+    with pytest.raises(RefusalError, match=r"R11|R07"):
         node.session.on_request(replace(request, inputs=inputs.digest), inputs)
     assert node.store.debits == []
 

@@ -1,0 +1,193 @@
+"""What leaves a node: every byte between it and the coordinator, and every socket it opens."""
+
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import psutil
+import pytest
+
+from consortium import codec
+from consortium.codec import Frame, StreamKind
+from consortium.messages import FlowerMessage
+from partner_node import ingest
+from partner_node import wiring as node_wiring
+from rehearsal.federation import COORDINATOR
+from tests.integration.federation import Federation, rows_of, write_rehearsal
+from tests.integration.wiretap import PLAIN, Tap, counts_found, found, messages, tapped, varint
+from tests.simulator import SCHEMA
+
+NODE = "shop_c"
+ROWS, BADS = 1237, 419
+AMOUNTS = (731946.25, 731957.75, 882213.125)
+ACCOUNTS = (918273645, 827364519, 736451928)
+
+WIDE = SCHEMA.replace('range = ["0", "1"]', 'range = ["0", "1000000"]').replace(
+    'edges = ["0.25", "0.5", "0.75"]', 'edges = ["250000", "500000", "750000"]'
+) + SCHEMA.partition("[[feature]]")[2].partition("[[feature]]")[2].join(
+    ("\n[[feature]]", "")
+).replace('"used"', '"account"').replace('kind = "number"', 'kind = "integer"').replace(
+    'range = ["0", "1"]', 'range = ["0", "1000000000"]'
+).replace('edges = ["0.25", "0.5", "0.75"]', 'edges = ["300000000", "600000000", "800000000"]')
+"""The tiny schema with room for unmistakable values."""
+
+PLANTED = f"""
+    SELECT 'PERSON-' || md5('planted' || i) AS person,
+           CASE WHEN i % 4 = 0 THEN {list(AMOUNTS)}[1 + (i / 4)::INT % 3]
+                ELSE (hash(i, 1) % 900000)::DOUBLE + 0.5 END AS used,
+           CASE WHEN i % 5 = 0 THEN {list(ACCOUNTS)}[1 + (i / 5)::INT % 3]
+                ELSE (hash(i, 2) % 900000000)::INT END AS account,
+           (i < {BADS})::INT AS bad
+    FROM range({ROWS}) AS numbers(i)"""  # noqa: S608 - constants
+
+
+@dataclass
+class Capture:
+    """A run that went through the tap."""
+
+    federation: Federation
+    tap: Tap
+    persons: list[str]
+    remotes: dict[str, set[tuple[str, int]]]
+    """Process -> the other ends of all sockets seen while the run went on."""
+
+
+@pytest.fixture(scope="module")
+def capture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Capture]:
+    directory = tmp_path_factory.mktemp("f")
+    wide = "SELECT *, 1 AS account FROM ({})".format
+    tables = {
+        "bank_a": rows_of("bank_a"),
+        NODE: PLANTED,
+        "shop_d": wide(rows_of("shop_d").replace("/ 1000.0", "* 1000.0")),
+    }
+    file = write_rehearsal(directory, tables, schema=WIDE, rounds=20)
+    persons = duckdb.execute(f"SELECT person FROM ({PLANTED})").fetchall()  # noqa: S608
+    with Federation.running(directory, file) as federation:
+        node = federation.directory(NODE)
+        with tapped(federation.places.coordinator, node, federation.address) as tap:
+            federation.kill(NODE)
+            settings = node / "node.toml"
+            text = settings.read_text(encoding="utf-8")
+            host, port = federation.address
+            settings.write_text(text.replace(f"{host}:{port}", tap.address), encoding="utf-8")
+            federation.start(NODE)
+            federation.wait(lambda: tap.flows != [], what="the tap is used", blame=NODE)
+            federation.wait_for("bank_a", NODE, "shop_d")
+            remotes: dict[str, set[tuple[str, int]]] = {}
+            run = federation.start_run()
+            for number in range(5, 20, 5):
+                run.wait_for_round(number)
+                _note_sockets(federation, remotes)
+            assert run.wait_for_end().stage == "finished"
+            federation.kill(NODE, 15)
+            yield Capture(federation, tap, [name for (name,) in persons], remotes)
+
+
+def test_capture_holds_the_whole_training_of_the_node(capture: Capture) -> None:
+    read = [one for flow in capture.tap.flows for one in messages(bytes(flow))]
+    whole = b"".join(read)
+    assert whole.count(b"train.upload") >= 2 * 20
+    assert b"query.offer" in whole
+
+
+def test_no_person_and_no_value_of_a_row_is_on_the_wire(capture: Capture) -> None:
+    haystacks = capture.tap.captured()
+    assert found(haystacks, capture.persons) == set()
+    assert found(haystacks, AMOUNTS) == set()
+    assert found(haystacks, [float(one) for one in ACCOUNTS]) == set()
+
+
+def test_no_count_of_the_partners_rows_is_on_the_wire(capture: Capture) -> None:
+    counts = _counts(capture)
+    assert {ROWS, BADS, ROWS - BADS} <= counts
+    assert counts_found(capture.tap.captured(), counts) == set()
+
+
+def test_no_process_opens_a_socket_but_to_the_coordinator(capture: Capture) -> None:
+    door = capture.federation.address
+    host, _, port = capture.tap.address.rpartition(":")
+    assert capture.remotes.pop(COORDINATOR) == set(), "the coordinator dials nobody"
+    assert capture.remotes.pop(NODE) == {(host, int(port))}
+    assert set(capture.remotes) == {"bank_a", "shop_d"}
+    assert all(seen == {door} for seen in capture.remotes.values())
+
+
+@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("wrap", ["plain", "hex", "base64"])
+def test_detector_finds_a_value_in_a_frame(name: str, wrap: str) -> None:
+    values = ["PERSON-7f3a9c"] if name in {"text", "utf-16"} else [float(x) for x in ACCOUNTS]
+    stream = b""
+    for value in values:
+        plain = PLAIN[name](value)
+        assert plain is not None
+        wrapped = {"plain": plain, "hex": plain.hex().encode(), "base64": _base64(plain)}[wrap]
+        stream += _http2(codec.encode_up(StreamKind.TRAINING, _frame(b"x" + wrapped)))
+    assert any(name in one for one in found(messages(stream), values))
+
+
+@pytest.mark.parametrize(
+    "leak", [b'{"rows":1237}', b'{"rows":"1237"}', b"\x0a\x04\x18" + varint(ROWS) + b"\x08"]
+)
+def test_detector_finds_a_count_in_a_frame(leak: bytes) -> None:
+    leak = leak if leak[:1] == b"{" else b"\x0a\x03\x18" + varint(ROWS)
+    stream = _http2(codec.encode_up(StreamKind.TRAINING, _frame(leak)))
+    assert counts_found(messages(stream), {ROWS}) == {ROWS}
+
+
+def test_detector_finds_nothing_in_noise(rng: object) -> None:
+    noise = rng.bytes(1 << 18)  # type: ignore[attr-defined]
+    assert found([noise], [*AMOUNTS, *map(float, ACCOUNTS)]) == set()
+
+
+def _counts(capture: Capture) -> set[int]:
+    """Rows, bads and goods: all, for training, held out. All are large enough to stand out."""
+    desk = node_wiring.open_desk(capture.federation.directory(NODE))
+    pin = desk.pinned()
+    plan = capture.federation.rehearsal.plan
+    from consortium.features.bins import public_bins
+
+    table = ingest.load(
+        desk.data_source(),
+        pin.schema,
+        public_bins(pin.schema),
+        desk.families(pin),
+        holdout=(plan.holdout_salt, plan.holdout_fraction),
+    )
+    counts = {ROWS, BADS, ROWS - BADS}
+    for rows in (table.holdout, ~table.holdout):
+        bads = int(table.labels[rows].sum())
+        counts |= {int(rows.sum()), bads, int(rows.sum()) - bads}
+    return {one for one in counts if one >= 200}
+
+
+def _note_sockets(
+    federation: Federation, remotes: dict[str, set[tuple[str, int]]]
+) -> None:
+    """The other end of each internet socket that a process, or a child of its, has dialled."""
+    doors = {federation.address[1]}
+    for name in federation.processes.names:
+        parent = psutil.Process(federation.processes.pid(name))
+        seen = remotes.setdefault(name, set())
+        for process in (parent, *parent.children(recursive=True)):
+            for socket in process.net_connections(kind="inet"):
+                if socket.raddr and socket.laddr.port not in doors:
+                    seen.add((socket.raddr.ip, socket.raddr.port))
+
+
+def _base64(plain: bytes) -> bytes:
+    import base64
+
+    return base64.b64encode(plain)
+
+
+def _frame(payload: bytes) -> Frame:
+    return Frame(FlowerMessage(payload), 1)
+
+
+def _http2(message: bytes) -> bytes:
+    body = struct.pack(">BI", 0, len(message)) + message
+    return len(body).to_bytes(3, "big") + b"\0\0" + struct.pack(">I", 1) + body
