@@ -115,14 +115,10 @@ async def _carry(
     far_reader, far_writer = await asyncio.open_connection(
         *target, ssl=outside, server_hostname="coordinator.riskweave"
     )
-    await asyncio.gather(
-        _pump(tap, near[0], far_writer), _pump(tap, far_reader, near[1])
-    )
+    await asyncio.gather(_pump(tap, near[0], far_writer), _pump(tap, far_reader, near[1]))
 
 
-async def _pump(
-    tap: Tap, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-) -> None:
+async def _pump(tap: Tap, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     flow = bytearray()
     tap.flows.append(flow)
     with suppress(OSError):
@@ -245,7 +241,7 @@ def _walk(data: bytes, integers: set[int]) -> bool:
         if kind == 0:
             value, at = _read_varint(data, at)
             mine |= {value, value >> 1}
-        elif kind == 2:  # noqa: PLR2004 - protobuf's wire types
+        elif kind == 2:
             size, at = _read_varint(data, at)
             if at < 0 or at + size > len(data):
                 return False
@@ -258,7 +254,9 @@ def _walk(data: bytes, integers: set[int]) -> bool:
             mine.add(int.from_bytes(part, "little"))
             if kind == 1 and len(part) == size:
                 number = struct.unpack("<d", part)[0]
-                mine |= {int(number)} if number == number // 1 and abs(number) < 2**53 else set()
+                mine |= (
+                    {int(number)} if number == number // 1 and abs(number) < 2**53 else set()
+                )
             at += size
         if at < 0 or at > len(data):
             return False
