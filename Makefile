@@ -21,7 +21,7 @@ demo: $(STAMP)  ## five processes train a private scorecard on 30,000 real clien
 	$(BIN)/riskweave rehearse examples/taiwan/rehearsal.toml --report build/demo
 
 test: $(STAMP)  ## all tests but the slow ones
-	$(PYTEST) -m "not slow" -n $(WORKERS)
+	$(PYTEST) -m "not slow" -n $(WORKERS) --dist loadfile
 
 test-slow: $(STAMP)  ## the slow ones: stock Flower, large tables, crashes
 	$(PYTEST) -m slow

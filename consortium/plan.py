@@ -49,18 +49,20 @@ class ReleaseKind(StrEnum):
 
 
 _LONGEST = 40
-"""Digits of a decimal setting, before and behind the point together."""
+"""Characters of a decimal setting, and digits before or behind its point."""
 
 
 def decimal(text: str, field: str, *, low: str, high: str) -> Fraction:
     """Parse a decimal string exactly; raise ConfigurationError outside [low, high]."""
+    if len(text) > _LONGEST:
+        raise ConfigurationError(f"{field}: more than {_LONGEST} characters")
     try:
-        value = Decimal(text[:_LONGEST])
+        value = Decimal(text)
     except InvalidOperation as error:
-        raise ConfigurationError(f"{field}: {text[:_LONGEST]!r} is not a decimal number") from error
+        raise ConfigurationError(f"{field}: {text!r} is not a decimal number") from error
     # Before it is a fraction: of 1e-100000000 the denominator would fill the memory.
-    if len(text) > _LONGEST or value and abs(value.adjusted()) > _LONGEST:
-        raise ConfigurationError(f"{field}: more than {_LONGEST} digits")
+    if value.is_finite() and value and abs(value.adjusted()) > _LONGEST:
+        raise ConfigurationError(f"{field}: {text} has more than {_LONGEST} digits")
     if not value.is_finite() or not Decimal(low) <= value <= Decimal(high):
         raise ConfigurationError(f"{field}: {text} is outside {low} to {high}")
     return Fraction(value)

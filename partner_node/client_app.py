@@ -6,6 +6,7 @@ coordinator is never executed: it sends bytes, this installation decides (protoc
 """
 
 import logging
+import traceback
 from collections.abc import Callable
 
 import numpy as np
@@ -42,6 +43,11 @@ def refusals_mod(message: Message, context: Context, call_next: Next) -> Message
     except MemoryError:
         log.exception("out of memory in %s", message.metadata.message_type)
         return Message(Error(APP_ERROR, "memory"), reply_to=message)
+    except Exception as error:  # noqa: BLE001 - a library's: its text may hold values
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        name, kind = type(error).__name__, message.metadata.message_type
+        log.error("%s in %s at %s:%d", name, kind, place.filename, place.lineno)  # noqa: TRY400
+        return Message(Error(APP_ERROR, RiskWeaveError.public), reply_to=message)
 
 
 def content_mod(message: Message, context: Context, call_next: Next) -> Message:

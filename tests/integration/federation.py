@@ -202,6 +202,23 @@ class Federation:
         if not all(disk.available for disk in self.disks.values()):
             pytest.skip("a file system of its own takes the right to mount one")
 
+    def fill(self, name: str) -> None:
+        """Leave no byte on a role's disk, nor room in its database's log for one more row."""
+        database = "coordinator.db" if name == COORDINATOR else "node.db"
+        with contextlib.closing(sqlite3.connect(self.directory(name) / database)) as connection:
+            self.wait(
+                lambda: (
+                    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+                ),
+                what="the log is empty",
+                blame=name,
+            )
+        self.disks[name].fill()
+
+    def free(self, name: str) -> None:
+        """Give the space back."""
+        self.disks[name].free()
+
     # --- processes ----------------------------------------------------------------------------
 
     def start(self, name: str) -> None:

@@ -13,7 +13,6 @@ from partner_node.storage import NodeStore
 from tests.integration.federation import Federation, rows_of, write_table
 
 
-@pytest.mark.xdist_group("live")
 def test_table_without_a_column_is_refused_as_r22_and_explained_at_home_only(
     live: Federation,
 ) -> None:
@@ -37,7 +36,6 @@ def test_table_without_a_column_is_refused_as_r22_and_explained_at_home_only(
         assert end.run not in store.open_runs(), "nothing stays reserved"
 
 
-@pytest.mark.xdist_group("live")
 def test_model_that_is_not_what_its_version_says_is_neither_tested_nor_accepted(
     live: Federation,
 ) -> None:

@@ -103,7 +103,6 @@ def capture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Capture]:
             yield Capture(federation, tap, [name for (name,) in persons], remotes)
 
 
-@pytest.mark.xdist_group("tap")
 def test_capture_holds_the_whole_training_of_the_node(capture: Capture) -> None:
     read = [one for flow in capture.tap.flows for one in messages(bytes(flow))]
     whole = b"".join(read)
@@ -111,7 +110,6 @@ def test_capture_holds_the_whole_training_of_the_node(capture: Capture) -> None:
     assert b"query.offer" in whole
 
 
-@pytest.mark.xdist_group("tap")
 def test_no_person_and_no_value_of_a_row_is_on_the_wire(capture: Capture) -> None:
     haystacks = capture.tap.captured()
     assert found(haystacks, capture.persons) == set()
@@ -119,14 +117,12 @@ def test_no_person_and_no_value_of_a_row_is_on_the_wire(capture: Capture) -> Non
     assert found(haystacks, [float(one) for one in ACCOUNTS]) == set()
 
 
-@pytest.mark.xdist_group("tap")
 def test_no_count_of_the_partners_rows_is_on_the_wire(capture: Capture) -> None:
     counts = _counts(capture)
     assert {ROWS, BADS, ROWS - BADS} <= counts
     assert counts_found(capture.tap.captured(), counts) == set()
 
 
-@pytest.mark.xdist_group("tap")
 def test_no_process_opens_a_socket_but_to_the_coordinator(capture: Capture) -> None:
     door = capture.federation.address
     host, _, port = capture.tap.address.rpartition(":")

@@ -5,8 +5,6 @@ import socket
 import time
 from collections.abc import Callable
 
-import pytest
-
 from consortium.privacy.mechanism import mechanism_for
 from rehearsal.federation import COORDINATOR
 from tests.integration.federation import (
@@ -22,7 +20,6 @@ BACK_S = 5.0
 Note = Callable[[str, object], None]
 
 
-@pytest.mark.xdist_group("live")
 def test_node_killed_in_a_round_is_left_out_rejoins_and_stays_charged(
     live: Federation,
 ) -> None:
@@ -68,7 +65,6 @@ def test_node_killed_in_a_round_is_left_out_rejoins_and_stays_charged(
     assert sum(one.units for one in debits) >= owed > 0
 
 
-@pytest.mark.xdist_group("live")
 def test_training_process_killed_in_a_round_is_replaced_and_the_round_retried(
     live: Federation,
 ) -> None:
@@ -88,7 +84,6 @@ def test_training_process_killed_in_a_round_is_replaced_and_the_round_retried(
     assert "training process died" in live.log_of("shop_d")
 
 
-@pytest.mark.xdist_group("live")
 def test_coordinator_killed_in_a_round_finds_its_nodes_again_and_resumes(
     live: Federation, record_testsuite_property: Note
 ) -> None:
@@ -124,7 +119,6 @@ def test_coordinator_killed_in_a_round_finds_its_nodes_again_and_resumes(
         assert summed(attempts, party.id) <= set(charged)
 
 
-@pytest.mark.xdist_group("live")
 def test_coordinator_stopped_while_it_waits_for_partners_resumes_the_run(
     live: Federation,
 ) -> None:

@@ -13,18 +13,17 @@ from tests.integration.federation import (
 )
 
 
-@pytest.mark.xdist_group("live")
 def test_node_whose_disk_is_full_is_left_out_uncharged_and_back_when_there_is_space(
     live: Federation,
 ) -> None:
     live.need_small_disks()
     run = live.start_run()
     run.wait_for_round(5)
-    live.disks["shop_d"].fill()
+    live.fill("shop_d")
     told = run.wait(lambda one: "shop_d" in one.text)
     assert told.text == "aborted: shop_d (storage failure)"
     run.wait_for_round(told.round + 3)
-    live.disks["shop_d"].free()
+    live.free("shop_d")
     end = run.wait_for_end()
     assert end.stage == "finished"
     assert "database or disk is full" in live.log_of("shop_d")
@@ -39,31 +38,29 @@ def test_node_whose_disk_is_full_is_left_out_uncharged_and_back_when_there_is_sp
     assert (lost.kind.value, lost.round, lost.attempt) not in debits
 
 
-@pytest.mark.xdist_group("live")
 def test_coordinator_whose_disk_is_full_waits_and_repeats_nothing(
     live: Federation,
 ) -> None:
     live.need_small_disks()
     run = live.start_run()
     run.wait_for_round(5)
-    live.disks[COORDINATOR].fill()
+    live.fill(COORDINATOR)
     waiting = run.wait(lambda one: one.stage == "waiting")
     assert "database or disk is full" in waiting.text
-    live.disks[COORDINATOR].free()
+    live.free(COORDINATOR)
     end = run.wait_for_end()
     assert end.stage == "finished"
     assert not aborted(live.attempts(end.run))
     assert live.model(end.version).statement["rounds"] == live.rehearsal.plan.rounds
 
 
-@pytest.mark.xdist_group("live")
 def test_run_is_not_started_on_a_full_disk_and_the_operator_is_told_why(
     live: Federation,
 ) -> None:
     live.need_small_disks()
-    live.disks[COORDINATOR].fill()
+    live.fill(COORDINATOR)
     events = control.start_run(live.places.control_socket, live.rehearsal.plan_text)
     with pytest.raises(StorageError, match="database or disk is full"):
         next(events)
-    live.disks[COORDINATOR].free()
+    live.free(COORDINATOR)
     assert live.start_run().wait_for_end().stage == "finished"

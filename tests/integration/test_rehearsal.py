@@ -31,8 +31,8 @@ def test_small_rehearsal_trains_votes_reports_and_leaves_nothing_behind(
     assert 0 < found["epsilon"]["record"] < found["epsilon"]["person"] <= 2
     assert found["rows"]["north"]["training"] + found["rows"]["north"]["holdout"] == 1200
 
-    ours = [process.pid for process in psutil.Process().children(recursive=True)]
-    assert not [pid for pid in ours if "serve" in " ".join(psutil.Process(pid).cmdline())]
+    ours = psutil.Process().children(recursive=True)
+    assert not [one.pid for one in ours if str(near) in " ".join(one.cmdline())]
     assert not (report / "work").exists()
 
     logs = "".join(log.read_text(encoding="utf-8") for log in (report / "logs").iterdir())

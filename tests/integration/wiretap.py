@@ -230,7 +230,7 @@ def counts_found(haystacks: Iterable[bytes], counts: Iterable[int]) -> set[int]:
 
 
 def _walk(data: bytes, integers: set[int]) -> bool:
-    """Collect the integers of ``data`` read as protobuf, and of its parts; False if it is not."""
+    """Collect the integers of ``data`` and its parts as protobuf; False if it is none."""
     at = 0
     mine: set[int] = set()
     while at < len(data):

@@ -21,9 +21,11 @@ from consortium.messages import PlanOffer, SumRequest
 from consortium.plan import ReleaseKind, TrainingPlan, decimal
 from consortium.privacy.mechanism import attempts_of
 from consortium.secagg.context import SumInputs
-from coordinator.rounds import RunSession
+from consortium.secagg.ring import check_no_overflow
+from coordinator.rounds import RunFailedError, RunSession
 from models.gradients import integer_factors
 from partner_node import training_session
+from partner_node.local_sums import LocalSums
 from partner_node.storage import NodeStore
 from partner_node.training_session import TrainingSession
 from tests.simulator import PLAN, SCHEMA, Consortium
@@ -104,11 +106,10 @@ def test_overflow_bound_does_not_depend_on_the_number_of_rows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seen = []
-    real = training_session.check_no_overflow
 
     def spy(rows: int, sensitivity: int, variance: int, partners: int) -> None:
         seen.append(rows)
-        real(rows, sensitivity, variance, partners)
+        check_no_overflow(rows, sensitivity, variance, partners)
 
     monkeypatch.setattr(training_session, "check_no_overflow", spy)
     for rows in (100, 700):
@@ -164,6 +165,25 @@ def test_row_that_is_no_number_adds_nothing_to_a_dense_sum() -> None:
     assert all(bool(torch.isfinite(factor).all()) for factor in factors)
 
 
+def test_error_of_a_library_is_answered_without_its_text_and_logged_without_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    canary = "NINO-QQ123456C"
+
+    def broken(_plan: TrainingPlan) -> LocalSums:
+        raise ValueError(f"could not convert string to float: {canary}")
+
+    consortium = Consortium()
+    for node in consortium.nodes.values():
+        assert node.session is not None
+        node.session._open_sums = broken
+    with pytest.raises(RunFailedError, match="internal error"):
+        consortium.train()
+    assert all(canary.encode() not in payload for _, payload in consortium.wire)
+    assert canary not in caplog.text
+    assert "ValueError in query.offer" in caplog.text
+
+
 def test_closed_run_is_not_accepted_again() -> None:
     consortium = Consortium()
     session = node_of(consortium, BANK)
@@ -180,12 +200,12 @@ def store(tmp_path: Path) -> Iterator[NodeStore]:
     opened.close()
 
 
-@pytest.mark.parametrize("change", [{"holdout_salt": "other"}, {"holdout_fraction": "0.5"}])
+@pytest.mark.parametrize(("salt", "fraction"), [("other", "0.2"), ("test", "0.5")])
 def test_persons_charged_in_one_scope_never_move_to_the_other_within_an_epoch(
-    store: NodeStore, change: dict[str, str]
+    store: NodeStore, salt: str, fraction: str
 ) -> None:
     plan = Consortium().plan
-    later = replace(plan, run=RunId("cd" * 16), **change)
+    later = replace(plan, run=RunId("cd" * 16), holdout_salt=salt, holdout_fraction=fraction)
     units, caps = {"training": 10, "holdout": 10}, {"training": 100, "holdout": 100}
     store.commit(plan, Secret(b"s" * 32), units, caps)
     store.debit(_gradient(plan), scope="training", units=5, words=digest_of(b""), size=8)

@@ -31,7 +31,7 @@ ip link set void up
 ip link set trap up
 ip neigh add 10.99.0.254 lladdr 02:00:00:00:00:01 dev trap
 ip route add default via 10.99.0.254
-sent() {{ cat /sys/class/net/trap/statistics/tx_packets; }}
+sent() {{ awk '/trap:/ {{ print $11 }}' /proc/net/dev; }}
 before=$(sent)
 "$@" >&2
 echo "$before $(sent)"
