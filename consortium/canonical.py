@@ -32,18 +32,17 @@ class Label(StrEnum):
     MODEL = "riskweave/model/v1\n"
     INPUTS = "riskweave/inputs/v1\n"
     CONTEXT = "riskweave/ctx/v1\n"
+    BLOCK = "riskweave/block/v1\n"
     JOINED_CONTEXT = "riskweave/rctx/v1\n"
     JOIN = "riskweave/join/v1\n"
     SEED = "riskweave/seed/v1\n"
+    LINK = "riskweave/link/v1\n"
+    CHAIN = "riskweave/closed-sums/v1\n"
     WORDS = "riskweave/words/v1\n"
     UPLOAD = "riskweave/upload/v1\n"
-    RELEASE = "riskweave/release/v1\n"
-    STATEMENT = "riskweave/statement/v1\n"
     VOTE = "riskweave/vote/v1\n"
-    JOIN_TOKEN = "riskweave/join-token/v1\n"  # noqa: S105 - a label, not a password
     ENROLMENT = "riskweave/enrolment/v1\n"
     HELLO = "riskweave/hello/v1\n"
-    WELCOME = "riskweave/welcome/v1\n"
 
     @property
     def line(self) -> bytes:
@@ -108,7 +107,7 @@ def _no_real(text: str) -> NoReturn:
     raise DecodeError(f"not canonical JSON: {text[:40]} is not an integer")
 
 
-def hash_with(label: Label, *parts: bytes) -> Digest:
+def hash_with(label: Label, *parts: bytes | memoryview) -> Digest:
     """``H(label ‖ parts…)``. Parts of variable length must be wrapped in ``lp``."""
     state = hashlib.sha256(label.line)
     for part in parts:

@@ -56,6 +56,8 @@ _TEXT = 64
 _REASON = 256
 _MEMBERS = 65535
 _MODELS = 10_000
+_LATEST = (1 << 53) - 1
+"""Seconds since 1970; what a database and canonical JSON both hold."""
 _STATUSES = frozenset({"candidate", "active", "retired"})
 
 
@@ -437,6 +439,7 @@ def encode_vote(vote: Vote) -> bytes:
         member=vote.member,
         accept=vote.accept,
         reason=vote.reason,
+        number=vote.number,
         signature=vote.signature,
     ).SerializeToString()
 
@@ -449,6 +452,7 @@ def decode_vote(data: bytes) -> Vote:
         member=_partner(wire.member),
         accept=wire.accept,
         reason=_text(wire.reason, "reason", _TEXT),
+        number=_seconds(wire.number),
         signature=_exactly(wire.signature, "signature", SIGNATURE_BYTES),
     )
 
@@ -512,6 +516,12 @@ def _text(text: str, field: str, limit: int) -> str:
     if len(text) > limit or not text.isprintable():
         raise DecodeError(f"{field} is not printable text of at most {limit} characters")
     return text
+
+
+def _seconds(value: int) -> int:
+    if value > _LATEST:
+        raise DecodeError(f"{value} seconds, expected at most {_LATEST}")
+    return value
 
 
 def _exactly(data: bytes, field: str, size: int) -> bytes:

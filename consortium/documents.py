@@ -8,7 +8,9 @@ parties never read different things out of the same bytes.
 import dataclasses
 import types
 import typing
+from collections.abc import Mapping
 from enum import Enum
+from functools import lru_cache
 from typing import TypeVar, cast
 
 from consortium.canonical import Label, canonical_json, hash_with, parse_canonical
@@ -40,7 +42,7 @@ def _plain(value: object) -> object:
     if isinstance(value, Enum):
         return value.value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        hints = typing.get_type_hints(type(value))
+        hints = _hints(type(value))
         return {
             field.name: _field(hints[field.name], getattr(value, field.name))
             for field in dataclasses.fields(value)
@@ -50,6 +52,12 @@ def _plain(value: object) -> object:
     if isinstance(value, bytes):
         return value.hex()
     return value
+
+
+@lru_cache(maxsize=256)
+def _hints(kind: type) -> Mapping[str, object]:
+    """Types of a dataclass's fields; of a closed set of classes, so the cache is bounded."""
+    return typing.get_type_hints(kind)
 
 
 def _field(kind: object, value: object) -> object:
@@ -101,7 +109,7 @@ def _tuple(arguments: tuple[object, ...], value: object, where: str) -> tuple[ob
 def _dataclass(kind: type, value: object, where: str) -> object:
     if not isinstance(value, dict):
         raise DecodeError(f"{where}: expected an object, seen {type(value).__name__}")
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     names = [field.name for field in dataclasses.fields(kind)]
     if set(value) != set(names):
         odd = sorted(set(value) ^ set(names))

@@ -7,14 +7,18 @@ parses and verifies; fetching, signing and pinning are the roles'.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from consortium.canonical import Label, canonical_json, hash_with, parse_canonical
 from consortium.crypto.keys import verify_signature
-from consortium.errors import ManifestError, SignatureError
+from consortium.errors import ConfigurationError, ManifestError, SignatureError
 from consortium.ids import Digest, PartnerId, parse_digest, parse_partner_id
 from consortium.messages import Signed
+from consortium.plan import decimal
 
 TYPE = "riskweave/manifest/v1"
+
+_PAIR = 2
 
 
 class Role(StrEnum):
@@ -54,6 +58,35 @@ class Policy:
     """Digests of the node software that may train; empty: any, and the statement says so."""
     vote_quorum: int
     """Accepting votes that make a release active."""
+    honest_fraction: str = "0.5"
+    """Most that a plan may assume of a roster not to collude (protocol 4.3)."""
+    family_m: tuple[tuple[str, int], ...] = ()
+    """Most of the partners with a feature family that may hold one person, sorted by family;
+    a family that is not listed has ``max_partners_per_person`` (protocol 4.2)."""
+    allow_pair: bool = False
+    """Whether rosters of two may train under shared noise (protocol 3.7)."""
+
+    def holders_floor(self, families: Iterable[str]) -> int:
+        """The least m_b that a plan may state for a block of these families.
+
+        A row of the block is at a partner that holds all of them, so the family that fewest
+        partners may hold one person in bounds it (protocol 4.2).
+        """
+        known = dict(self.family_m)
+        m = self.max_partners_per_person
+        return min((min(known.get(name, m), m) for name in families), default=m)
+
+    def partners_floor(self, partners: int, noise_mode: str) -> int:
+        """The least roster of a federation of ``partners`` (protocol 3.7).
+
+        Under shared noise ``max(3, ⌈2K/3⌉)``, or 2 where ``allow_pair`` says so and no third
+        partner is there; under own noise nothing rests on hiding in a sum.
+        """
+        if noise_mode == "own":
+            return self.min_partners
+        if self.allow_pair and partners <= _PAIR:
+            return max(_PAIR, self.min_partners)
+        return max(_PAIR + 1, -(-2 * partners // 3), self.min_partners)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +105,7 @@ class Manifest:
     @property
     def digest(self) -> Digest:
         """Hash of the canonical body under its label (protocol 2.3)."""
-        return hash_with(Label.MANIFEST, manifest_bytes(self))
+        return _digest_of(self)
 
     @property
     def partners(self) -> tuple[Member, ...]:
@@ -95,6 +128,11 @@ class Manifest:
     def signers(self) -> tuple[Member, ...]:
         """Those without whose signature the manifest counts for nothing (protocol 2.3)."""
         return tuple(m for m in self.members if m.active and m.role is not Role.COORDINATOR)
+
+
+@lru_cache(maxsize=8)
+def _digest_of(manifest: Manifest) -> Digest:
+    return hash_with(Label.MANIFEST, manifest_bytes(manifest))
 
 
 def manifest_bytes(manifest: Manifest) -> bytes:
@@ -131,6 +169,9 @@ def manifest_bytes(manifest: Manifest) -> bytes:
                 "models": list(policy.model_kinds),
                 "code": list(policy.code),
                 "vote_quorum": policy.vote_quorum,
+                "honest_fraction": policy.honest_fraction,
+                "family_m": dict(policy.family_m),
+                "allow_pair": policy.allow_pair,
             },
         }
     )
@@ -146,6 +187,7 @@ def parse_manifest(body: bytes) -> Manifest:
     if manifest_bytes(manifest) != body:
         raise ManifestError("manifest body has fields that this version does not know")
     _check_members(manifest)
+    _check_policy(manifest.policy)
     return manifest
 
 
@@ -169,8 +211,21 @@ def _manifest_of(document: object) -> Manifest:
             model_kinds=tuple(str(kind) for kind in policy["models"]),
             code=tuple(parse_digest(entry) for entry in policy["code"]),
             vote_quorum=int(policy["vote_quorum"]),
+            honest_fraction=str(policy["honest_fraction"]),
+            family_m=tuple(sorted((str(k), int(v)) for k, v in policy["family_m"].items())),
+            allow_pair=bool(policy["allow_pair"]),
         ),
     )
+
+
+def _check_policy(policy: Policy) -> None:
+    try:
+        decimal(policy.honest_fraction, "policy.honest_fraction", low="0.01", high="1")
+    except ConfigurationError as error:
+        raise ManifestError(str(error)) from error
+    for name, most in policy.family_m:
+        if most < 1:
+            raise ManifestError(f"family {name}: one person at {most} partners")
 
 
 def _member_of(entry: Mapping[str, object]) -> Member:

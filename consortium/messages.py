@@ -101,6 +101,8 @@ class Vote:
     member: PartnerId
     accept: bool
     reason: str
+    number: int
+    """The voter's clock in seconds; each of its votes on a version has a higher one."""
     signature: bytes
 
 
@@ -132,10 +134,20 @@ class PlanOffer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanAccepted:
-    """The node has reserved the run's whole charge on disk (protocol 3.1, 4.6 (2))."""
+    """The node has reserved the run's whole charge on disk (protocol 3.1, 4.6 (2)).
+
+    The coordinator shows every acceptance to every node: the chain heads in them are what
+    the links of later JOINs are checked against (protocol 3.4).
+    """
 
     plan: Digest
     member: PartnerId
+    seed_commitment: Digest
+    """``H(SEED ‖ run ‖ lp(id) ‖ seed)``: the noise of the run can be replayed (9.4)."""
+    chain_head: Digest
+    """``n⁰`` of the node's hash chain of links."""
+    closed: int
+    """Closed sums that this node's stored state of the run knows; 0 at first."""
     signature: bytes
 
 
@@ -154,16 +166,44 @@ class SumRequest:
     attempt: int
     roster: tuple[PartnerId, ...]
     inputs: Digest
+    dimension: int
+    """d, words of the sum."""
+    scale_bits: int
+    """24 for gradients, 10 for histograms: what one unit is multiplied by, as a power of 2."""
+    variance: str
+    """V of the noise that each member of this roster adds, a whole number in decimal."""
+    head: Digest
+    """Head of the run's hash chain of closed sums (protocol 3.2)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Join:
+    """One member's signed consent to one attempt, with its one-time key (protocol 3.3).
+
+    The coordinator forwards all of an attempt's JOINs to each of its members; the words
+    leave a node only after it has checked every one of them.
+    """
+
+    context: Digest
+    member: PartnerId
+    ephemeral: bytes
+    """E, an X25519 public key made for this context only."""
+    count: int
+    """k, JOINs that the member has made in this run, this one included."""
+    link: Digest
+    """``n^k`` of the member's hash chain."""
+    signature: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upload:
-    """One partner's noised integers for one sum; the words travel beside it.
+    """One partner's noised and masked integers for one sum; the words travel beside it.
 
-    ``signature`` is over the request's context and the digest of the words (protocol 3.4.8).
+    ``signature`` is over the joined context and the digest of the words (protocol 3.4.8).
     """
 
     context: Digest
+    """rctx: the request's context with all JOINs of the attempt."""
     member: PartnerId
     words: Digest
     signature: bytes

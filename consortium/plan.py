@@ -77,6 +77,8 @@ class Block:
     holders: tuple[PartnerId, ...]
     normaliser: int
     """N0: a public constant near the number of training rows of the block; never measured."""
+    holders_per_person: int | None = None
+    """m_b: most holders of this block that may hold one person; None: the plan's m (4.2)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +143,11 @@ class TrainingPlan:
     delta: str
     max_partners_per_person: int
     """m: most partners that may hold one person (protocol 4.2)."""
-    noise_mode: str = "own"
+    noise_mode: str = "shared"
+    """"shared": the honest partners' noise suffices together (protocol 4.3); "own": each
+    partner's noise suffices alone (protocol 4.8)."""
+    honest_fraction: str = "0.5"
+    """Share of a roster that is assumed not to collude; no more than the manifest's."""
     min_partners: int
     shares: BudgetShares
     optimizer: OptimizerSettings

@@ -4,7 +4,7 @@ Both ends of the wire make them here, so signer and verifier cannot differ. Each
 its own label (protocol 0.3), hence one can never be taken for another.
 """
 
-from consortium.canonical import lp
+from consortium.canonical import lp, u64
 from consortium.codec import StreamKind
 from consortium.ids import Digest, PartnerId
 from consortium.messages import EnrolmentRequest, Vote
@@ -31,12 +31,14 @@ def enrolment_statement(request: EnrolmentRequest) -> bytes:
     return head + request.identity + request.agreement + request.witness
 
 
-def vote_statement(vote: Vote) -> bytes:
+def vote_statement(vote: Vote, manifest: Digest) -> bytes:
     """What a member's identity key signs under Label.VOTE (protocol 12.5).
 
-    ``version ‖ lp(member) ‖ (1 if accepted, else 0) ‖ lp(reason)``; the field ``signature``
-    is not looked at.
+    ``manifest ‖ version ‖ lp(member) ‖ (1 if accepted, else 0) ‖ lp(reason) ‖ u64(number)``;
+    the field ``signature`` is not looked at. The number rules out that an earlier vote is
+    cast again, the manifest that it is counted under another federation or policy.
     """
     word = b"\x01" if vote.accept else b"\x00"
     member, reason = lp(vote.member.encode()), lp(vote.reason.encode())
-    return bytes.fromhex(vote.version) + member + word + reason
+    bound = bytes.fromhex(manifest) + bytes.fromhex(vote.version)
+    return bound + member + word + reason + u64(vote.number)

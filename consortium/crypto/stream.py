@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.ciphers.modes import CTR
 from numpy.typing import NDArray
 
 from consortium.crypto.keys import Secret
-from consortium.errors import DomainError
+from consortium.errors import DomainError, ShapeError
 
 Words = NDArray[np.uint64]
 
@@ -35,11 +35,17 @@ class WordStream:
         if count < 0:
             raise DomainError(f"cannot take {count} words")
         words = np.empty(count, dtype="<u8")
+        self.read_into(words)
+        return words.astype(np.uint64, copy=False)
+
+    def read_into(self, words: Words) -> None:
+        """Overwrite ``words``, flat, contiguous and of dtype ``<u8``, with the next words."""
+        if words.ndim != 1 or words.dtype != np.dtype("<u8"):
+            raise ShapeError(f"window of dtype {words.dtype} and shape {words.shape}")
         window = words.view(np.uint8).data
-        for start in range(0, count * _WORD_BYTES, len(_ZEROS)):
+        for start in range(0, len(window), len(_ZEROS)):
             part = window[start : start + len(_ZEROS)]
             self._encryptor.update_into(memoryview(_ZEROS)[: len(part)], part)
-        return words.astype(np.uint64, copy=False)
 
 
 def key_stream_words(key: Secret, count: int) -> Words:

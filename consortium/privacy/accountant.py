@@ -6,11 +6,13 @@ and only ever rounded up. Other accountants are witnesses and stand in ``witness
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from consortium.errors import DomainError
-from consortium.release import Mechanism
+from consortium.release import Level, Mechanism
 
 UNITS = 1 << 40
 """Units in one mu squared (protocol 4.6 (1))."""
@@ -103,6 +105,7 @@ def epsilon_of_units(units: int, delta: float) -> float:
     return epsilon_of(math.sqrt(units / UNITS), delta)
 
 
+@lru_cache(maxsize=64)
 def units_of(epsilon: float, delta: float) -> int:
     """The most units whose epsilon is still at most ``epsilon``: the cap that it means."""
     units = math.floor(mu_of(epsilon, delta) ** 2 * UNITS)
@@ -118,29 +121,73 @@ def _check(delta: float) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Epsilons:
-    """What a set of releases costs, at both levels and both relations (protocol 4.2).
+    """What a set of releases costs, against each number of colluders (protocol 4.3).
 
-    These hold against everybody else in collusion: in ``own`` mode each node's noise
-    suffices alone (protocol 4.8), so the three epsilons of 4.3 have one largest value.
+    In ``own`` mode each node's noise suffices alone and all five are one figure.
     """
 
-    record: float
+    all_honest: float
+    half_collude: float
+    others_collude: float
+    largest: float
+    """The worst over every number of honest members from one to all."""
+    claimed: float
+    """The worst from h to all: the figure that the plan's target bounds and that is charged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreeEpsilons:
+    """All epsilons of a set of releases: both units, both relations (protocol 4.2, 4.3)."""
+
+    record: Epsilons
     """One row at one partner, added or removed."""
-    person: float
-    """All rows of one person at up to m partners, added or removed."""
-    record_replaced: float
+    person: Epsilons
+    """All rows of one person at all partners, added or removed."""
+    record_replaced: Epsilons
     """One row replaced by another: epsilon at twice mu."""
-    person_replaced: float
+    person_replaced: Epsilons
 
 
-def epsilons(releases: Iterable[Mechanism], delta: float) -> Epsilons:
-    """The epsilons of all ``releases`` of one node, one entry for each charged attempt."""
+def units_at(releases: Iterable[Mechanism], level: Level, *, person: bool) -> int:
+    """Summed units of ``releases`` at a level; one entry for each charged attempt."""
+    return sum(
+        times * release.units(person=person, level=level)
+        for release, times in Counter(releases).items()
+    )
+
+
+def three_epsilons(
+    releases: Iterable[Mechanism],
+    delta: float,
+    *,
+    record_units: int = 0,
+    person_units: int = 0,
+) -> ThreeEpsilons:
+    """The epsilons of all ``releases`` of one node, one entry for each charged attempt.
+
+    Args:
+        releases: Their rosters may differ; each counts at its own K and h.
+        delta: The policy's.
+        record_units: Charges beside them that hold whoever colludes (protocol 4.8), for a
+            record.
+        person_units: The same for a person.
+    """
     listed = tuple(releases)
-    record = sum(release.units(person=False) for release in listed)
-    person = sum(release.units(person=True) for release in listed)
-    return Epsilons(
-        record=epsilon_of_units(record, delta),
-        person=epsilon_of_units(person, delta),
-        record_replaced=epsilon_of_units(4 * record, delta),
-        person_replaced=epsilon_of_units(4 * person, delta),
+
+    def figures(more: int, *, person: bool, replaced: bool) -> Epsilons:
+        factor = 4 if replaced else 1
+        return Epsilons(
+            **{
+                level.value: epsilon_of_units(
+                    factor * (more + units_at(listed, level, person=person)), delta
+                )
+                for level in Level
+            }
+        )
+
+    return ThreeEpsilons(
+        record=figures(record_units, person=False, replaced=False),
+        person=figures(person_units, person=True, replaced=False),
+        record_replaced=figures(record_units, person=False, replaced=True),
+        person_replaced=figures(person_units, person=True, replaced=True),
     )

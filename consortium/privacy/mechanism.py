@@ -1,9 +1,11 @@
 """How much noise a plan asks of one node, and what the whole run may ever charge.
 
-``own`` mode (protocol 4.8): each node's noise suffices alone, whoever else colludes. The
-target of the plan is a number of units; every attempt gets an equal integer part of its
-share, and the variance is the smallest that costs no more. So the sum of all charges can
-never exceed the target, without a tolerance anywhere.
+``own`` mode (protocol 4.8): each node's noise suffices alone, whoever else colludes.
+``shared`` mode (protocol 4.3): the noise of any h honest members of a roster suffices
+together; secure aggregation lets nobody see less than all of it. In both, the target of the
+plan is a number of units; every attempt gets an equal integer part of its share, and the
+variance is the smallest that costs no more. So the sum of all charges can never exceed the
+target, without a tolerance anywhere.
 
 Q is computed here from the width, never typed in: sensitivity and noise cannot disagree.
 """
@@ -13,9 +15,11 @@ from fractions import Fraction
 from typing import TypedDict
 
 from consortium.errors import ConfigurationError, DomainError, RefusalCode, RefusalError
+from consortium.ids import PartnerId
 from consortium.plan import (
     Algorithm,
     BinSource,
+    Block,
     LocalSteps,
     ReleaseKind,
     TrainingPlan,
@@ -23,7 +27,7 @@ from consortium.plan import (
 )
 from consortium.privacy.accountant import UNITS, epsilon_of_units, units_of
 from consortium.privacy.witnesses import poisson_units
-from consortium.release import Mechanism
+from consortium.release import Mechanism, SharedNoise
 
 SCALE_BITS = 24
 """A gradient of norm C is 2**24 in ring units (protocol 3.4.4)."""
@@ -31,6 +35,10 @@ SCALE_BITS = 24
 COUNT_SCALE = 1 << 10
 """One person in a histogram, in ring units (protocol 5.3, 5.5)."""
 
+SHARED, OWN = "shared", "own"
+NOISE_MODES = (SHARED, OWN)
+
+_PAIR = 2
 _LEAST_VARIANCE = 1_000_000
 """Below this the lattice would show in delta (protocol 3.5.7)."""
 
@@ -44,40 +52,77 @@ class Reservation(TypedDict):
     """Persons held out: the evaluation. Disjoint from the others, so it does not add."""
 
 
-def mechanism_for(plan: TrainingPlan, kind: ReleaseKind, *, width: int) -> Mechanism:
+def mechanism_for(
+    plan: TrainingPlan, kind: ReleaseKind, *, width: int, partners: int
+) -> Mechanism:
     """The release that this node must make, and no weaker one, for one attempt of ``kind``.
 
-    ``σ_i = √attempts · σ_eff / √share · √m`` and ``V_i = ⌈(σ_i·Q)²⌉`` (protocol 4.8, 3.5.3,
-    5.6), computed in integers. With local steps a gradient's mechanism is that of *one
-    step*; its ``units`` leave the sampling out and are not the charge, see ``reserve_units``.
+    ``V_i = ⌈(σ_i·Q)²⌉``, σ_i by protocol 4.3 or 4.8, computed in integers. With local steps
+    a gradient's mechanism is that of *one step*, suffices alone in either mode, and its
+    ``units`` leave the sampling out and are not the charge, see ``reserve_units``.
 
     Args:
         plan: Checked against schema and policy by the caller.
         kind: What the sum is for.
         width: Coordinates d of a gradient; features p with private bins; else ignored.
+        partners: K, size of the attempt's roster. A smaller one never needs less noise, so
+            within a run V only grows (protocol 4.3). Without meaning in ``own`` mode.
 
     Raises:
-        ConfigurationError: the plan has no share, attempts or noise for this kind.
-        RefusalError: the noise's deviation is below 1,000 (R10, protocol 3.5.7).
-        DomainError: the width is not positive.
+        ConfigurationError: the plan has no share, attempts or noise for this kind, or a
+            noise mode that does not exist.
+        RefusalError: the noise's deviation is below 1,000 (R10, protocol 3.5.7), or a
+            roster of one is to share noise (R04).
+        DomainError: the width or the number of partners is not positive.
     """
-    if plan.noise_mode != "own":
-        raise ConfigurationError(f"noise_mode: {plan.noise_mode!r} is not own")
-    sensitivity = _sensitivity(kind, width, most_blocks_held(plan))
-    factor = plan.max_partners_per_person
+    if plan.noise_mode not in NOISE_MODES:
+        raise ConfigurationError(f"noise_mode: {plan.noise_mode!r} is not of {NOISE_MODES}")
+    if partners < 1:
+        raise DomainError(f"{kind.value}: a roster of {partners}")
+    part = _part(kind, width)
+    blocks = 1 if kind is ReleaseKind.BINS else most_blocks_held(plan)
+    sensitivity = _ceil_root(blocks * part)
+    shared: SharedNoise | None = None
     if kind is ReleaseKind.GRADIENT and plan.algorithm is Algorithm.LOCAL_STEPS:
-        multiplier = _noise_multiplier(_local(plan))
-        variance = _ceil((multiplier * sensitivity) ** 2)
+        variance = _ceil((_noise_multiplier(_local(plan)) * sensitivity) ** 2)
+    elif plan.noise_mode == OWN:
+        squared = plan.max_partners_per_person * sensitivity**2
+        variance = _ceil(Fraction(squared * UNITS, _units_per_attempt(plan, kind)))
     else:
-        charge = _units_per_attempt(plan, kind)
-        variance = _ceil(Fraction(factor * sensitivity**2 * UNITS, charge))
+        least = honest_of(plan, partners)
+        most = max(partners, len(_holders(plan)))
+        persons = tuple(part * _together(plan, kind, honest) for honest in range(1, most + 1))
+        # Over all larger rosters too: V may only grow when members are lost.
+        worst = max(Fraction(persons[honest - 1], honest) for honest in range(least, most + 1))
+        variance = _ceil(worst * UNITS / _units_per_attempt(plan, kind))
+        shared = SharedNoise(partners=partners, honest=least, persons=persons[:partners])
     if variance < _LEAST_VARIANCE:  # protocol 3.5.7
         raise RefusalError(
             RefusalCode.NOISE, f"{kind.value}: variance {variance} is below {_LEAST_VARIANCE}"
         )
     return Mechanism(
-        kind=kind, sensitivity=sensitivity, variance=variance, persons_factor=factor
+        kind=kind,
+        sensitivity=sensitivity,
+        variance=variance,
+        persons_factor=plan.max_partners_per_person,
+        shared=shared,
     )
+
+
+def honest_of(plan: TrainingPlan, partners: int) -> int:
+    """h: fewest members of a roster of K that the plan assumes honest (protocol 4.3, 3.7).
+
+    ``⌈K·fraction⌉``; 1 for a pair, where each sees the other's upload by subtraction.
+
+    Raises:
+        RefusalError: a roster of one has nothing to share (R04).
+    """
+    if partners < _PAIR:
+        raise RefusalError(RefusalCode.QUORUM, "shared noise needs at least two partners")
+    if partners == _PAIR:
+        return 1
+    fraction = decimal(plan.honest_fraction, "honest_fraction", low="0.01", high="1")
+    return _ceil(partners * fraction)
 
 
 def attempts_of(plan: TrainingPlan, kind: ReleaseKind) -> int:
@@ -96,6 +141,41 @@ def most_blocks_held(plan: TrainingPlan) -> int:
     if not holders:
         raise ConfigurationError("blocks: the plan has no block, or a block without holders")
     return max(holders.count(holder) for holder in holders)
+
+
+def _holders(plan: TrainingPlan) -> set[PartnerId]:
+    return {holder for block in plan.blocks for holder in block.holders}
+
+
+def _together(plan: TrainingPlan, kind: ReleaseKind, honest: int) -> int:
+    """Most that one person with rows at ``honest`` honest members moves a sum (4.2.1).
+
+    Squared, in units of what one row moves one block, squared. ``max Σ n_b²`` over the
+    numbers n_b of honest holders of block b that hold the person, where n_b is at most m_b,
+    at most the block's holders and at most ``M = min(m, H)``, and their sum is at most M
+    times the most blocks of one partner. The function is convex, so the largest blocks are
+    filled first. Bin counts are not split by blocks: all M rows may move the same cells.
+    """
+    m = plan.max_partners_per_person
+    if m < 1:
+        raise ConfigurationError("max_partners_per_person: below 1")
+    most = min(m, honest)
+    if kind is ReleaseKind.BINS:
+        return most**2
+    left = most * most_blocks_held(plan)
+    total = 0
+    for cap in sorted((_cap(block, m) for block in plan.blocks), reverse=True):
+        here = min(cap, most, left)
+        total += here**2
+        left -= here
+    return total
+
+
+def _cap(block: Block, m: int) -> int:
+    stated = m if block.holders_per_person is None else block.holders_per_person
+    if stated < 1:
+        raise ConfigurationError(f"block {block.name}: holders_per_person is below 1")
+    return min(stated, len(block.holders))
 
 
 def reserve_units(plan: TrainingPlan) -> Reservation:
@@ -146,16 +226,17 @@ def local_steps_units(plan: TrainingPlan, *, person: bool) -> int:
     )
 
 
-def _sensitivity(kind: ReleaseKind, width: int, blocks: int) -> int:
+def _part(kind: ReleaseKind, width: int) -> int:
+    """Most that one row moves one block of the sum (bins: all of it), squared."""
     if width < 1:
         raise DomainError(f"{kind.value}: width {width} is not positive")
     match kind:
-        case ReleaseKind.GRADIENT:  # protocol 3.4.5, once for each block
-            return _ceil_root(blocks * ((1 << SCALE_BITS) + _ceil_root(width)) ** 2)
+        case ReleaseKind.GRADIENT:  # protocol 3.4.5
+            return ((1 << SCALE_BITS) + _ceil_root(width)) ** 2
         case ReleaseKind.BINS:  # protocol 5.3: one person changes one cell of each feature
-            return _ceil_root(COUNT_SCALE**2 * width)
+            return COUNT_SCALE**2 * width
         case ReleaseKind.RECALIBRATION | ReleaseKind.EVALUATION:  # 5.5: one cell a block
-            return _ceil_root(blocks * COUNT_SCALE**2)
+            return COUNT_SCALE**2
 
 
 def _units_per_attempt(plan: TrainingPlan, kind: ReleaseKind) -> int:

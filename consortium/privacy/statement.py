@@ -1,35 +1,66 @@
 """The privacy statement of a run: what was claimed, what was done, what it cost.
 
 A pure function of the plan and the attempts on record, so that anybody who holds both can
-recompute every figure (protocol 4.9). Real numbers are decimal strings.
+recompute every figure (protocol 4.9). Real numbers are decimal strings. An epsilon never
+stands alone: beside each there are those for all honest, as many colluding as assumed,
+everyone else colluding, and the worst of all (protocol 4.3).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from math import sqrt
 
 from consortium.plan import Algorithm, ReleaseKind, TrainingPlan
-from consortium.privacy.accountant import epsilon_of_units
+from consortium.privacy.accountant import (
+    UNITS,
+    Epsilons,
+    ThreeEpsilons,
+    epsilon_of_units,
+    three_epsilons,
+    units_at,
+)
 from consortium.privacy.mechanism import (
+    OWN,
+    honest_of,
     local_steps_units,
     mechanism_for,
     most_blocks_held,
 )
-from consortium.release import Attempt, Mechanism, Outcome
+from consortium.privacy.witnesses import cross_check
+from consortium.release import Attempt, Level, Mechanism, Outcome
 
 NOT_PROTECTED = (
     "a partner's own staff and machines, and a borrower's data at the partner that lends",
     "properties of whole populations: a model that learns that a bin is risky does its work",
-    "one partner's upload hides its rows behind that partner's noise only: no masks here",
+    "a borrower's rows beyond the figure for everyone else colluding, if more collude",
+    "a person at more partners than stated",
+    "a partner whose seed of the run is stolen: its noise and its masks fall away",
     "which partner took part in which round, message sizes and times",
     "correlations between relatives",
     "the correctness of the model against a partner that poisons its own sums",
 )
 
+_MECHANISM = (
+    "every row's part is clipped to C and rounded to integers of norm Q at most, rows are "
+    "added exactly, each partner adds a discrete Gaussian of variance V, and masks that cancel "
+    "in the sum of all hide every single upload; only sums are seen"
+)
+_PAIR = 2
+_TRUST_OWN = (
+    "none: every partner adds noise that suffices alone, so the figures hold "
+    "against the coordinator and all other partners together"
+)
+_TRUST_PAIR = (
+    "nothing is assumed: in a roster of two each partner adds the whole noise; secure "
+    "aggregation protects from the coordinator only, for each sees the other's upload by "
+    "subtracting its own"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """Charges of one run, units of 2**-40 mu squared (protocol 4.6)."""
+    """Charges of one run at the claimed level, units of 2**-40 mu squared (protocol 4.6)."""
 
     training_record: int
     training_person: int
@@ -37,79 +68,221 @@ class Spent:
     holdout_person: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scope:
+    """The releases that concern the persons in training, or those held out."""
+
+    releases: tuple[Mechanism, ...]
+    record_units: int = 0
+    """Charges of local steps, which hold whoever colludes."""
+    person_units: int = 0
+
+    def units(self, *, person: bool, level: Level = Level.CLAIMED) -> int:
+        steps = self.person_units if person else self.record_units
+        return steps + units_at(self.releases, level, person=person)
+
+    def epsilons(self, delta: float) -> ThreeEpsilons:
+        return three_epsilons(
+            self.releases,
+            delta,
+            record_units=self.record_units,
+            person_units=self.person_units,
+        )
+
+
 def spent(plan: TrainingPlan, attempts: Sequence[Attempt], *, width: int, grid: int) -> Spent:
     """What the attempts cost the partner that took part in most of them.
 
     Args:
         plan: The run's plan.
-        attempts: All attempts on record; aborted ones count in full.
+        attempts: All attempts on record; those that words may have left in count in full.
         width: d, length of the gradient.
         grid: Features with private bins.
     """
-    totals = {(scope, person): 0 for scope in (False, True) for person in (False, True)}
-    local = plan.algorithm is Algorithm.LOCAL_STEPS
-    for person in (False, True):
-        if local and any(one.kind is ReleaseKind.GRADIENT for one in attempts):
-            totals[False, person] += local_steps_units(plan, person=person)
-        for one in attempts:
-            if local and one.kind is ReleaseKind.GRADIENT:
-                continue
-            mechanism = mechanism_for(plan, one.kind, width=_width(one.kind, width, grid))
-            holdout = one.kind is ReleaseKind.EVALUATION
-            totals[holdout, person] += mechanism.units(person=person)
+    charged = [one for one in attempts if one.charged]
+    training, holdout = _scopes(plan, charged, width=width, grid=grid)
     return Spent(
-        training_record=totals[False, False],
-        training_person=totals[False, True],
-        holdout_record=totals[True, False],
-        holdout_person=totals[True, True],
+        training_record=training.units(person=False),
+        training_person=training.units(person=True),
+        holdout_record=holdout.units(person=False),
+        holdout_person=holdout.units(person=True),
     )
 
 
-def _width(kind: ReleaseKind, width: int, grid: int) -> int:
-    return grid if kind is ReleaseKind.BINS else width
+def _scopes(
+    plan: TrainingPlan, attempts: Sequence[Attempt], *, width: int, grid: int
+) -> tuple[_Scope, _Scope]:
+    """What was released of persons in training, and of those held out."""
+    found = _mechanisms(plan, attempts, width=width, grid=grid)
+    listed: dict[bool, list[Mechanism]] = {True: [], False: []}
+    steps = False
+    for one in attempts:
+        if _by_steps(plan, one.kind):
+            steps = True
+        else:
+            mechanism = found[one.kind, len(one.roster)]
+            listed[one.kind is ReleaseKind.EVALUATION].append(mechanism)
+    training = _Scope(
+        releases=tuple(listed[False]),
+        record_units=local_steps_units(plan, person=False) if steps else 0,
+        person_units=local_steps_units(plan, person=True) if steps else 0,
+    )
+    return training, _Scope(releases=tuple(listed[True]))
+
+
+def _by_steps(plan: TrainingPlan, kind: ReleaseKind) -> bool:
+    return plan.algorithm is Algorithm.LOCAL_STEPS and kind is ReleaseKind.GRADIENT
+
+
+def _mechanisms(
+    plan: TrainingPlan, attempts: Sequence[Attempt], *, width: int, grid: int
+) -> Mapping[tuple[ReleaseKind, int], Mechanism]:
+    """The mechanism of each kind and size of roster on record."""
+    return {
+        (kind, partners): mechanism_for(
+            plan,
+            kind,
+            width=grid if kind is ReleaseKind.BINS else width,
+            partners=partners,
+        )
+        for kind, partners in {(one.kind, len(one.roster)) for one in attempts}
+    }
 
 
 def statement(
     plan: TrainingPlan, attempts: Sequence[Attempt], *, width: int, grid: int
 ) -> dict[str, object]:
-    """The statement as plain strings, whole numbers, lists and objects."""
-    delta = float(plan.delta)
-    cost = spent(plan, attempts, width=width, grid=grid)
+    """The statement as plain strings, whole numbers, lists and objects.
+
+    Raises:
+        TrustError: the accountants disagree; the release is blocked (protocol 4.7).
+    """
+    charged = [one for one in attempts if one.charged]
+    training, holdout = _scopes(plan, charged, width=width, grid=grid)
     return {
         "type": "riskweave/statement/v1",
         "unit": "person: all rows of one person at all partners",
         "relation": "add or remove one person; replace-one beside it",
-        "trust": (
-            "none: every partner adds noise that suffices alone, so the figures hold "
-            "against the coordinator and all other partners together"
-        ),
+        "trust": _trust(plan, charged),
+        "mechanism": _MECHANISM,
         "noise_mode": plan.noise_mode,
+        "honest_fraction": plan.honest_fraction,
         "delta": plan.delta,
+        "delta_times_rows": _delta_times_rows(plan),
         "target_epsilon": plan.epsilon,
         "max_partners_per_person": plan.max_partners_per_person,
         "most_blocks_at_one_partner": most_blocks_held(plan),
+        "blocks": _blocks(plan),
         "batch": _batch(plan),
         "clip": plan.clip,
         "rounds": plan.rounds,
         "attempts": _attempts(attempts),
+        "rosters": _rosters(plan, charged),
         "epsilon": {
-            "training": _figures(cost.training_record, cost.training_person, delta),
-            "holdout": _figures(cost.holdout_record, cost.holdout_person, delta),
+            "training": _figures(plan, training),
+            "holdout": _figures(plan, holdout),
         },
-        "headline": {
-            "record": _text(max(cost.training_record, cost.holdout_record), delta),
-            "person": _text(max(cost.training_person, cost.holdout_person), delta),
-            "why": (
-                "a person is either in training or in the hold-out, by a public rule on the "
-                "person alone, so the larger of the two figures bounds both"
-            ),
-        },
-        "charges": _charges(plan, attempts, width=width, grid=grid),
+        "headline": _headline(plan, training, holdout),
+        "charges": _charges(plan, charged, width=width, grid=grid),
         "accountant": _accountant(plan),
+        "accountants": _accountants(plan, training, holdout),
         "sampler": "discrete Gaussian on integers, AES-256-CTR, protocol 3.5.4",
         "code": plan.code,
         "not_protected": list(NOT_PROTECTED),
     }
+
+
+def _trust(plan: TrainingPlan, attempts: Sequence[Attempt]) -> str:
+    """The trust model in one sentence (protocol 4.9)."""
+    if plan.noise_mode == OWN:
+        return _TRUST_OWN
+    sizes = sorted({len(one.roster) for one in attempts})
+    if sizes == [_PAIR]:
+        return _TRUST_PAIR
+    parts = ", ".join(f"{honest_of(plan, size)} of {size}" for size in sizes)
+    pair = f"; where they are two, {_TRUST_PAIR}" if _PAIR in sizes else ""
+    return (
+        "partners add noise that suffices together: the figures hold against the coordinator "
+        "and all partners in collusion with it as long as at least "
+        f"{parts or plan.honest_fraction} in a roster do not collude{pair}"
+    )
+
+
+def _headline(plan: TrainingPlan, training: _Scope, holdout: _Scope) -> dict[str, object]:
+    delta = float(plan.delta)
+    both = [scope.epsilons(delta) for scope in (training, holdout)]
+    return {
+        "record": _worst([one.record for one in both])[Level.CLAIMED.value],
+        "person": _worst([one.person for one in both])[Level.CLAIMED.value],
+        "record_by_honest": _worst([one.record for one in both]),
+        "person_by_honest": _worst([one.person for one in both]),
+        "why": (
+            "a person is either in training or in the hold-out, by a public rule on the "
+            "person alone, so the larger of the two figures bounds both"
+        ),
+    }
+
+
+def _worst(figures: Sequence[Epsilons]) -> dict[str, str]:
+    return {
+        one.name: f"{max(getattr(figure, one.name) for figure in figures):.4f}"
+        for one in fields(Epsilons)
+    }
+
+
+def _figures(plan: TrainingPlan, scope: _Scope) -> dict[str, object]:
+    found = scope.epsilons(float(plan.delta))
+    return {
+        "record": _text(found.record.claimed),
+        "person": _text(found.person.claimed),
+        "record_replace_one": _text(found.record_replaced.claimed),
+        "person_replace_one": _text(found.person_replaced.claimed),
+        "person_units": scope.units(person=True),
+        "by_honest": {
+            "record": _worst([found.record]),
+            "person": _worst([found.person]),
+            "record_replace_one": _worst([found.record_replaced]),
+            "person_replace_one": _worst([found.person_replaced]),
+        },
+    }
+
+
+def _text(epsilon: float) -> str:
+    return f"{epsilon:.4f}"
+
+
+def _delta_times_rows(plan: TrainingPlan) -> str:
+    """Delta against the number of persons, which is public only as the blocks' N0."""
+    rows = sum(block.normaliser for block in plan.blocks)
+    return f"{float(plan.delta) * rows:.4g}"
+
+
+def _blocks(plan: TrainingPlan) -> list[dict[str, object]]:
+    m = plan.max_partners_per_person
+    return [
+        {
+            "name": block.name,
+            "holders": list(block.holders),
+            "normaliser": block.normaliser,
+            "holders_per_person": m
+            if block.holders_per_person is None
+            else block.holders_per_person,
+        }
+        for block in plan.blocks
+    ]
+
+
+def _rosters(plan: TrainingPlan, attempts: Sequence[Attempt]) -> list[dict[str, object]]:
+    """K of the attempts, each with the fewest honest members that the claim is made for."""
+    counted = sorted(Counter(len(one.roster) for one in attempts).items())
+    return [
+        {
+            "partners": size,
+            "honest": 1 if plan.noise_mode == OWN else honest_of(plan, size),
+            "attempts": times,
+        }
+        for size, times in counted
+    ]
 
 
 def _batch(plan: TrainingPlan) -> str:
@@ -118,32 +291,29 @@ def _batch(plan: TrainingPlan) -> str:
 
 def _accountant(plan: TrainingPlan) -> str:
     if plan.algorithm is Algorithm.LOCAL_STEPS:
-        return "Gaussian that dominates PLD (dp-accounting 0.6) of the Poisson steps"
+        return "PLD of dp-accounting 0.6 over the Poisson steps, as an equal Gaussian"
     return "closed-form Gaussian (Balle and Wang 2018)"
 
 
-def _figures(record: int, person: int, delta: float) -> dict[str, object]:
+def _accountants(plan: TrainingPlan, training: _Scope, holdout: _Scope) -> dict[str, object]:
+    """The larger person-level claim by three accountants (protocol 4.7)."""
+    units = max(training.units(person=True), holdout.units(person=True))
+    if not epsilon_of_units(units, float(plan.delta)):
+        return {}
+    found = cross_check(sqrt(units / UNITS), float(plan.delta))
     return {
-        "record": _text(record, delta),
-        "person": _text(person, delta),
-        "record_replace_one": _replace_one(record, delta),
-        "person_replace_one": _replace_one(person, delta),
-        "person_units": person,
+        "closed_form": _text(found.exact),
+        "pld": _text(found.pld),
+        "rdp": _text(found.rdp),
+        "library": "dp-accounting 0.6",
     }
-
-
-def _text(units: int, delta: float) -> str:
-    return f"{epsilon_of_units(units, delta):.4f}"
-
-
-def _replace_one(units: int, delta: float) -> str:
-    return _text(4 * units, delta)
 
 
 def _attempts(attempts: Sequence[Attempt]) -> dict[str, object]:
     aborted = [one for one in attempts if one.outcome is Outcome.ABORTED]
     return {
         "made": len(attempts),
+        "charged": sum(one.charged for one in attempts),
         "aborted": [
             {
                 "purpose": one.kind.value,
@@ -152,6 +322,7 @@ def _attempts(attempts: Sequence[Attempt]) -> dict[str, object]:
                 "roster": list(one.roster),
                 "missing": list(one.missing),
                 "reasons": list(one.reasons),
+                "charged": one.charged,
             }
             for one in aborted
         ],
@@ -159,31 +330,32 @@ def _attempts(attempts: Sequence[Attempt]) -> dict[str, object]:
     }
 
 
-def _person_units(plan: TrainingPlan, mechanism: Mechanism, count: int) -> int:
-    steps = plan.algorithm is Algorithm.LOCAL_STEPS
-    if steps and mechanism.kind is ReleaseKind.GRADIENT:
-        return local_steps_units(plan, person=True)
-    return count * mechanism.units(person=True)
-
-
 def _charges(
     plan: TrainingPlan, attempts: Sequence[Attempt], *, width: int, grid: int
 ) -> list[dict[str, object]]:
+    """One line for each purpose and size of roster."""
+    found = _mechanisms(plan, attempts, width=width, grid=grid)
+    counted = Counter((one.kind, len(one.roster)) for one in attempts)
+    order = list(ReleaseKind)
     charges: list[dict[str, object]] = []
-    for kind in ReleaseKind:
-        count = sum(one.kind is kind for one in attempts)
-        if not count:
-            continue
-        mechanism = mechanism_for(plan, kind, width=_width(kind, width, grid))
+    for kind, partners in sorted(counted, key=lambda key: (order.index(key[0]), -key[1])):
+        mechanism, count = found[kind, partners], counted[kind, partners]
+        units = count * mechanism.units(person=True)
+        if _by_steps(plan, kind):
+            # One figure for the whole run; it stands on the first line (protocol 4.8).
+            seen = any(one["purpose"] == kind.value for one in charges)
+            units = 0 if seen else local_steps_units(plan, person=True)
         charges.append(
             {
                 "purpose": kind.value,
                 "persons": "holdout" if kind is ReleaseKind.EVALUATION else "training",
+                "partners": partners,
                 "attempts": count,
+                "width": grid if kind is ReleaseKind.BINS else width,
                 "sensitivity": str(mechanism.sensitivity),
                 "variance": str(mechanism.variance),
                 "sigma": f"{sqrt(mechanism.variance) / mechanism.sensitivity:.4f}",
-                "person_units": _person_units(plan, mechanism, count),
+                "person_units": units,
             }
         )
     return charges

@@ -223,6 +223,7 @@ class Vote(_message.Message):
     ACCEPT_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     member: _builtins.str
     accept: _builtins.bool
@@ -230,6 +231,8 @@ class Vote(_message.Message):
     """reason class, never a figure"""
     signature: _builtins.bytes
     """by the identity key, label vote"""
+    number: _builtins.int
+    """seconds since 1970, rising with each vote of the member"""
     def __init__(
         self,
         *,
@@ -238,10 +241,11 @@ class Vote(_message.Message):
         accept: _builtins.bool = ...,
         reason: _builtins.str = ...,
         signature: _builtins.bytes = ...,
+        number: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "member", b"member", "reason", b"reason", "signature", b"signature", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "member", b"member", "number", b"number", "reason", b"reason", "signature", b"signature", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
