@@ -20,7 +20,7 @@ from consortium.canonical import parse_canonical
 from consortium.crypto.keys import Secret
 from consortium.errors import ConfigurationError, ManifestError
 from consortium.manifest import Manifest, parse_manifest
-from coordinator import control, registry, wiring
+from coordinator import control, registry, statement_page, wiring
 from coordinator.config import address, load_config
 from coordinator.events import RunEvent
 from coordinator.membership import partner_for_token
@@ -92,6 +92,7 @@ def _models_parser() -> argparse.ArgumentParser:
     for name, command, text in (
         ("list", _models_list, "all versions, newest first"),
         ("show", _models_show, "the document of a version"),
+        ("statement", _models_statement, "the privacy statement of a version, recomputed"),
         ("activate", _models_activate, "put a version with enough votes to use"),
         ("rollback", _models_rollback, "return to the version that was active before"),
     ):
@@ -100,8 +101,10 @@ def _models_parser() -> argparse.ArgumentParser:
         verb.add_argument(
             "--dir", dest="directory", type=Path, default=Path(), help="coordinator directory"
         )
-        if name in ("show", "activate"):
+        if name in ("show", "statement", "activate"):
             verb.add_argument("version", metavar="VERSION", help="digest or its beginning")
+        if name == "statement":
+            verb.add_argument("--html", metavar="FILE", type=Path, help="write it as one page")
         _json(verb)
     return parser
 
@@ -180,7 +183,8 @@ def _manifest_lines(manifest: Manifest, signed: Iterable[str]) -> Iterable[str]:
     yield f"manifest {manifest.version} of {manifest.federation}: {manifest.digest}"
     yield f"  schema {manifest.schema}"
     for key, value in asdict(manifest.policy).items():
-        shown = (", ".join(value) or "any") if isinstance(value, tuple) else value
+        listed = isinstance(value, (tuple, list))
+        shown = (", ".join(str(one) for one in value) or "any") if listed else value
         yield f"  {key} = {shown}"
     for member in manifest.members:
         state = "-" if member not in manifest.signers() else "to sign"
@@ -310,8 +314,25 @@ def _models_show(arguments: argparse.Namespace) -> int:
         {"member": vote.member, "accept": vote.accept, "reason": vote.reason}
         for vote in desk.store.votes(row.version)
     ]
-    shown = _model_facts(row) | {"votes": votes, "document": document}
+    epsilon = statement_page.headline(document)
+    shown = _model_facts(row) | {"epsilon": epsilon, "votes": votes, "document": document}
     print(json.dumps(shown, indent=None if arguments.json else 2, ensure_ascii=False))
+    return 0
+
+
+def _models_statement(arguments: argparse.Namespace) -> int:
+    desk = wiring.open_desk(arguments.directory)
+    row = registry.find(desk.store, arguments.version)
+    statement = statement_page.statement_of(row.document)
+    if arguments.html is not None:
+        wiring.write_text(arguments.html, statement_page.page(row.version, statement))
+    if arguments.json:
+        print(json.dumps({"version": row.version, "statement": statement}))
+        return 0
+    for line in statement_page.lines(statement):
+        print(line)
+    if arguments.html is not None:
+        print(f"page: {arguments.html}")
     return 0
 
 

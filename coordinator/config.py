@@ -44,6 +44,11 @@ max_epsilon_lifetime = "8"
 model_kinds = ["scorecard", "mlp"]
 code = []                          # digests of the node software that may train; empty: any
 vote_quorum = 2                    # accepting votes that make a model active
+honest_fraction = "0.5"            # share of a roster that the shared noise may rely on
+allow_pair = false                 # whether two partners may train under shared noise
+
+[policy.family_m]                  # most partners of a family that may hold one person, where
+# repayment = 1                    # that is fewer than max_partners_per_person
 """
 
 TEMPLATE_LIMITS = """\
@@ -108,6 +113,9 @@ _TABLES = {
         "model_kinds",
         "code",
         "vote_quorum",
+        "honest_fraction",
+        "allow_pair",
+        "family_m",
     },
     "limits": {"attempt_timeout_s", "training_message_mib", "scoring_message_kib"},
 }
@@ -201,7 +209,30 @@ def _policy_of(table: Mapping[str, object]) -> Policy:
         model_kinds=kinds,
         code=tuple(parse_digest(entry) for entry in _names(table, "code", [])),
         vote_quorum=_whole(table, "vote_quorum", 2),
+        honest_fraction=_fraction(table),
+        allow_pair=_flag(table, "allow_pair"),
+        family_m=_family_m(table),
     )
+
+
+def _fraction(table: Mapping[str, object]) -> str:
+    text = _get(table, "honest_fraction", str, "0.5")
+    decimal(text, "honest_fraction", low="0.01", high="1")
+    return text
+
+
+def _flag(table: Mapping[str, object], key: str) -> bool:
+    value = table.get(key, False)
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{key} = {value!r} is not true or false")
+    return value
+
+
+def _family_m(table: Mapping[str, object]) -> tuple[tuple[str, int], ...]:
+    found = table.get("family_m", {})
+    if not isinstance(found, dict):
+        raise ConfigurationError(f"family_m = {found!r} is not a table")
+    return tuple(sorted((str(name), _whole(found, name, 1)) for name in found))
 
 
 def address(text: str) -> str:

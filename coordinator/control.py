@@ -7,6 +7,7 @@ full text here, and only here.
 import asyncio
 import json
 import logging
+import os
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -193,11 +194,14 @@ def control_server(ports: ControlPorts, socket: Path) -> grpc.aio.Server:
     """
     server = grpc.aio.server()
     control_pb2_grpc.add_ControlServicer_to_server(ControlService(ports), server)
+    # The mask, not a later chmod: there is no moment at which others could connect.
+    mask = os.umask(0o177)
     try:
         server.add_insecure_port(_address(socket))
     except RuntimeError as error:
         raise ConfigurationError(f"cannot listen on {socket}") from error
-    socket.chmod(0o600)
+    finally:
+        os.umask(mask)
     return server
 
 

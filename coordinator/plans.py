@@ -25,6 +25,8 @@ from consortium.plan import (
     decimal,
 )
 
+NOISE_MODES = ("shared", "own")
+
 E = TypeVar("E", ModelKind, Algorithm, BinSource)
 
 _PLAN_KEYS: Mapping[str, object] = {
@@ -32,6 +34,8 @@ _PLAN_KEYS: Mapping[str, object] = {
     "algorithm": "sum",
     "bins": "auto",
     "hidden": (),
+    "noise": "shared",
+    "honest_fraction": "",
     "clip": "1",
     "rounds": 60,
     "spare_attempts": 0,
@@ -39,7 +43,7 @@ _PLAN_KEYS: Mapping[str, object] = {
     "holdout_fraction": "0.2",
     "holdout_salt": "riskweave",
 }
-_BLOCK_KEYS = {"name", "families", "holders", "normaliser"}
+_BLOCK_KEYS = {"name", "families", "holders", "normaliser", "holders_per_person"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,9 @@ def parse_plan(text: str, context: PlanContext) -> TrainingPlan:
     rounds = _whole(settings["rounds"], "plan.rounds", 1, 10_000)
     spare = _whole(settings["spare_attempts"], "plan.spare_attempts", 0, 10_000)
     policy = context.manifest.policy
+    noise = str(settings["noise"])
+    if noise not in NOISE_MODES:
+        raise ConfigurationError(f"plan.noise: {noise!r} is none of {', '.join(NOISE_MODES)}")
     plan = TrainingPlan(
         run=context.run,
         manifest=context.manifest.digest,
@@ -93,7 +100,14 @@ def parse_plan(text: str, context: PlanContext) -> TrainingPlan:
         epsilon=_number(settings["epsilon"], "plan.epsilon", "0.01", "8"),
         delta=policy.delta,
         max_partners_per_person=policy.max_partners_per_person,
-        min_partners=policy.min_partners,
+        noise_mode=noise,
+        honest_fraction=_number(
+            settings["honest_fraction"] or policy.honest_fraction,
+            "plan.honest_fraction",
+            "0.01",
+            policy.honest_fraction,
+        ),
+        min_partners=policy.partners_floor(len(context.manifest.partners), noise),
         shares=_shares(document.get("shares"), settings["bins"]),
         optimizer=OptimizerSettings(**_strings(document.get("optimizer", {}), "optimizer")),
         local=_local(local) if local is not None else None,
@@ -152,7 +166,19 @@ def _block(table: Mapping[str, object], context: PlanContext) -> Block:
     if not holders or not families:
         raise ConfigurationError(f"plan: block {name}: nobody holds {families or 'nothing'}")
     normaliser = _whole(table.get("normaliser"), f"block {name}: normaliser", 1, 10**12)
-    return Block(name=name, families=families, holders=holders, normaliser=normaliser)
+    floor = context.manifest.policy.holders_floor(families)
+    return Block(
+        name=name,
+        families=families,
+        holders=holders,
+        normaliser=normaliser,
+        holders_per_person=_whole(
+            table.get("holders_per_person", floor),
+            f"block {name}: holders_per_person",
+            floor,
+            64,
+        ),
+    )
 
 
 def _shares(table: Mapping[str, object] | None, bins: object) -> BudgetShares:

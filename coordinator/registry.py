@@ -50,16 +50,19 @@ def cast_vote(store: Store, manifest: Manifest, vote: Vote, now: Callable[[], in
 
     Raises:
         ManifestError: the voter is no active member.
-        SignatureError: the vote is not the member's.
-        OutOfOrderError: no such version, or it is retired.
+        SignatureError: the vote is not the member's, or not made under this manifest.
+        OutOfOrderError: no such version, it is retired, or the member's vote that is kept
+            has this number or a higher one: a replay. Fault: who sent it.
     """
     member = manifest.member(vote.member)
     key = bytes.fromhex(member.identity)
-    verify_signature(key, Label.VOTE, vote_statement(vote), vote.signature)
+    statement = vote_statement(vote, manifest.digest)
+    verify_signature(key, Label.VOTE, statement, vote.signature)
     model = _known(store, vote.version)
     if model.status == "retired":
         raise OutOfOrderError(f"model {vote.version[:12]} is retired")
-    store.add_vote(vote, now())
+    if not store.add_vote(vote, now()):
+        raise OutOfOrderError(f"{vote.member} voted later than vote {vote.number}")
     # A late vote is kept as well; what is active stays so until the operator rolls back.
     if model.status == "candidate" and tally(store, manifest, vote.version).carried:
         store.set_model_status(vote.version, "active", now())

@@ -13,11 +13,10 @@ from consortium.features.bins import private_features
 from consortium.ids import Digest
 from consortium.manifest import Manifest
 from consortium.plan import ReleaseKind
-from consortium.privacy.mechanism import COUNT_SCALE, mechanism_for
 from consortium.privacy.statement import statement
-from coordinator.rounds import RunFailedError, RunSession
 from models.document import ModelDocument, version_of
 from models.inference import Model
+from models.run import RunFailedError, RunSession
 
 Float = NDArray[np.float64]
 
@@ -77,16 +76,17 @@ def _metrics(session: RunSession) -> dict[str, object]:
     cells = np.frombuffer(session.state.recalibration).reshape(blocks, tables.CELLS, 2)
     edges = np.frombuffer(session.state.edges, dtype="<f8").reshape(blocks, tables.BANDS - 1)
     lines = np.array([float(x) for x in session.state.calibration]).reshape(blocks, 2)
-    mechanism = mechanism_for(session.plan, ReleaseKind.EVALUATION, width=1)
-    recalibration = mechanism_for(session.plan, ReleaseKind.RECALIBRATION, width=1)
+    rosters = {one.kind: one.roster for one in session.state.attempts if not one.missing}
     metrics: dict[str, object] = {}
     for index, block in enumerate(session.plan.blocks):
-        deviation = (len(block.holders) * mechanism.variance) ** 0.5 / COUNT_SCALE
-        cell = (len(block.holders) * recalibration.variance) ** 0.5 / COUNT_SCALE
-        kept = tables.without_noise_cells(cells[index], deviation=cell)
+        evaluation, recalibration = (
+            session.deviation(kind, block, rosters[kind])
+            for kind in (ReleaseKind.EVALUATION, ReleaseKind.RECALIBRATION)
+        )
+        kept = tables.without_noise_cells(cells[index], deviation=recalibration)
         means = tables.band_means(kept, edges[index])
         eta = lines[index, 0] + lines[index, 1] * means
-        metrics[block.name] = _figures(counts[index], eta, deviation)
+        metrics[block.name] = _figures(counts[index], eta, evaluation)
     return metrics
 
 

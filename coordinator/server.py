@@ -39,7 +39,11 @@ GRACE_S = 2.0
 _ENROLMENT_LIMIT = 64 << 10
 _MANIFEST_CHANGED = Goodbye(code="manifest", reason="a newer manifest is in force")
 
-_KEEPALIVE: tuple[tuple[str, int], ...] = (
+CALLS = 16
+"""Calls at a time on one connection; a node makes one stream or one question on each."""
+
+_OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.max_concurrent_streams", CALLS),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     # Without it a frozen node is noticed after 80 s, with it after 25 s.
@@ -194,7 +198,7 @@ class Server:
         server = grpc.aio.server(
             interceptors=(PeerInterceptor(authenticate),),
             options=(
-                *_KEEPALIVE,
+                *_OPTIONS,
                 ("grpc.max_receive_message_length", limit),
                 ("grpc.max_send_message_length", limit),
             ),
@@ -208,7 +212,7 @@ class Server:
     def _enrolment(self) -> grpc.aio.Server:
         server = grpc.aio.server(
             interceptors=(PeerInterceptor(_nobody),),
-            options=(*_KEEPALIVE, ("grpc.max_receive_message_length", _ENROLMENT_LIMIT)),
+            options=(*_OPTIONS, ("grpc.max_receive_message_length", _ENROLMENT_LIMIT)),
         )
         method: Method = grpc.unary_unary_rpc_method_handler(cast("Any", self._enrol))
         handler = grpc.method_handlers_generic_handler(ENROLMENT_SERVICE, {"Enrol": method})

@@ -1,15 +1,15 @@
 """ADAPTER Flower: the ServerApp and the strategy that asks for noisy sums (protocol 12.4).
 
-The strategy carries ``rounds.RunSession`` over Flower's messages and decides nothing about
+The strategy carries ``run.RunSession`` over Flower's messages and decides nothing about
 privacy: the nodes do. FedAvg is not its base, for FedAvg demands row counts in clear.
 """
 
 import logging
+import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from flwr.app import (
     Array,
     ArrayRecord,
@@ -21,29 +21,40 @@ from flwr.app import (
 )
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import Strategy
-from numpy.typing import NDArray
 
-from consortium.canonical import Label
-from consortium.crypto.keys import verify_signature
 from consortium.documents import document_of, parse_document, plan_digest
-from consortium.errors import DecodeError, RiskWeaveError, StorageError, TrustError
+from consortium.errors import (
+    DecodeError,
+    OutOfOrderError,
+    RefusalCode,
+    RefusalError,
+    RiskWeaveError,
+    StorageError,
+    TrustError,
+)
 from consortium.ids import PartnerId, node_id_of
 from consortium.manifest import Manifest
-from consortium.messages import PlanAccepted, PlanOffer, SumRequest, Upload
-from consortium.secagg.context import SumInputs, context_of
-from consortium.secagg.uploads import verify_upload
+from consortium.messages import Join, PlanAccepted, PlanOffer, SumRequest, Upload
+from consortium.secagg.aggregator import Aggregator
+from consortium.secagg.chain import Link, chain_length
+from consortium.secagg.context import SumInputs
+from consortium.secagg.joins import verify_acceptance
+from consortium.secagg.ring import to_ring
+from consortium.secagg.states import AggregatorState
 from consortium.secagg.vectors import WORDS, read_vector
-from coordinator.rounds import RunFailedError, RunSession, StoppedError
+from coordinator.exclusions import left_out, reason_of
+from models.run import ClosedSum, RunFailedError, RunSession, StoppedError
 
 log = logging.getLogger(__name__)
 
-Words = NDArray[np.uint64]
-
-OnClosed = Callable[[SumRequest, float], None]
-"""Called after each closed or aborted sum with its wall seconds: store the state, report."""
+OnClosed = Callable[[SumRequest, float, ClosedSum | None], None]
+"""Called after each attempt with its wall seconds and the sum, or None if it was aborted:
+store the state, report."""
 
 _PASSING = frozenset({"unavailable", "worker lost", "memory", StorageError.public})
 """Answers to an offer that say nothing of the plan: the node may be asked again."""
+
+_PLAIN = re.compile(r"[A-Za-z0-9 .,:_-]{1,40}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,24 +74,32 @@ class RunPorts:
     wait_for_change: Callable[[float], bool]
     """Wait up to the seconds given for a partner to come or go; False after the time-out."""
     on_closed: OnClosed
+    sums: Sequence[ClosedSum] = ()
+    """Sums that were closed before, in order: what a restarted node has to take up."""
     monotonic: Callable[[], float] = time.monotonic
     stopping: Callable[[], bool] = lambda: False
 
 
 class SumStrategy(Strategy):
-    """Each Flower round is one attempt at the session's due sum."""
+    """Each Flower round is one attempt at the session's due sum: join, then upload."""
 
     def __init__(self, session: RunSession, ports: RunPorts, deadlines: Deadlines) -> None:
         self._session = session
         self._ports = ports
         self._deadlines = deadlines
         self._names = {node_id_of(one.id): one.id for one in ports.manifest.partners}
+        self._digest = plan_digest(session.plan)
+        self._length = chain_length(session.plan)
         self._members: dict[int, PartnerId] = {}
         """Who accepted the plan, and has not failed since."""
+        self._acceptances: dict[PartnerId, PlanAccepted] = {}
+        self._links: dict[PartnerId, Link] = {}
+        self._knows: dict[int, int] = {}
+        """How many closed sums each node's own machine has taken up."""
+        self._sums = list(ports.sums)
         self._refused: dict[int, str] = {}
-        self._asked: tuple[SumRequest, SumInputs] | None = None
+        self._attempt: Aggregator | None = None
         self._began = 0.0
-        self._manifest = ports.manifest.digest
 
     def summary(self) -> None:
         """Nothing to print: the plan is on record."""
@@ -88,41 +107,92 @@ class SumStrategy(Strategy):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Ask the partners that accepted the plan and are here for the due sum."""
+        """Gather the JOINs of the partners here, then ask each of them for its words."""
         del server_round, arrays, config
-        self._asked = None
+        self._attempt = None
         if self._session.finished:
             return []
         roster = self._roster(grid)
         self._began = self._ports.monotonic()
         request, inputs = self._session.request(tuple(roster.values()))
-        self._asked = (request, inputs)
-        body = ConfigRecord({"request": document_of(request), "bins": inputs.bins})
-        record = ArrayRecord({str(i): Array(array) for i, array in enumerate(inputs.arrays)})
-        return [
-            Message(RecordDict({"body": body, "inputs": record}), node, "train.upload")
-            for node in roster
-        ]
+        attempt = Aggregator(
+            self._ports.manifest, request, links=self._links, length=self._length
+        )
+        reasons = self._gather_joins(grid, roster, attempt)
+        if attempt.missing and attempt.state is AggregatorState.COLLECTING_JOINS:
+            self._abort(attempt, reasons)
+            return []
+        self._links.update(attempt.links)
+        self._attempt = attempt
+        shown: dict[str, bytes | list[bytes]] = {
+            "request": document_of(request),
+            "bins": inputs.bins,
+            "joins": [document_of(join) for join in attempt.joins],
+            "acceptances": [document_of(self._acceptances[name]) for name in request.roster],
+        }
+        return [_upload_message(node, shown, inputs) for node in roster]
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Sum if everybody answered; else abort the attempt, never averaging fewer."""
         del server_round
-        if self._asked is None:
+        attempt = self._attempt
+        if attempt is None:
             return None, None
-        request, _ = self._asked
-        uploads, missing = self._collect(request, replies)
-        # Who failed is asked for the plan again, which costs nothing, before it is relied on.
+        reasons = self._collect(replies, attempt.request, lambda reply: _take(attempt, reply))
+        if attempt.state is not AggregatorState.SUMMED:
+            self._abort(attempt, reasons)
+            return None, None
+        closed = ClosedSum(
+            request=attempt.request, joined=attempt.joined, total=attempt.total()
+        )
+        self._session.on_sum(closed)
+        self._sums.append(closed)
+        seconds = self._ports.monotonic() - self._began
+        self._ports.on_closed(attempt.request, seconds, closed)
+        return None, None
+
+    def _gather_joins(
+        self, grid: Grid, roster: dict[int, PartnerId], attempt: Aggregator
+    ) -> dict[PartnerId, str]:
+        """Send the proposal to the roster and take the JOINs; reasons by who gave none."""
+        messages = [
+            _join_message(node, attempt.request, self._sums[self._knows.get(node, 0) :])
+            for node in roster
+        ]
+        replies = grid.send_and_receive(messages, timeout=self._deadlines.attempt)
+
+        def take(reply: Message) -> None:
+            join = parse_document(Join, _bytes(reply, "join"))
+            if join.member != self._members[reply.metadata.src_node_id]:
+                raise DecodeError("a JOIN in another member's name")
+            attempt.on_join(join)
+            self._knows[reply.metadata.src_node_id] = len(self._sums)
+
+        return self._collect(replies, attempt.request, take)
+
+    def _abort(self, attempt: Aggregator, reasons: dict[PartnerId, str]) -> None:
+        """Close the attempt as lost; who failed must accept again, which costs nothing."""
+        # A member that made this JOIN before a crash of ours may have sent its words, too.
+        joined = (
+            attempt.state is not AggregatorState.COLLECTING_JOINS
+            or RefusalCode.REPEATED.value in reasons.values()
+        )
+        missing = attempt.abort(reasons)
+        self._knows = {
+            node: count
+            for node, count in self._knows.items()
+            if self._members.get(node) not in missing
+        }
         self._members = {
             node: name for node, name in self._members.items() if name not in missing
         }
-        if missing:
-            self._session.on_missing(request, missing)
-        else:
-            self._session.on_uploads(request, uploads)
-        self._ports.on_closed(request, self._ports.monotonic() - self._began)
-        return None, None
+        try:
+            self._session.on_missing(attempt.request, missing, charged=joined)
+        finally:  # the last attempt of a run that fails is on record, too
+            seconds = self._ports.monotonic() - self._began
+            self._ports.on_closed(attempt.request, seconds, None)
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -139,40 +209,37 @@ class SumStrategy(Strategy):
         return None
 
     def _collect(
-        self, request: SumRequest, replies: Iterable[Message]
-    ) -> tuple[dict[PartnerId, Words], dict[PartnerId, str]]:
-        manifest = self._ports.manifest
-        context = context_of(request, self._manifest)
-        uploads: dict[PartnerId, Words] = {}
-        missing = dict.fromkeys(request.roster, "no answer")
+        self,
+        replies: Iterable[Message],
+        request: SumRequest,
+        take: Callable[[Message], None],
+    ) -> dict[PartnerId, str]:
+        """Hand each member's answer to ``take``; the reasons of those that gave no good one."""
+        reasons: dict[PartnerId, str] = {}
         for reply in replies:
             member = self._members.get(reply.metadata.src_node_id)
-            if member not in missing:
+            if member is None or member not in request.roster:
                 # A SuperLink answers in its own name for a node that is gone.
                 log.warning("answer of node %d dropped", reply.metadata.src_node_id)
                 continue
             if reply.has_error():
-                missing[member] = (reply.error.reason or "error")[:40]
+                reasons[member] = _reason(reply)
                 continue
             try:
-                words, upload = _upload_of(reply)
-                verify_upload(
-                    upload,
-                    words,
-                    context=context,
-                    member=manifest.member(member),
-                    size=self._session.size(),
-                )
+                take(reply)
+            except RefusalError as error:
+                log.warning("answer of %s refused: %s", member, error)
+                reasons[member] = reason_of(error)
             except RiskWeaveError as error:
-                log.warning("upload of %s refused: %s", member, error)
-                missing[member] = error.code
-                continue
-            uploads[member] = words
-            del missing[member]
-        return uploads, missing
+                log.warning("answer of %s refused: %s", member, error)
+                reasons[member] = error.code
+        return reasons
 
     def _roster(self, grid: Grid) -> dict[int, PartnerId]:
-        """Nodes that accepted the plan and are here; waits until they can carry the sum."""
+        """Nodes that accepted the plan and are here; waits until they can carry the sum.
+
+        Without those whose answers fail verification, as far as the sum can do without.
+        """
         end = self._ports.monotonic() + self._deadlines.quorum
         while True:
             here = list(grid.get_node_ids())
@@ -180,7 +247,8 @@ class SumStrategy(Strategy):
             roster = {node: self._members[node] for node in here if node in self._members}
             lacking = self._session.lacks(tuple(sorted(roster.values())))
             if not lacking:
-                return roster
+                out = left_out(self._session, roster.values())
+                return {node: name for node, name in roster.items() if name not in out}
             if self._ports.stopping():
                 raise StoppedError("the coordinator is stopping")
             left = end - self._ports.monotonic()
@@ -201,14 +269,14 @@ class SumStrategy(Strategy):
     def _on_accepted(self, reply: Message) -> None:
         node = reply.metadata.src_node_id
         if reply.has_error():
-            reason = (reply.error.reason or "error")[:40]
+            reason = _reason(reply)
             log.warning("%s refused the plan: %s", self._names.get(node, node), reason)
             if reason not in _PASSING:
                 self._refused[node] = reason
             return
         try:
             self._members[node] = self._accepted(reply)
-        except (DecodeError, TrustError) as error:
+        except (DecodeError, OutOfOrderError, TrustError) as error:
             log.warning("acceptance of %s refused: %s", self._names.get(node, node), error)
             self._refused[node] = error.code
 
@@ -216,11 +284,17 @@ class SumStrategy(Strategy):
         """The member that signed this run's plan; raises if it did not."""
         accepted = parse_document(PlanAccepted, _bytes(reply, "accepted"))
         member = self._ports.manifest.member(accepted.member)
-        digest = plan_digest(self._session.plan)
-        if accepted.plan != digest or member.id in self._members.values():
-            raise DecodeError(f"{member.id} accepted another plan, or twice")
-        key, message = bytes.fromhex(member.identity), bytes.fromhex(digest)
-        verify_signature(key, Label.PLAN_ACCEPTED, message, accepted.signature)
+        if member.id in self._members.values():
+            raise DecodeError(f"{member.id} accepted twice")
+        head = verify_acceptance(accepted, plan=self._digest, member=member)
+        earlier = self._acceptances.setdefault(member.id, accepted)
+        if (earlier.seed_commitment, earlier.chain_head) != (
+            accepted.seed_commitment,
+            accepted.chain_head,
+        ):
+            raise DecodeError(f"{member.id} committed to another seed")
+        self._links.setdefault(member.id, head)
+        self._knows[reply.metadata.src_node_id] = min(accepted.closed, len(self._sums))
         return member.id
 
 
@@ -232,13 +306,19 @@ def build_server_app(session: RunSession, ports: RunPorts, deadlines: Deadlines)
     def main(grid: Grid, context: Context) -> None:
         del context
         strategy = SumStrategy(session, ports, deadlines)
-        while not session.finished:
-            strategy.start(
-                grid=grid,
-                initial_arrays=ArrayRecord(),
-                num_rounds=remaining_sums(session),
-                timeout=deadlines.attempt,
-            )
+        try:
+            while not session.finished:
+                strategy.start(
+                    grid=grid,
+                    initial_arrays=ArrayRecord(),
+                    num_rounds=remaining_sums(session),
+                    timeout=deadlines.attempt,
+                )
+        except StoppedError:
+            raise  # the run goes on later: what is reserved for it stays so
+        except RiskWeaveError:
+            _close(grid, session, deadlines)
+            raise
         _close(grid, session, deadlines)
 
     return app
@@ -265,6 +345,12 @@ def remaining_sums(session: RunSession) -> int:
     return due + after + (session.plan.rounds - 1 if state.stage.value == "bins" else 0)
 
 
+def _reason(reply: Message) -> str:
+    """A node's reason if it is a short plain text: it is shown to people and kept."""
+    text = reply.error.reason
+    return text if text and _PLAIN.fullmatch(text) else "error"
+
+
 def _bytes(message: Message, name: str) -> bytes:
     record = message.content.get("body") if message.has_content() else None
     value = record.get(name) if isinstance(record, ConfigRecord) else None
@@ -273,9 +359,31 @@ def _bytes(message: Message, name: str) -> bytes:
     return value
 
 
-def _upload_of(reply: Message) -> tuple[Words, Upload]:
+def _take(attempt: Aggregator, reply: Message) -> None:
+    """Hand one answer's words to the attempt."""
     upload = parse_document(Upload, _bytes(reply, "upload"))
     record = reply.content.get("words")
     if not isinstance(record, ArrayRecord) or list(record) != ["words"]:
         raise DecodeError("answer lacks the words")
-    return read_vector(record["words"].data, WORDS), upload
+    attempt.on_upload(upload, read_vector(record["words"].data, WORDS))
+
+
+def _join_message(node: int, request: SumRequest, sums: list[ClosedSum]) -> Message:
+    body = ConfigRecord(
+        {
+            "request": document_of(request),
+            "closed": [document_of(one.request) for one in sums],
+            "joined": [bytes.fromhex(one.joined) for one in sums],
+        }
+    )
+    totals = ArrayRecord({str(i): Array(to_ring(one.total)) for i, one in enumerate(sums)})
+    return Message(RecordDict({"body": body, "sums": totals}), node, "query.join")
+
+
+def _upload_message(
+    node: int, shown: Mapping[str, bytes | list[bytes]], inputs: SumInputs
+) -> Message:
+    """What every member of the roster is shown, JOINs and acceptances of all included."""
+    body = ConfigRecord(dict(shown))
+    arrays = ArrayRecord({str(i): Array(array) for i, array in enumerate(inputs.arrays)})
+    return Message(RecordDict({"body": body, "inputs": arrays}), node, "train.upload")

@@ -84,6 +84,15 @@ _CHECKPOINTS = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("payload", sa.LargeBinary, nullable=False),
 )
+_SUMS = sa.Table(
+    "sums",
+    _META,
+    sa.Column("run", sa.String(32), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("request", sa.LargeBinary, nullable=False),
+    sa.Column("joined", sa.String(64), nullable=False),
+    sa.Column("total", sa.LargeBinary, nullable=False),
+)
 _EVENTS = sa.Table(
     "run_events",
     _META,
@@ -116,6 +125,7 @@ _VOTES = sa.Table(
     sa.Column("member", sa.String(32), primary_key=True),
     sa.Column("accept", sa.Boolean, nullable=False),
     sa.Column("reason", sa.String(64), nullable=False),
+    sa.Column("number", sa.BigInteger, nullable=False),
     sa.Column("signature", sa.LargeBinary, nullable=False),
     sa.Column("at", sa.BigInteger, nullable=False),
 )
@@ -155,6 +165,17 @@ class CheckpointRow:
     round: int
     attempts: int
     payload: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SumRow:
+    """One published sum: the request, rctx, and the total as little-endian int64."""
+
+    run: RunId
+    number: int
+    request: bytes
+    joined: str
+    total: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -355,9 +376,20 @@ class Store:
         query = sa.select(_RUNS).where(_RUNS.c.status == "running").order_by(_RUNS.c.number)
         return tuple(_run(row) for row in self._all(query))
 
-    def save_checkpoint(self, checkpoint: CheckpointRow) -> None:
-        """Replace the run's checkpoint; a crash leaves either the old or the new one."""
-        self._write(_CHECKPOINTS, asdict(checkpoint), replacing=("run",))
+    def save_checkpoint(self, checkpoint: CheckpointRow, closed: SumRow | None = None) -> None:
+        """Replace the run's checkpoint and keep the sum that it rests on, both or neither."""
+        with self._transaction() as connection:
+            if closed is not None:
+                connection.execute(_SUMS.insert().values(**asdict(closed)))
+            connection.execute(
+                _CHECKPOINTS.delete().where(_CHECKPOINTS.c.run == checkpoint.run)
+            )
+            connection.execute(_CHECKPOINTS.insert().values(**asdict(checkpoint)))
+
+    def sums(self, run: RunId) -> tuple[SumRow, ...]:
+        """The run's closed sums, in order."""
+        query = sa.select(_SUMS).where(_SUMS.c.run == run).order_by(_SUMS.c.number)
+        return tuple(SumRow(**row) for row in self._all(query))
 
     def checkpoint(self, run: RunId) -> CheckpointRow | None:
         """The last checkpoint of the run."""
@@ -426,9 +458,19 @@ class Store:
         query = sa.select(_ACTIVATIONS.c.version).order_by(_ACTIVATIONS.c.number)
         return tuple(Digest(row["version"]) for row in self._all(query))
 
-    def add_vote(self, vote: Vote, at: int) -> None:
-        """Keep the vote in place of the member's earlier one."""
-        self._write(_VOTES, asdict(vote) | {"at": at}, replacing=("version", "member"))
+    def add_vote(self, vote: Vote, at: int) -> bool:
+        """Keep the vote in place of the member's earlier one.
+
+        Returns False, and changes nothing, unless its number is above the earlier one's.
+        """
+        same = (_VOTES.c.version == vote.version, _VOTES.c.member == vote.member)
+        with self._transaction() as connection:
+            last = connection.scalar(sa.select(_VOTES.c.number).where(*same))
+            if last is not None and vote.number <= last:
+                return False
+            connection.execute(_VOTES.delete().where(*same))
+            connection.execute(_VOTES.insert().values(**asdict(vote), at=at))
+            return True
 
     def votes(self, version: Digest) -> tuple[Vote, ...]:
         """The votes on that version, sorted by member."""
@@ -439,6 +481,7 @@ class Store:
                 member=PartnerId(row["member"]),
                 accept=bool(row["accept"]),
                 reason=row["reason"],
+                number=row["number"],
                 signature=row["signature"],
             )
             for row in self._all(query)

@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -56,6 +57,8 @@ class Settings:
     silence_s: float = 15.0
     """Three heartbeats missed (protocol 12.3)."""
     hello_s: float = 10.0
+    greetings: int = 4
+    """Streams of one partner that may wait for their greeting: two, and two dialled again."""
 
     def limit(self, kind: StreamKind) -> int:
         """Bytes of the largest frame."""
@@ -103,8 +106,8 @@ class StreamHub:
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopping = False
-        self.late_answers = 0
-        """Answers that nobody waited for any more; dropped."""
+        self._greeting: Counter[PartnerId] = Counter()
+        """Streams of a partner that were not welcomed yet."""
 
     # --- from any thread ----------------------------------------------------------------------
 
@@ -197,7 +200,7 @@ class StreamHub:
         """Carry one stream from its greeting to its end: the handler of Connect."""
         peer = current_peer()
         try:
-            welcome = await self._greeting(kind, peer, context)
+            welcome = await self._welcome(kind, peer, context)
         except RiskWeaveError as error:
             log.warning("%s stream of %s refused: %s", kind, peer, error)
             await _say(kind, context, Goodbye(code=error.code, reason=error.public))
@@ -214,7 +217,16 @@ class StreamHub:
             stream.fail_waiters("its stream ended")
             self._unregister(stream)
 
-    async def _greeting(self, kind: StreamKind, peer: PartnerId, context: Context) -> Welcome:
+    async def _welcome(self, kind: StreamKind, peer: PartnerId, context: Context) -> Welcome:
+        if self._greeting[peer] >= self.settings.greetings:
+            raise OutOfOrderError(f"{peer}: more than {self.settings.greetings} greetings wait")
+        self._greeting[peer] += 1
+        try:
+            return await self._greeted(kind, peer, context)
+        finally:
+            self._greeting[peer] -= 1
+
+    async def _greeted(self, kind: StreamKind, peer: PartnerId, context: Context) -> Welcome:
         try:
             data = await asyncio.wait_for(context.read(), self.settings.hello_s)
         except TimeoutError as error:
@@ -291,10 +303,8 @@ class StreamHub:
     def _on_frame(self, stream: _Stream, frame: Frame) -> None:
         match frame.body:
             case FlowerMessage(payload):
-                future = stream.waiting.pop(frame.id, None)
-                if future is None:
-                    self.late_answers += 1
-                else:
+                # Nobody waits for a late answer any more: it is dropped.
+                if (future := stream.waiting.pop(frame.id, None)) is not None:
                     future.set_result(payload)
             case Hello():
                 raise OutOfOrderError("a second greeting")

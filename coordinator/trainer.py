@@ -14,6 +14,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
+import numpy as np
+
 from consortium.documents import document_of, parse_document, plan_digest
 from consortium.errors import ConfigurationError, RiskWeaveError, StorageError
 from consortium.features.schema import Schema
@@ -22,12 +24,13 @@ from consortium.manifest import Manifest
 from consortium.messages import SumRequest
 from consortium.plan import TrainingPlan
 from coordinator.events import EventLog, RunEvent
+from coordinator.exclusions import left_out
 from coordinator.flower_grid import BidiGrid, Hub, run_app
 from coordinator.plans import PlanContext, parse_plan
 from coordinator.releases import candidate_of
-from coordinator.rounds import RunSession, RunState, StoppedError
 from coordinator.server_app import Deadlines, RunPorts, build_server_app
-from coordinator.storage import CheckpointRow, Store
+from coordinator.storage import CheckpointRow, Store, SumRow
+from models.run import ClosedSum, RunSession, RunState, StoppedError
 
 log = logging.getLogger(__name__)
 
@@ -175,7 +178,10 @@ class Trainer:
         ports = RunPorts(
             manifest=manifest,
             wait_for_change=self._wait_for_change,
-            on_closed=lambda request, seconds: self._closed(session, request, seconds),
+            on_closed=lambda request, seconds, closed: self._closed(
+                session, request, seconds, closed
+            ),
+            sums=[_closed_sum(row) for row in self._ports.store.sums(plan.run)],
             stopping=self._stopping.is_set,
         )
         app = build_server_app(session, ports, self._ports.deadlines)
@@ -197,7 +203,13 @@ class Trainer:
             )
         )
 
-    def _closed(self, session: RunSession, request: SumRequest, seconds: float) -> None:
+    def _closed(
+        self,
+        session: RunSession,
+        request: SumRequest,
+        seconds: float,
+        closed: ClosedSum | None,
+    ) -> None:
         """Store the state before anybody hears of it."""
         last = session.state.attempts[-1]
         checkpoint = CheckpointRow(
@@ -207,11 +219,14 @@ class Trainer:
             attempts=len(session.state.attempts),
             payload=document_of(session.state),
         )
-        self._durably(request.run, lambda: self._ports.store.save_checkpoint(checkpoint))
+        row = None if closed is None else _sum_row(session.state.closed, closed)
+        self._durably(request.run, lambda: self._ports.store.save_checkpoint(checkpoint, row))
         text = ""
         if last.missing:
             pairs = zip(last.missing, last.reasons, strict=True)
             text = "aborted: " + ", ".join(f"{name} ({reason})" for name, reason in pairs)
+            out = left_out(session, last.roster) & set(last.missing)
+            text += "".join(f"; {name} is left out" for name in sorted(out))
         self._tell(
             RunEvent(
                 run=request.run,
@@ -256,3 +271,21 @@ class Trainer:
                     raise StoppedError("the coordinator is stopping") from error
             else:
                 return
+
+
+def _sum_row(number: int, closed: ClosedSum) -> SumRow:
+    return SumRow(
+        run=closed.request.run,
+        number=number,
+        request=document_of(closed.request),
+        joined=closed.joined,
+        total=closed.total.astype("<i8").tobytes(),
+    )
+
+
+def _closed_sum(row: SumRow) -> ClosedSum:
+    return ClosedSum(
+        request=parse_document(SumRequest, row.request),
+        joined=Digest(row.joined),
+        total=np.frombuffer(row.total, dtype="<i8").astype(np.int64),
+    )

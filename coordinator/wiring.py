@@ -174,6 +174,14 @@ def read_text(path: Path) -> str:
         raise ConfigurationError(f"{path}: {error}") from error
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write or replace the file; raise ConfigurationError if that cannot be done."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from error
+
+
 # --- the parts --------------------------------------------------------------------------------
 
 

@@ -4,12 +4,13 @@ A layer's gradient is an outer product of a row's error ``δ`` and input ``a``. 
 become integers row by row, so the sum over rows is a product of integer matrices: exact,
 hence the same for any chunks, order and threads. The float code in between may be as rough
 as it likes (it is float32): each row's squared integer norm is checked before it is added.
+Every pass over a chunk costs, so a chunk fits the cache and float32 holds the integers.
 No noise is added here: results are not to leave the node.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -30,7 +31,8 @@ Float = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Tensor = torch.Tensor
 
-CHUNK_ROWS = 8_192
+CHUNK_ROWS = 4_096
+"""Rows handled at a time: their activations stay in the cache. Changes no sum."""
 
 GUARD = 1.0 - 2.0**-10
 """Room for the rounding of both factors (protocol 3.4.3)."""
@@ -39,13 +41,18 @@ _ERROR_UNIT, _INPUT_UNIT = 2.0**13, 2.0**11
 _LARGEST_INPUT = 8.0
 _LARGEST_ERROR = 2.0**14
 """Above what any row within Q can have, and low enough for all integers to be exact."""
-_FLOAT32_ROWS = 1_024
-"""Rows whose δ' float32 adds exactly: 2**10 · 2**14 = 2**24."""
+_FLOAT64_ROWS = 2**28
+"""Rows whose sum float64 holds: no entry of a row is above Q, and 2**28 · Q < 2**53."""
+_FLOAT32_EXACT = 2**24
+"""Integers up to here are exact in float32."""
+_SURE = 1.0 - 2.0**-11
+"""A float32 sum of up to 4,096 squares is short by less than 2**-12 of itself, and of the
+few terms of the layers by less than that again: up to this share of Q**2, it is within."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """One dense layer: matrix (outputs, inputs), biases (outputs,), float32."""
+    """One dense layer: matrix (outputs, inputs), biases (outputs,)."""
 
     matrix: Tensor
     biases: Tensor
@@ -106,17 +113,26 @@ def clipped_gradient_sum_dense(
     layers = [
         _Layer(_float32(matrix), _float32(biases)) for matrix, biases in unpack(weights, shapes)
     ]
-    total = torch.zeros(block.size, dtype=torch.int64)
     bound = row_bound(block.size)
-    for part in chunks(codes.shape[0], CHUNK_ROWS):
-        columns = torch.from_numpy(column_indices(codes[part], block.bin_counts))
-        rows = _backpropagate(layers, columns, torch.from_numpy(labels[part].copy()))
-        errors, inputs = integer_factors(
-            rows.errors, rows.inputs, columns.shape[1], clip=clip, bound=bound
-        )
-        total += _sum_rows(columns, errors, inputs, block.columns)
-    result: Integers = total.numpy()
-    return result
+    total = np.zeros(block.size, dtype=np.int64)
+    for many in chunks(codes.shape[0], _FLOAT64_ROWS):
+        sums = np.zeros(block.size)
+        targets = [
+            _Layer(torch.from_numpy(matrix), torch.from_numpy(biases))
+            for matrix, biases in unpack(sums, shapes)
+        ]
+        for part in chunks(many.stop - many.start, CHUNK_ROWS):
+            some = slice(many.start + part.start, many.start + part.stop)
+            columns = torch.from_numpy(column_indices(codes[some], block.bin_counts))
+            rows = _backpropagate(layers, columns, torch.from_numpy(labels[some].copy()))
+            errors, inputs = integer_factors(
+                rows.errors, rows.inputs, columns.shape[1], clip=clip, bound=bound
+            )
+            _add_rows(targets, columns, errors, inputs, bound=bound)
+        # Each row is in one bin of the first feature: the errors of its bins are all errors.
+        targets[0].biases.copy_(targets[0].matrix[:, : block.bin_counts[0]].sum(dim=1))
+        total += sums.astype(np.int64)
+    return total
 
 
 def _float32(values: Float) -> Tensor:
@@ -127,15 +143,20 @@ def _backpropagate(layers: list[_Layer], columns: Tensor, labels: Tensor) -> _Ro
     """Errors and inputs of every layer for the log-loss of one logit."""
     # A one-hot product is the sum of the rows of the matrix that are switched on.
     table = layers[0].matrix.t().contiguous()
-    bags = torch.nn.functional.embedding_bag(columns, table, mode="sum")
-    units = bags + layers[0].biases
+    units = torch.nn.functional.embedding_bag(columns, table, mode="sum")
+    units += layers[0].biases
     inputs = []
     for layer in layers[1:]:
-        inputs.append(torch.relu(units))
+        inputs.append(units.relu_())
         units = torch.addmm(layer.biases, inputs[-1], layer.matrix.t())
-    errors = [torch.sigmoid(units) - labels.unsqueeze(1)]
+    errors = [units.sigmoid_().sub_(labels.unsqueeze(1))]
     for layer, active in zip(reversed(layers[1:]), reversed(inputs), strict=True):
-        errors.append((errors[-1] @ layer.matrix) * (active > 0))
+        back = (
+            errors[-1] @ layer.matrix
+            if layer.matrix.shape[0] > 1
+            else errors[-1] * layer.matrix
+        )
+        errors.append(torch.ops.aten.threshold_backward(back, active, 0))
     errors.reverse()
     return _Rows(errors, inputs)
 
@@ -149,89 +170,129 @@ def integer_factors(
     is rounded once more with its errors shorter by 2**-6, then dropped. NaN counts as 0.
 
     Args:
-        errors: δ of each layer, shape (rows, outputs). Private.
+        errors: δ of each layer, shape (rows, outputs), float32 or float64. Private.
         inputs: a of each layer but the first, shape (rows, inputs). Private.
         ones: Ones in a row's one-hot input: ``‖a_0‖²``.
         clip: C.
         bound: Q.
 
     Returns:
-        δ' and a', float64 that hold integers.
+        δ' and a', of the dtypes given, that hold integers below 2**15.
     """
-    clean = [torch.nan_to_num(error.double(), posinf=0.0, neginf=0.0) for error in errors]
-    bounded = [
-        torch.nan_to_num(a.double()).clamp_(-_LARGEST_INPUT, _LARGEST_INPUT) for a in inputs
-    ]
-    squares = [_squares(a) + 1.0 for a in bounded]
-    squares.insert(0, torch.full_like(_squares(clean[0]), ones + 1.0))
-    norm = torch.zeros_like(squares[0])
-    for error, square in zip(clean, squares, strict=True):
-        norm += _squares(error) * square
-    factor = (clip / norm.sqrt()).clamp(max=1.0) * (GUARD * _ERROR_UNIT / clip)
+    bounded = [a.clamp(-_LARGEST_INPUT, _LARGEST_INPUT) for a in inputs]
+    norm = _norm(errors, bounded, ones)
+    if not bool(torch.isfinite(norm).all()):
+        errors = [torch.nan_to_num(error, posinf=0.0, neginf=0.0) for error in errors]
+        bounded = [torch.nan_to_num(a) for a in bounded]
+        norm = _norm(errors, bounded, ones)
+    factor = (clip / norm).clamp(max=1.0) * (GUARD * _ERROR_UNIT / clip)
     rounded = [a.mul_(_INPUT_UNIT).round_() for a in bounded]
-    whole = [_squares(a) + _INPUT_UNIT**2 for a in rounded]
-    whole.insert(0, torch.full_like(norm, (ones + 1) * _INPUT_UNIT**2))
-    integers = _shortened(clean, factor)
-    above = ~_within(integers, whole, bound)
-    if bool(above.any()):
-        integers = _shortened(clean, torch.where(above, factor * SECOND_TRY, factor))
-        fits = _within(integers, whole, bound).unsqueeze(1)
+    integers = _shortened(errors, factor)
+    above = _above(integers, rounded, ones, bound=bound)
+    if len(above):
         # Chosen, not multiplied: NaN times 0 is NaN.
-        integers = [torch.where(fits, error, 0.0) for error in integers]
+        second = _shortened([error[above] for error in errors], factor[above] * SECOND_TRY)
+        still = _above(second, [a[above] for a in rounded], ones, bound=bound)
+        for error, shorter in zip(integers, second, strict=True):
+            shorter[still] = 0.0
+            error[above] = shorter
     return integers, rounded
+
+
+def _norm(errors: list[Tensor], inputs: list[Tensor], ones: int) -> Tensor:
+    """Gradient norm of each row as computed, shape (rows,)."""
+    total = _squares(errors[0]) * (ones + 1.0)
+    for error, a in zip(errors[1:], inputs, strict=True):
+        total += _squares(error) * (_squares(a) + 1.0)
+    return total.sqrt_()
 
 
 def _shortened(errors: list[Tensor], factor: Tensor) -> list[Tensor]:
     return [
-        (error * factor.unsqueeze(1)).round_().clamp_(-_LARGEST_ERROR, _LARGEST_ERROR)
+        (error * factor.to(error.dtype).unsqueeze(1))
+        .round_()
+        .clamp_(-_LARGEST_ERROR, _LARGEST_ERROR)
         for error in errors
     ]
 
 
-def _within(errors: list[Tensor], whole: list[Tensor], bound: int) -> Tensor:
-    """Which rows have a squared integer norm of at most ``bound**2``.
+def _above(errors: list[Tensor], inputs: list[Tensor], ones: int, *, bound: int) -> Tensor:
+    """Rows whose squared integer norm is above ``bound**2``, as indices.
 
-    Exact although in float64: all terms are integers and none negative, so a total below
-    2**53 has no rounding, and one above cannot come out below. Q**2 is under 2**49.
+    Most rows are surely within: the sum in the dtype given says so with room for all its
+    roundings. The others are added again in float64, and that is exact: all terms are
+    integers and none negative, so a total below 2**53 has no rounding, and one above cannot
+    come out below. Q**2 is under 2**49.
     """
-    total = torch.zeros(errors[0].shape[0], dtype=torch.float64)
-    for error, square in zip(errors, whole, strict=True):
-        total += _squares(error) * square
-    return total <= float(bound * bound)
+    limit = float(bound * bound)
+    # Not "above": a NaN must not be sure.
+    unsure = (~(_integer_squares(errors, inputs, ones, _squares) <= limit * _SURE)).nonzero()[
+        :, 0
+    ]
+    if not len(unsure):
+        return unsure
+    few, those = [error[unsure] for error in errors], [a[unsure] for a in inputs]
+    exact = _integer_squares(few, those, ones, _exact_squares)
+    return unsure[~(exact <= limit)]
+
+
+def _integer_squares(
+    errors: list[Tensor],
+    inputs: list[Tensor],
+    ones: int,
+    squares: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """Squared integer norm of each row, shape (rows,), as exact as ``squares``."""
+    total = squares(errors[0]) * ((ones + 1) * _INPUT_UNIT**2)
+    for error, a in zip(errors[1:], inputs, strict=True):
+        total += squares(error) * (squares(a) + _INPUT_UNIT**2)
+    return total
 
 
 def _squares(values: Tensor) -> Tensor:
-    squares: Tensor = torch.linalg.vecdot(values, values)
-    return squares
+    """Squared norm of each row, in the dtype given and rounded as it rounds.
 
-
-def _sum_rows(
-    columns: Tensor, errors: list[Tensor], inputs: list[Tensor], width: int
-) -> Tensor:
-    """``δ'ᵀ a'`` of every layer over a chunk's rows, flat int64 in the order of ``spec``."""
-    parts = [_sum_first_layer(columns, errors[0], width).t().reshape(-1)]
-    parts.append(_sum_biases(errors[0]))
-    for error, a in zip(errors[1:], inputs, strict=True):
-        # Exact: 2**13 rows of products below 2**28 stay below 2**53 (protocol 3.4.4).
-        parts += [(error.t() @ a).reshape(-1), _sum_biases(error)]
-    return torch.cat(parts).long()
-
-
-def _sum_biases(error: Tensor) -> Tensor:
-    return error.sum(dim=0) * _INPUT_UNIT
-
-
-def _sum_first_layer(columns: Tensor, error: Tensor, width: int) -> Tensor:
-    """Errors added up by the bins that are on, shape (width, outputs), float64.
-
-    The product with the one-hot matrix in float32 is exact for up to 1,024 rows, and twice
-    as fast as in float64. Where torch may round inside to fewer bits, float64 it is.
+    No matrix product: torch may round inside of those to fewer bits.
     """
-    total = torch.zeros(width, error.shape[1], dtype=torch.float64)
+    norm: Tensor = torch.linalg.vector_norm(values, dim=1)
+    return norm.square_()
+
+
+def _exact_squares(values: Tensor) -> Tensor:
+    """Squared norm of each row of integers, float64, slower."""
+    return values.double().square_().sum(dim=1)
+
+
+def _add_rows(
+    targets: list[_Layer],
+    columns: Tensor,
+    errors: list[Tensor],
+    inputs: list[Tensor],
+    *,
+    bound: int,
+) -> None:
+    """Add ``δ'ᵀ a'`` of every layer over a chunk's rows to ``targets``, float64."""
+    _add_first_layer(targets[0].matrix, columns, errors[0], bound=bound)
+    for target, error, a in zip(targets[1:], errors[1:], inputs, strict=True):
+        # Exact: all integers, products below 2**28, partial sums below 2**53 (3.4.4).
+        whole = error.double()
+        target.matrix.addmm_(whole.t(), a.double())
+        target.biases.add_(whole.sum(dim=0), alpha=_INPUT_UNIT)
+
+
+def _add_first_layer(target: Tensor, columns: Tensor, error: Tensor, *, bound: int) -> None:
+    """Add up the errors by the bins that are on, shape (outputs, width).
+
+    The product with the one-hot matrix is exact in float32 as long as no sum of absolute
+    values can pass 2**24: a row within Q has ``|δ'|·√(ones + 1)·2**11 <= Q``. Where torch
+    may round inside to fewer bits, float64 it is.
+    """
+    largest = math.isqrt(bound * bound // ((columns.shape[1] + 1) * int(_INPUT_UNIT) ** 2))
+    rows_each = max(1, _FLOAT32_EXACT // (largest + 1))
     full = torch.get_float32_matmul_precision() == "highest"
-    small = error.float() if full else error
-    for start, end in pairwise((*range(0, len(error), _FLOAT32_ROWS), len(error))):
-        rows = columns[start:end]
-        dense = torch.zeros(len(rows), width, dtype=small.dtype).scatter_(1, rows, 1.0)
-        total += (dense.t() @ small[start:end]).double()
-    return total * _INPUT_UNIT
+    small = error.float() if full else error.double()
+    for rows in chunks(len(error), rows_each):
+        part = columns[rows]
+        dense = torch.zeros(len(part), target.shape[1], dtype=small.dtype)
+        dense.scatter_(1, part, 1.0)
+        target.add_(small[rows].t() @ dense, alpha=_INPUT_UNIT)

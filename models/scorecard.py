@@ -7,7 +7,6 @@ round or budget is known here, and no noise is added: results are not to leave t
 """
 
 import math
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +22,7 @@ from models.encoding import (
     chunks,
     column_starts,
 )
+from models.joint import MOST_CELLS, Group, Indices, columns_of, groups
 from models.spec import check_weights
 
 Float = NDArray[np.float64]
@@ -38,6 +38,8 @@ _LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
 """ln 2 in two parts; the high one has 32 zero bits at its end, so k times it is exact."""
 _TAYLOR = tuple(1.0 / math.factorial(power) for power in range(13, -1, -1))
 _FARTHEST = 700.0
+_BIAS, _MANTISSA_BITS = 1023.0, 52
+"""Of a float64: exponent and where it stands."""
 
 
 def exp_det(x: Float) -> Float:
@@ -56,17 +58,28 @@ def exp_det(x: Float) -> Float:
     turns = np.rint(x * _PER_LN2)
     rest = x - turns * _LN2_HIGH
     rest -= turns * _LN2_LOW
-    total = np.full_like(rest, _TAYLOR[0])
-    for coefficient in _TAYLOR[1:]:
+    total = rest * _TAYLOR[0]
+    total += _TAYLOR[1]
+    for coefficient in _TAYLOR[2:]:
         total *= rest
         total += coefficient
-    return np.ldexp(total, turns.astype(np.int32))
+    # Times 2**turns, by writing the exponent: exact, for no result here is subnormal.
+    turns += _BIAS
+    turns *= 2.0**_MANTISSA_BITS
+    total *= turns.astype(np.int64).view(np.float64)
+    return total
 
 
 def sigmoid_det(logit: Float) -> Float:
     """``1 / (1 + e**-logit)`` with the same bits everywhere; beyond ±700 as at ±700."""
-    small = exp_det(-np.minimum(np.abs(logit), _FARTHEST))
-    return np.where(logit >= 0, 1.0, small) / (1.0 + small)
+    far = np.abs(logit)
+    np.minimum(far, _FARTHEST, out=far)
+    small = exp_det(np.negative(far, out=far))
+    # 1 where the logit is not negative; e**-|logit| is at most 1.
+    share = np.maximum(small, logit >= 0)
+    small += 1.0
+    share /= small
+    return share
 
 
 def logits(
@@ -93,9 +106,11 @@ def logits(
     """
     tables = _tables(weights, bin_counts)
     check_codes(codes, bin_counts)
+    together = groups(bin_counts, min(MOST_CELLS, codes.shape[0]))[0]
     result = np.empty(codes.shape[0])
     for rows in chunks(codes.shape[0], chunk_rows):
-        result[rows] = _chunk_logits(tables, codes[rows])
+        columns = columns_of(codes[rows], bin_counts)
+        result[rows] = _chunk_logits(tables, columns, together, together.joint(columns))
     return result
 
 
@@ -147,17 +162,20 @@ def clipped_gradient_sum(
     if not (math.isfinite(clip) and clip > 0):
         raise DomainError(f"clip {clip} is not positive and finite")
     bound = row_bound(weights.size)
-    starts = (*column_starts(bin_counts), weights.size)
-    total = np.zeros(weights.size, dtype=np.int64)
+    parts = groups(bin_counts, min(MOST_CELLS, codes.shape[0]))
+    sums = [np.zeros(part.cells, dtype=np.int64) for part in parts]
     for rows in chunks(codes.shape[0], chunk_rows):
-        part = codes[rows]
-        residuals = sigmoid_det(_chunk_logits(tables, part)) - labels[rows]
-        row_integers = clipped_rows(residuals, part.shape[1], clip=clip, bound=bound)
-        for feature, (start, end) in enumerate(pairwise(starts)):
+        columns = columns_of(codes[rows], bin_counts)
+        joint = [part.joint(columns) for part in parts]
+        residuals = sigmoid_det(_chunk_logits(tables, columns, parts[0], joint[0]))
+        residuals -= labels[rows]
+        row_integers = clipped_rows(residuals, codes.shape[1], clip=clip, bound=bound)
+        for cells, index in zip(sums, joint, strict=True):
             # Exact: below 2**53 in float64, then added as integers (protocol 3.4.4).
-            sums = np.bincount(part[:, feature], row_integers, end - start)
-            total[start:end] += sums.astype(np.int64)
-    return total
+            more = np.bincount(index, row_integers, cells.size)
+            np.add(cells, more.astype(np.int64), out=cells)
+    marginals = [part.marginals(cells) for part, cells in zip(parts, sums, strict=True)]
+    return np.concatenate([one for several in marginals for one in several])
 
 
 def clipped_rows(residuals: Float, ones: int, *, clip: float, bound: int) -> Float:
@@ -176,7 +194,8 @@ def clipped_rows(residuals: Float, ones: int, *, clip: float, bound: int) -> Flo
         Shape (rows,): float64 that hold integers, ``ones · c**2 <= bound**2``.
     """
     longest = clip / math.sqrt(ones)
-    exact = np.clip(residuals, -longest, longest) * (GUARD * 2.0**SCALE_BITS / clip)
+    exact = np.clip(residuals, -longest, longest)
+    exact *= GUARD * 2.0**SCALE_BITS / clip
     return hard_row_check(exact, ones, bound=bound)
 
 
@@ -188,9 +207,9 @@ def hard_row_check(exact: Float, ones: int, *, bound: int) -> Float:
     """
     limit = math.isqrt(bound * bound // ones)
     rounded = np.rint(exact)
+    if rounded.size == 0 or -limit <= rounded.min() <= rounded.max() <= limit:
+        return rounded  # a NaN would have been the largest and the smallest
     fits = np.abs(rounded) <= limit
-    if bool(fits.all()):
-        return rounded
     second = np.rint(exact * SECOND_TRY)
     return np.where(fits, rounded, np.where(np.abs(second) <= limit, second, 0.0))
 
@@ -201,11 +220,15 @@ def _tables(weights: Float, bin_counts: tuple[int, ...]) -> list[Float]:
     return np.split(weights, column_starts(bin_counts)[1:])
 
 
-def _chunk_logits(tables: list[Float], codes: Codes) -> Float:
-    try:
-        total = tables[0].take(codes[:, 0])
-        for feature in range(1, len(tables)):
-            total += tables[feature].take(codes[:, feature])
-    except IndexError as error:
-        raise DomainError("a code is not below its feature's number of bins") from error
+def _chunk_logits(tables: list[Float], columns: Indices, first: Group, joint: Indices) -> Float:
+    """Weights added in the order of the features; ``joint`` codes those of ``first``."""
+    cells = tables[0]
+    for table in tables[1 : first.last]:
+        cells = np.add.outer(cells, table)
+    total = cells.reshape(-1).take(joint)
+    more = np.empty_like(total)
+    for feature in range(first.last, len(tables)):
+        # In range: checked with the columns. Without the mode, numpy copies first.
+        np.take(tables[feature], columns[feature], out=more, mode="clip")
+        total += more
     return total

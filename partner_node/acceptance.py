@@ -6,7 +6,7 @@ is a business act outside the epsilon statement, and the statement says so (cred
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import numpy as np
@@ -87,18 +87,9 @@ def lines(results: Iterable[BlockResult]) -> list[str]:
     ]
 
 
-def signed_vote(
-    version: Digest, *, accept: bool, reason: str, member: PartnerId, key: IdentityKey
-) -> Vote:
-    """The partner's word, signed."""
-    bare = Vote(version=version, member=member, accept=accept, reason=reason, signature=b"")
-    return Vote(
-        version=version,
-        member=member,
-        accept=accept,
-        reason=reason,
-        signature=key.sign(Label.VOTE, vote_statement(bare)),
-    )
+def signed_vote(bare: Vote, manifest: Digest, key: IdentityKey) -> Vote:
+    """The partner's word, signed for the manifest that it works under (protocol 12.5)."""
+    return replace(bare, signature=key.sign(Label.VOTE, vote_statement(bare, manifest)))
 
 
 def _shown(value: float | None) -> str:

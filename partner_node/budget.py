@@ -1,17 +1,30 @@
 """What this node may still spend, for its owner's screen (protocol 4.6).
 
 The owner's caps come from ``node.toml``, the consortium's from the manifest; the smaller
-one counts, and nothing that a coordinator sends can raise either.
+one counts, and nothing that a coordinator sends can raise either. What was charged is the
+claimed figure of each attempt; beside it stand those for all honest, as many colluding as
+assumed, and everyone else colluding (protocol 4.3).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from consortium.crypto.keys import Secret
+from consortium.features.grids import CELLS
+from consortium.ids import RunId
 from consortium.manifest import Policy
-from consortium.plan import decimal
-from consortium.privacy.accountant import epsilon_of_units, units_of
+from consortium.plan import Algorithm, ReleaseKind, TrainingPlan, decimal
+from consortium.privacy.accountant import (
+    Epsilons,
+    epsilon_of_units,
+    three_epsilons,
+    units_of,
+)
 from consortium.privacy.budget import Account, Figures
+from consortium.privacy.mechanism import local_steps_units, mechanism_for
+from consortium.release import Mechanism
+from partner_node.storage import ChargedSums
 
 SCOPES = ("training", "holdout")
 """Whose rows are spent on: persons in training, and persons held out."""
@@ -23,6 +36,30 @@ class Accounts(Protocol):
     def account(self, scope: str, *, cap_units: int, delta: str) -> Account:
         """One scope of the present epoch under the cap given."""
 
+    def commitment(self, run: RunId) -> tuple[TrainingPlan, Secret] | None:
+        """The accepted plan of a run."""
+
+    def charged_sums(self, run: RunId, scope: str) -> tuple[ChargedSums, ...]:
+        """What the run was charged for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ByHonest:
+    """Epsilons by who colludes, of one row and of a person."""
+
+    record: Epsilons
+    person: Epsilons
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Units:
+    """An account in units of 2**-40 mu squared: these add up, epsilons do not."""
+
+    cap: int
+    spent: int
+    reserved: int
+    left: int
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunCharge:
@@ -31,6 +68,12 @@ class RunCharge:
     run: str
     uploads: int
     epsilon: float
+    """As charged: the claimed figure of a person."""
+    reserved: float
+    """What it may still charge."""
+    units: int
+    reserved_units: int
+    by_honest: ByHonest
     open: bool
 
 
@@ -40,7 +83,28 @@ class ScopeReport:
 
     scope: str
     figures: Figures
+    units: Units
+    by_honest: ByHonest
+    """Of all that was spent."""
     runs: tuple[RunCharge, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """Releases of one node, and what local steps charged beside them."""
+
+    releases: tuple[Mechanism, ...] = ()
+    record_units: int = 0
+    person_units: int = 0
+
+    def by_honest(self, delta: float) -> ByHonest:
+        found = three_epsilons(
+            self.releases,
+            delta,
+            record_units=self.record_units,
+            person_units=self.person_units,
+        )
+        return ByHonest(record=found.record, person=found.person)
 
 
 def caps(policy: Policy, lifetime_epsilon: str) -> Mapping[str, int]:
@@ -56,31 +120,101 @@ def report(store: Accounts, policy: Policy, lifetime_epsilon: str) -> tuple[Scop
     reports = []
     for scope, cap in caps(policy, lifetime_epsilon).items():
         account = store.account(scope, cap_units=cap, delta=policy.delta)
-        runs = tuple(
-            RunCharge(
-                run=reserve.run,
-                uploads=sum(debit.run == reserve.run for debit in account.debits),
-                epsilon=epsilon_of_units(account.charged_by(reserve.run), account.delta),
-                open=reserve.is_open,
+        costs = {one.run: _cost(store, one.run, scope) for one in account.reserves}
+        runs = tuple(_run(account, run, cost) for run, cost in costs.items())
+        reports.append(
+            ScopeReport(
+                scope=scope,
+                figures=account.figures(),
+                units=Units(
+                    cap=account.cap_units,
+                    spent=account.spent,
+                    reserved=account.reserved,
+                    left=account.left,
+                ),
+                by_honest=_together(costs.values()).by_honest(account.delta),
+                runs=runs,
             )
-            for reserve in account.reserves
         )
-        reports.append(ScopeReport(scope=scope, figures=account.figures(), runs=runs))
     return tuple(reports)
+
+
+def _run(account: Account, run: RunId, cost: _Cost) -> RunCharge:
+    reserve = next(one for one in account.reserves if one.run == run)
+    units = account.charged_by(run)
+    held = max(0, reserve.units - units) if reserve.is_open else 0
+    return RunCharge(
+        run=run,
+        uploads=sum(debit.run == run for debit in account.debits),
+        epsilon=epsilon_of_units(units, account.delta),
+        reserved=epsilon_of_units(held, account.delta),
+        units=units,
+        reserved_units=held,
+        by_honest=cost.by_honest(account.delta),
+        open=reserve.is_open,
+    )
+
+
+def _cost(store: Accounts, run: RunId, scope: str) -> _Cost:
+    """What the run's charged attempts released, from the plan that was accepted for it."""
+    stored = store.commitment(run)
+    if stored is None:
+        return _Cost()
+    plan, _ = stored
+    listed: list[Mechanism] = []
+    steps = False
+    for one in store.charged_sums(run, scope):
+        if plan.algorithm is Algorithm.LOCAL_STEPS and one.kind is ReleaseKind.GRADIENT:
+            steps = True
+            continue
+        # A histogram of bins has the counts of every cell of each feature, by label (5.3).
+        width = one.dimension // (2 * CELLS) if one.kind is ReleaseKind.BINS else one.dimension
+        found = mechanism_for(plan, one.kind, width=width, partners=one.partners)
+        listed += [found] * one.attempts
+    return _Cost(
+        releases=tuple(listed),
+        record_units=local_steps_units(plan, person=False) if steps else 0,
+        person_units=local_steps_units(plan, person=True) if steps else 0,
+    )
+
+
+def _together(costs: Iterable[_Cost]) -> _Cost:
+    listed = tuple(costs)
+    return _Cost(
+        releases=tuple(release for one in listed for release in one.releases),
+        record_units=sum(one.record_units for one in listed),
+        person_units=sum(one.person_units for one in listed),
+    )
 
 
 def lines(reports: tuple[ScopeReport, ...], delta: str) -> list[str]:
     """The report as text; every epsilon is a person's, at the delta named."""
-    found = [f"epsilon of one person at delta {delta}; epsilons do not add up, mu squared does"]
+    found = [
+        f"epsilon of one person at delta {delta}; epsilons do not add up, mu squared does",
+        "charged is the worst from as many colluding as assumed to all honest",
+    ]
     for one in reports:
         figures = one.figures
         found.append(
             f"{one.scope}: spent {figures.spent}, reserved {figures.reserved}, "
             f"left {figures.left} of {figures.cap}"
         )
-        found += [
-            f"  run {run.run}: {run.uploads} uploads, epsilon {run.epsilon}"
-            + (", still open" if run.open else "")
-            for run in one.runs
-        ]
+        if one.runs:
+            found.append(f"  spent if {_text(one.by_honest)}")
+        for run in one.runs:
+            state = f", still open with {run.reserved} reserved" if run.open else ""
+            found.append(
+                f"  run {run.run}: {run.uploads} uploads, charged {run.epsilon}{state}"
+            )
+            found.append(f"    if {_text(run.by_honest)}")
     return found
+
+
+def _text(by_honest: ByHonest) -> str:
+    person, record = by_honest.person, by_honest.record
+    return (
+        f"all are honest {person.all_honest}, half collude {person.half_collude}, "
+        f"everyone else colludes {person.others_collude}, largest {person.largest} "
+        f"(one record: {record.all_honest}, {record.half_collude}, {record.others_collude}, "
+        f"{record.largest})"
+    )

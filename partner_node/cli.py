@@ -66,6 +66,9 @@ def _add_set_up(verbs: "Verbs") -> None:
     verb.add_argument(
         "digest", metavar="DIGEST", nargs="?", help="compare it with the other members' first"
     )
+    verb.add_argument(
+        "--replace", action="store_true", help="even if it does not follow the pinned manifest"
+    )
 
 
 def _add_daily(verbs: "Verbs") -> None:
@@ -145,7 +148,7 @@ def _trust(arguments: argparse.Namespace) -> int:
         print("Compare the digest with the other members, not by way of the coordinator; then:")
         print(f"riskweave node trust {arguments.directory} {pin.digest}")
         return SHOWN_ONLY
-    pin = wiring.trust(desk, pin)
+    pin = wiring.trust(desk, pin, replace_pinned=arguments.replace)
     signed = {signature.member for signature in pin.bundle.signatures}
     waiting = [member.id for member in pin.manifest.signers() if member.id not in signed]
     print(f"signed and pinned; still to sign: {', '.join(waiting) or 'nobody'}")

@@ -1,7 +1,8 @@
 """ADAPTER Flower: the node's ClientApp; the same application runs on a stock SuperNode.
 
-Three actions: ``query.offer`` (check a plan, reserve its whole charge), ``train.upload``
-(one noisy sum) and ``query.close`` (the run is over, free the rest). Code from the
+Four actions: ``query.offer`` (check a plan, reserve its whole charge), ``query.join`` (sign
+for one attempt), ``train.upload`` (one masked noisy sum) and ``query.close`` (the run is
+over, free the rest). Code from the
 coordinator is never executed: it sends bytes, this installation decides (protocol 3.3, 12.4).
 """
 
@@ -15,16 +16,29 @@ from flwr.clientapp import ClientApp
 
 from consortium.documents import document_of, parse_document
 from consortium.errors import DecodeError, RiskWeaveError
-from consortium.ids import parse_run_id
-from consortium.messages import PlanOffer, SumRequest
+from consortium.ids import parse_digest, parse_run_id
+from consortium.messages import Join, PlanOffer, SumRequest
 from consortium.secagg.context import SumInputs
-from consortium.secagg.vectors import REALS, read_vector
+from consortium.secagg.ring import to_signed
+from consortium.secagg.vectors import REALS, WORDS, read_vector
+from models.run import ClosedSum
 from partner_node.training_session import TrainingSession
 
 log = logging.getLogger(__name__)
 
 APP_ERROR = 2
 """Flower's code for an application that raised (flwr 1.41 ``ErrorCode``)."""
+
+LARGEST_ROSTER = 65_535
+"""Partner indices end here (protocol 0.4)."""
+
+RECORDS = {
+    "query.offer": {"body"},
+    "query.close": {"body"},
+    "query.join": {"body", "sums"},
+    "train.upload": {"body", "inputs"},
+}
+"""The actions, and the records that a message of each carries."""
 
 Sessions = Callable[[Context], TrainingSession]
 Next = Callable[[Message, Context], Message]
@@ -52,12 +66,7 @@ def refusals_mod(message: Message, context: Context, call_next: Next) -> Message
 
 def content_mod(message: Message, context: Context, call_next: Next) -> Message:
     """Refuse a message that carries anything beside the records of its action."""
-    expected = {
-        "query.offer": {"body"},
-        "query.close": {"body"},
-        "train.upload": {"body", "inputs"},
-    }
-    records = expected.get(message.metadata.message_type)
+    records = RECORDS.get(message.metadata.message_type)
     if records is None or set(message.content.keys()) != records:
         raise DecodeError(f"{message.metadata.message_type} with unexpected records")
     return call_next(message, context)
@@ -79,11 +88,23 @@ def build_app(sessions: Sessions) -> ClientApp:
         sessions(context).on_close(parse_run_id(_body(message, "run").hex()))
         return Message(RecordDict(), reply_to=message)
 
+    @app.query("join")
+    def join(message: Message, context: Context) -> Message:
+        request = parse_document(SumRequest, _body(message, "request"))
+        made = sessions(context).on_proposal(request, _sums(message))
+        record = ConfigRecord({"join": document_of(made)})
+        return Message(RecordDict({"body": record}), reply_to=message)
+
     @app.train("upload")
     def upload(message: Message, context: Context) -> Message:
         request = parse_document(SumRequest, _body(message, "request"))
         inputs = SumInputs(arrays=_arrays(message), bins=_body(message, "bins"))
-        words, signed = sessions(context).on_request(request, inputs)
+        words, signed = sessions(context).on_joins(
+            request,
+            inputs,
+            joins=[parse_document(Join, one) for one in _bodies(message, "joins")],
+            acceptances=_bodies(message, "acceptances"),
+        )
         content = RecordDict({"body": ConfigRecord({"upload": document_of(signed)})})
         content["words"] = ArrayRecord({"words": Array(words)})
         return Message(content, reply_to=message)
@@ -97,6 +118,35 @@ def _body(message: Message, name: str) -> bytes:
     if not isinstance(value, bytes):
         raise DecodeError(f"{message.metadata.message_type} lacks the bytes {name!r}")
     return value
+
+
+def _bodies(message: Message, name: str) -> list[bytes]:
+    record = message.content["body"]
+    found = record.get(name) if isinstance(record, ConfigRecord) else None
+    if not isinstance(found, list) or len(found) > LARGEST_ROSTER:
+        raise DecodeError(f"{message.metadata.message_type} lacks the list {name!r}")
+    bodies = [one for one in found if isinstance(one, bytes)]
+    if len(bodies) != len(found):
+        raise DecodeError(f"{message.metadata.message_type}: {name!r} is no list of bytes")
+    return bodies
+
+
+def _sums(message: Message) -> list[ClosedSum]:
+    """The published sums that come with a proposal, in order."""
+    record = message.content["sums"]
+    if not isinstance(record, ArrayRecord):
+        raise DecodeError("query.join: sums are no arrays")
+    requests, joined = _bodies(message, "closed"), _bodies(message, "joined")
+    if not len(requests) == len(joined) == len(record):
+        raise DecodeError("query.join: sums, requests and contexts are not as many")
+    return [
+        ClosedSum(
+            request=parse_document(SumRequest, request),
+            joined=parse_digest(context.hex()),
+            total=to_signed(read_vector(array.data, WORDS)),
+        )
+        for request, context, array in zip(requests, joined, record.values(), strict=True)
+    ]
 
 
 def _arrays(message: Message) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], ...]:

@@ -11,9 +11,8 @@ from flwr.app import Context, Error, Message, RecordDict
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.message_pb2 import Message as ProtoMessage
 from flwr.supercore.task_identity import TaskIdentity
-from google.protobuf.message import DecodeError as ProtobufError
 
-from partner_node.client_app import Sessions, build_app
+from partner_node.client_app import RECORDS, Sessions, build_app
 from partner_node.worker import LOST, STOP
 
 log = logging.getLogger(__name__)
@@ -46,11 +45,16 @@ class Answering:
         self._contexts: OrderedDict[int, Context] = OrderedDict()
 
     def answer(self, payload: bytes, *, lost: bool = False) -> bytes:
-        """The serialised answer; empty if ``payload`` is no Flower message."""
+        """The serialised answer; empty if ``payload`` is no Flower message to this app."""
         try:
             message = message_from_proto(ProtoMessage.FromString(payload))
-        except (ProtobufError, ValueError, TypeError):
-            log.warning("a frame of %d bytes holds no Flower message", len(payload))
+        except Exception as error:  # noqa: BLE001 - a library's, on bytes that anybody made
+            name = type(error).__name__
+            log.warning("a frame of %d bytes holds no Flower message: %s", len(payload), name)
+            return b""
+        if message.metadata.message_type not in RECORDS:
+            # Flower looks for the action before any mod runs, and raises.
+            log.warning("a frame of %d bytes asks for no action of ours", len(payload))
             return b""
         TaskIdentity.run_id = TaskIdentity.task_id = message.metadata.run_id
         TaskIdentity.node_id = message.metadata.dst_node_id
@@ -58,7 +62,7 @@ class Answering:
             reply = Message(Error(WORKER_LOST, "worker lost"), reply_to=message)
         else:
             reply = self._app(message, self._context(message))
-        reply.metadata.__dict__["_message_id"] = reply.object_id
+        reply.metadata.__dict__["_message_id"] = f"re-{message.metadata.message_id}"
         return message_to_proto(reply).SerializeToString()
 
     def _context(self, message: Message) -> Context:

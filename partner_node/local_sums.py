@@ -269,7 +269,7 @@ class LocalSums:
         """How far private steps moved the block, in ring units; its noise is inside."""
         trainer = self._trainers.get(block.name) or self._new_trainer(block, codes, labels)
         self._trainers[block.name] = trainer
-        own = hash_with(Label.CONTEXT, bytes.fromhex(step.context), lp(block.name.encode()))
+        own = hash_with(Label.BLOCK, bytes.fromhex(step.context), lp(block.name.encode()))
         moved = trainer.run(step.weights, seed=step.seed, context=own)
         bounded = np.clip(np.nan_to_num(moved), -_LARGEST_MOVE, _LARGEST_MOVE)
         return np.rint(bounded * DELTA_SCALE).astype(np.int64)
@@ -283,7 +283,12 @@ class LocalSums:
 
         if self.plan.local is None:
             raise RefusalError(RefusalCode.PLAN, "local steps without [local]")
-        mechanism = mechanism_for(self.plan, ReleaseKind.GRADIENT, width=self.spec.size)
+        mechanism = mechanism_for(
+            self.plan,
+            ReleaseKind.GRADIENT,
+            width=self.spec.size,
+            partners=self.plan.min_partners,  # a step's noise suffices alone
+        )
         steps = PrivateSteps(
             local=self.plan.local, clip=float(self.plan.clip), mechanism=mechanism
         )

@@ -20,7 +20,7 @@ from consortium.crypto.keys import Secret
 from consortium.documents import document_of, parse_document, plan_digest
 from consortium.errors import RefusalCode, RefusalError, StorageError
 from consortium.ids import Digest, RunId, digest_of
-from consortium.messages import SumRequest
+from consortium.messages import SumRequest, Vote
 from consortium.plan import ReleaseKind, TrainingPlan
 from consortium.privacy.budget import Account, Debit, Reserve, may_debit, may_reserve
 
@@ -66,7 +66,19 @@ _ENTRIES = sa.Table(
     sa.Column("scope", sa.String(16), nullable=False),
     sa.Column("epoch", sa.String(64), nullable=False),
     sa.Column("units", sa.BigInteger, nullable=False),
-    sa.Column("body_sha256", sa.String(64), nullable=False),
+    sa.Column("partners", sa.Integer, nullable=False),
+    sa.Column("dimension", sa.Integer, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+_JOINS = sa.Table(
+    "joins",
+    _META,
+    sa.Column("run", sa.String(32), primary_key=True),
+    sa.Column("round", sa.Integer, primary_key=True),
+    sa.Column("attempt", sa.Integer, primary_key=True),
+    sa.Column("kind", sa.String(16), primary_key=True),
+    sa.Column("context", sa.String(64), nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
     sa.Column("at", sa.BigInteger, nullable=False),
 )
 _DISCLOSURES = sa.Table(
@@ -94,8 +106,30 @@ _VOTES = sa.Table(
     sa.Column("version", sa.String(64), primary_key=True),
     sa.Column("accept", sa.Boolean, nullable=False),
     sa.Column("reason", sa.String(64), nullable=False),
+    sa.Column("number", sa.BigInteger, nullable=False),
     sa.Column("at", sa.BigInteger, nullable=False),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredJoin:
+    """A JOIN that was on disk before it was sent."""
+
+    context: Digest
+    count: int
+    """k: its number among the JOINs of the run, from 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChargedSums:
+    """Charged attempts of one run that were alike."""
+
+    kind: ReleaseKind
+    partners: int
+    """K, size of their rosters."""
+    dimension: int
+    """Words of the sum."""
+    attempts: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +251,43 @@ class NodeStore:
                 )
             )
 
+    def join(self, request: SumRequest, context: Digest) -> StoredJoin:
+        """Keep a JOIN under the run's next number, before it is sent (protocol 3.3).
+
+        Raises:
+            RefusalError: this attempt was joined before (R06), or the run holds no open
+                reserve (R05).
+        """
+        with self._transaction() as connection:
+            reserve = sa.select(_RESERVES.c.run).where(
+                _RESERVES.c.run == request.run, _RESERVES.c.state == "open"
+            )
+            if connection.scalar(reserve) is None:
+                raise RefusalError(RefusalCode.PLAN, "the run holds no open reserve")
+            if connection.scalar(sa.select(_JOINS.c.number).where(*_attempt(request))):
+                raise RefusalError(RefusalCode.REPEATED, "this attempt was joined before")
+            made = sa.select(sa.func.count()).where(_JOINS.c.run == request.run)
+            number = int(connection.scalar(made) or 0) + 1
+            connection.execute(
+                _JOINS.insert().values(
+                    run=request.run,
+                    round=request.round,
+                    attempt=request.attempt,
+                    kind=request.kind.value,
+                    context=context,
+                    number=number,
+                    at=self._now(),
+                )
+            )
+        return StoredJoin(context=context, count=number)
+
+    def joined(self, request: SumRequest) -> StoredJoin | None:
+        """The JOIN that was kept for this attempt."""
+        with self._transaction() as connection:
+            query = sa.select(_JOINS).where(*_attempt(request))
+            row = connection.execute(query).mappings().first()
+        return None if row is None else StoredJoin(Digest(row["context"]), row["number"])
+
     def accepted(self, run: RunId, signature: bytes) -> None:
         """Journal that this node signs the plan; a disk that is full shows here, uncharged."""
         self.add_disclosure(
@@ -238,45 +309,68 @@ class NodeStore:
             connection.execute(_RESERVES.delete().where(_RESERVES.c.run == run))
             connection.execute(_COMMITMENTS.delete().where(_COMMITMENTS.c.run == run))
 
-    def debit(
-        self, request: SumRequest, *, scope: str, units: int, words: Digest, size: int
-    ) -> None:
-        """Charge one upload for good and journal it, before its first byte leaves.
+    def debit(self, request: SumRequest, *, scope: str, units: int) -> None:
+        """Charge one upload for good, before a row is read for it (protocol 4.6 (3)).
 
         Args:
             request: What is answered. Public.
             scope: Whose rows, "training" or "holdout".
             units: The charge.
-            words: Digest of the words that are about to leave.
-            size: Their bytes.
 
         Raises:
             RefusalError: this attempt was charged before (R06) and may not be sent again,
                 or the run holds no open reserve (R05).
             BudgetExceededError: the reserve does not cover it (R12).
         """
-        key = {
-            "run": request.run,
-            "round": request.round,
-            "attempt": request.attempt,
-            "kind": request.kind.value,
-        }
         with self._transaction() as connection:
             self._check_debit(connection, request, scope, units)
-            at = self._now()
             connection.execute(
                 _ENTRIES.insert().values(
-                    **key,
+                    run=request.run,
+                    round=request.round,
+                    attempt=request.attempt,
+                    kind=request.kind.value,
                     scope=scope,
                     epoch=self._epoch_of(connection, request.run),
                     units=units,
-                    body_sha256=words,
-                    at=at,
+                    partners=len(request.roster),
+                    dimension=request.dimension,
+                    at=self._now(),
                 )
             )
-            connection.execute(
-                _DISCLOSURES.insert().values(**key, at=at, bytes=size, sha256=words)
+
+    def charged_sums(self, run: RunId, scope: str) -> tuple[ChargedSums, ...]:
+        """What one run was charged for in one scope, by kind, roster size and dimension."""
+        key = (_ENTRIES.c.kind, _ENTRIES.c.partners, _ENTRIES.c.dimension)
+        with self._transaction() as connection:
+            query = (
+                sa.select(*key, sa.func.count().label("attempts"))
+                .where(_ENTRIES.c.run == run, _ENTRIES.c.scope == scope)
+                .group_by(*key)
+                .order_by(*key)
             )
+            return tuple(
+                ChargedSums(
+                    kind=ReleaseKind(row["kind"]),
+                    partners=row["partners"],
+                    dimension=row["dimension"],
+                    attempts=row["attempts"],
+                )
+                for row in connection.execute(query).mappings()
+            )
+
+    def disclose(self, request: SumRequest, *, words: Digest, size: int) -> None:
+        """Journal the words that are about to leave: their digest and bytes."""
+        self.add_disclosure(
+            Disclosure(
+                kind=request.kind.value,
+                size=size,
+                sha256=words,
+                run=request.run,
+                round=request.round,
+                attempt=request.attempt,
+            )
+        )
 
     def charged(self, run: RunId, kind: ReleaseKind) -> int:
         """Units that one run was charged for one kind of sums so far."""
@@ -307,10 +401,6 @@ class NodeStore:
     def spent(self, scope: str) -> int:
         """Units debited in this epoch."""
         return self.account(scope, cap_units=0, delta="1e-6").spent
-
-    def reserved(self, scope: str) -> int:
-        """Units that open runs of this epoch may still charge."""
-        return self.account(scope, cap_units=0, delta="1e-6").reserved
 
     def _check_split(self, connection: sa.Connection, plan: TrainingPlan) -> None:
         charged = sa.select(_ENTRIES.c.run).where(_ENTRIES.c.epoch == self._epoch)
@@ -445,13 +535,24 @@ class NodeStore:
             found: bytes | None = connection.scalar(query)
         return found
 
-    def add_vote(self, version: Digest, *, accept: bool, reason: str) -> None:
+    def next_vote(self, version: Digest) -> int:
+        """The number of the next vote: the clock, but above the last vote's (12.5)."""
+        with self._transaction() as connection:
+            query = sa.select(_VOTES.c.number).where(_VOTES.c.version == version)
+            last = connection.scalar(query)
+        return self._now() if last is None else max(self._now(), int(last) + 1)
+
+    def add_vote(self, vote: Vote) -> None:
         """Note this node's vote; a later one replaces it."""
         with self._transaction() as connection:
-            connection.execute(_VOTES.delete().where(_VOTES.c.version == version))
+            connection.execute(_VOTES.delete().where(_VOTES.c.version == vote.version))
             connection.execute(
                 _VOTES.insert().values(
-                    version=version, accept=accept, reason=reason, at=self._now()
+                    version=vote.version,
+                    accept=vote.accept,
+                    reason=vote.reason,
+                    number=vote.number,
+                    at=self._now(),
                 )
             )
 
@@ -468,6 +569,15 @@ class NodeStore:
                 )
                 for row in rows
             )
+
+
+def _attempt(request: SumRequest) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        _JOINS.c.run == request.run,
+        _JOINS.c.round == request.round,
+        _JOINS.c.attempt == request.attempt,
+        _JOINS.c.kind == request.kind.value,
+    )
 
 
 def _plan(document: bytes) -> TrainingPlan:

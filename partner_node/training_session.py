@@ -1,45 +1,40 @@
-"""This partner's half of a training run: check, reserve, compute, noise, sign.
+"""This partner's half of a training run: check, reserve, join, compute, noise, mask.
 
 Knows neither gRPC nor Flower. The order is the protection: what is not in the pinned
 manifest and the accepted plan is refused; budget is reserved on disk before a row is read;
-the debit is on disk before a word leaves (protocol 3.3, 3.4, 4.6).
+a JOIN is on disk before it is sent, the debit before a word leaves (protocol 3.3 to 4.6).
 """
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from consortium.canonical import Label
-from consortium.crypto.keys import IdentityKey, Secret
-from consortium.documents import plan_digest
+from consortium.crypto.keys import AgreementKey, IdentityKey, Secret
+from consortium.documents import parse_document, plan_digest
 from consortium.errors import (
-    BudgetExceededError,
-    ConfigurationError,
-    DataError,
+    OutOfOrderError,
     RefusalCode,
     RefusalError,
+    RiskWeaveError,
 )
-from consortium.features.schema import Schema
 from consortium.ids import Digest, PartnerId, RunId
-from consortium.manifest import Manifest
-from consortium.messages import PlanAccepted, PlanOffer, SumRequest, Upload
-from consortium.plan import Algorithm, ReleaseKind, TrainingPlan, decimal
-from consortium.privacy.mechanism import (
-    attempts_of,
-    local_steps_units,
-    mechanism_for,
-    reserve_units,
-)
+from consortium.messages import Join, PlanAccepted, PlanOffer, SumRequest, Upload
+from consortium.plan import Algorithm, ReleaseKind, TrainingPlan
+from consortium.privacy.mechanism import attempts_of, local_steps_units, reserve_units
 from consortium.privacy.noise import noise_share
 from consortium.release import Mechanism
+from consortium.secagg.chain import Link, chain_length, link
 from consortium.secagg.context import SumInputs, context_of
-from consortium.secagg.ring import check_no_overflow, to_ring
-from consortium.secagg.uploads import sign_upload
+from consortium.secagg.joins import seed_commitment, sign_acceptance, verify_acceptance
+from consortium.secagg.partner import JoinedContext, PartnerFacts, PartnerMachine
+from consortium.secagg.ring import check_no_overflow
+from models.run import ATTEMPTS_PER_SUM, ClosedSum, RunSession
 from partner_node.local_sums import LocalSums
+from partner_node.plan_checks import SessionFacts, check_plan
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +42,19 @@ LARGEST_TABLE = 1 << 30
 """Rows that the overflow bound is checked for: a refusal by their true number would tell it."""
 
 Words = NDArray[np.uint64]
+Integers = NDArray[np.int64]
+
+
+class StoredJoin(Protocol):
+    """A JOIN that was on disk before it was sent."""
+
+    @property
+    def context(self) -> Digest:
+        """What it was signed for."""
+
+    @property
+    def count(self) -> int:
+        """k: its number among the JOINs of the run, from 1."""
 
 
 class Commitments(Protocol):
@@ -67,6 +75,12 @@ class Commitments(Protocol):
     def accepted(self, run: RunId, signature: bytes) -> None:
         """Journal an acceptance that is about to leave."""
 
+    def join(self, request: SumRequest, context: Digest) -> StoredJoin:
+        """Keep a JOIN under the next number; RefusalError R06 for a second one."""
+
+    def joined(self, request: SumRequest) -> StoredJoin | None:
+        """The JOIN that was kept for this attempt."""
+
     def charged(self, run: RunId, kind: ReleaseKind) -> int:
         """Units that were debited for this kind of sums of the run so far."""
 
@@ -79,33 +93,36 @@ class Commitments(Protocol):
     def withdraw(self, run: RunId) -> None:
         """Release a reservation of which nothing was debited."""
 
-    def debit(
-        self, request: SumRequest, *, scope: str, units: int, words: Digest, size: int
-    ) -> None:
-        """Charge one upload for good and journal it; RefusalError R06 for a second one."""
+    def debit(self, request: SumRequest, *, scope: str, units: int) -> None:
+        """Charge one upload for good; RefusalError R06 for a second one."""
+
+    def disclose(self, request: SumRequest, *, words: Digest, size: int) -> None:
+        """Journal the words that are about to leave."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SessionFacts:
-    """What a node's operator decided; read once from its own files."""
+class SessionKeys:
+    """The node's own keys that training uses. Secret."""
 
-    member: PartnerId
-    manifest: Manifest
-    schema: Schema
-    code: Digest
-    caps: Mapping[str, int]
-    """Lifetime caps by scope, units of 2**-40 mu squared."""
-    run_epsilon: str
-    """The owner's cap for one run."""
+    identity: IdentityKey
+    agreement: AgreementKey
 
 
-@dataclass(frozen=True, slots=True)
-class _Commitment:
-    """One accepted run."""
+@dataclass(slots=True)
+class _Run:
+    """One accepted run at this node."""
 
     plan: TrainingPlan
     digest: Digest
     seed: Secret
+    length: int
+    replica: RunSession
+    """The run's machine on the published sums: it knows what must be asked next."""
+    links: dict[PartnerId, Link]
+    seen: set[bytes] = field(default_factory=set)
+    """Acceptances that were read."""
+    machine: PartnerMachine | None = None
+    request: SumRequest | None = None
 
 
 class TrainingSession:
@@ -115,26 +132,26 @@ class TrainingSession:
         self,
         facts: SessionFacts,
         *,
-        key: IdentityKey,
+        keys: SessionKeys,
         store: Commitments,
         entropy: Callable[[], Secret],
         open_sums: Callable[[TrainingPlan], LocalSums],
     ) -> None:
         self._facts = facts
-        self._key = key
+        self._keys = keys
         self._store = store
         self._entropy = entropy
         self._open_sums = open_sums
         self._sums: LocalSums | None = None
         self._manifest = facts.manifest.digest
-        self._known: _Commitment | None = None
+        self._run: _Run | None = None
 
     def on_offer(self, offer: PlanOffer) -> PlanAccepted:
         """Check the plan, reserve its whole charge, then check the table (protocol 3.1).
 
-        Idempotent: a run that was accepted is accepted again with the same bytes. So the
-        coordinator may ask whether this node is fit for more, at no charge: the table is
-        there, and the disk takes what is written.
+        Idempotent: a run that was accepted is accepted again. So the coordinator may ask
+        whether this node is fit for more, at no charge: the table is there, and the disk
+        takes what is written.
 
         Raises:
             RefusalError: with the first rule that the plan breaks.
@@ -142,7 +159,7 @@ class TrainingSession:
             StorageError: the database cannot be written to.
         """
         plan = offer.plan
-        self._check_plan(plan)
+        check_plan(self._facts, plan)
         known = self._store.commitment(plan.run)
         if known is not None and known[0] != plan:
             raise RefusalError(RefusalCode.REPEATED, "another plan under the same run id")
@@ -159,10 +176,20 @@ class TrainingSession:
             self._check_table(plan)
         else:
             self._table(plan)
-        digest = plan_digest(plan)
-        signature = self._key.sign(Label.PLAN_ACCEPTED, bytes.fromhex(digest))
-        self._store.accepted(plan.run, signature)
-        return PlanAccepted(plan=digest, member=self._facts.member, signature=signature)
+        run = self._accepted(plan.run)
+        accepted = sign_acceptance(
+            PlanAccepted(
+                plan=run.digest,
+                member=self._facts.member,
+                seed_commitment=seed_commitment(plan.run, self._facts.member, run.seed),
+                chain_head=link(run.seed, run.length, 0),
+                closed=run.replica.state.closed,
+                signature=b"",
+            ),
+            self._keys.identity,
+        )
+        self._store.accepted(plan.run, accepted.signature)
+        return accepted
 
     def on_close(self, run: RunId) -> None:
         """The coordinator says that the run is over: free the rest of its reserve."""
@@ -170,43 +197,163 @@ class TrainingSession:
         if self._sums is not None and self._sums.plan.run == run:
             self._sums = None
 
-    def on_request(self, request: SumRequest, inputs: SumInputs) -> tuple[Words, Upload]:
-        """One noisy sum over this partner's rows (protocol 3.4).
+    def on_proposal(self, request: SumRequest, sums: Sequence[ClosedSum]) -> Join:
+        """Check that the request follows from plan and published sums, and join (3.3).
+
+        Args:
+            request: The proposed attempt.
+            sums: Published sums that this node may not know yet, in order.
 
         Returns:
-            The words, shape (size of the sum,), noised; and their signed envelope.
+            The JOIN, which is on disk. Nothing is charged for it.
 
         Raises:
-            RefusalError: with the first rule that the request breaks; nothing is charged.
+            RefusalError: with the first rule that the request breaks.
         """
-        plan, seed = self._check_request(request, inputs)
-        sums = self._table(plan)
-        sums.prepare(request, inputs)
-        mechanism = mechanism_for(plan, request.kind, width=sums.width(request.kind))
+        run = self._accepted(request.run)
+        self._check_roster(request, run)
+        self._catch_up(run, sums)
+        self._check_follows(request, run)
+        mechanism = run.replica.mechanism(request.kind, partners=len(request.roster))
         check_no_overflow(
-            rows=max(sums.rows, LARGEST_TABLE),
+            rows=LARGEST_TABLE,
             sensitivity=mechanism.sensitivity,
             variance=mechanism.variance,
             partners=len(request.roster),
         )
-        context = context_of(request, self._manifest)
-        exact = sums.compute(request, inputs, seed=seed, context=context)
-        noise = noise_share(
-            seed, context, variance=mechanism.variance, count=int(exact.held.sum())
-        )
-        if exact.needs_noise:
-            exact.values[exact.held] += noise
-        words = to_ring(exact.values)
-        upload = sign_upload(words, context=context, member=self._facts.member, key=self._key)
-        holdout = request.kind is ReleaseKind.EVALUATION
+        stored = self._store.join(request, context_of(request, self._manifest))
+        return self._join(run, request, stored)
+
+    def on_joins(
+        self,
+        request: SumRequest,
+        inputs: SumInputs,
+        *,
+        joins: Sequence[Join],
+        acceptances: Sequence[bytes],
+    ) -> tuple[Words, Upload]:
+        """Check everybody's JOIN, then send one masked noisy sum (protocol 3.4).
+
+        Args:
+            request: The attempt that was joined.
+            inputs: What the sum is computed from.
+            joins: Every member's JOIN.
+            acceptances: Every member's acceptance of the plan, as documents: the heads of
+                their chains. Those that are known already are not read again.
+
+        Returns:
+            The words, shape (d,), noised and masked; and their signed envelope.
+
+        Raises:
+            RefusalError: with the first rule that is broken; nothing is charged.
+        """
+        run = self._accepted(request.run)
+        if run.plan.run not in self._store.open_runs():
+            raise RefusalError(RefusalCode.PLAN, "the run was closed: nothing is reserved")
+        if inputs.digest != request.inputs:
+            raise RefusalError(RefusalCode.MODEL, "inputs are not those that the request names")
+        for document in acceptances:
+            self._learn_link(run, document)
+        machine = self._machine(run, request)
+        joined = machine.on_joins(joins)
+        run.links.update(joined.links)
+        mechanism = run.replica.mechanism(request.kind, partners=len(request.roster))
+        # Charged before a row is read: whatever fails from here on, and on whichever row,
+        # tells nobody anything that was not paid for (protocol 4.6 (3)).
         self._store.debit(
             request,
-            scope="holdout" if holdout else "training",
-            units=self._charge(plan, request, mechanism),
-            words=upload.words,
-            size=words.nbytes,
+            scope="holdout" if request.kind is ReleaseKind.EVALUATION else "training",
+            units=self._charge(run.plan, request, mechanism),
         )
+        noisy = self._noised(run, (request, inputs), joined, variance=mechanism.variance)
+        words, upload = machine.mask(noisy)
+        self._store.disclose(request, words=upload.words, size=words.nbytes)
         return words, upload
+
+    def _noised(
+        self,
+        run: _Run,
+        asked: tuple[SumRequest, SumInputs],
+        joined: JoinedContext,
+        *,
+        variance: int,
+    ) -> Integers:
+        """The exact sum with this node's noise. Private until it is masked."""
+        sums = self._table(run.plan)
+        sums.prepare(*asked)
+        exact = sums.compute(*asked, seed=run.seed, context=joined.digest)
+        if not exact.needs_noise:
+            return exact.values
+        # Shared noise is for the whole sum: this node's share lies on blocks of others, too.
+        noisy = exact.held if run.plan.noise_mode == "own" else np.ones_like(exact.held)
+        exact.values[noisy] += noise_share(
+            run.seed, joined.digest, variance=variance, count=int(noisy.sum())
+        )
+        return exact.values
+
+    def _join(self, run: _Run, request: SumRequest, stored: StoredJoin) -> Join:
+        facts = PartnerFacts(
+            manifest=self._facts.manifest,
+            member=self._facts.member,
+            identity=self._keys.identity,
+            agreement=self._keys.agreement,
+            seed=run.seed,
+            length=run.length,
+            count=stored.count,
+            links=run.links,
+        )
+        run.machine, run.request = PartnerMachine(facts), request
+        return run.machine.on_proposal(request)
+
+    def _machine(self, run: _Run, request: SumRequest) -> PartnerMachine:
+        """The attempt's machine; made again from the stored JOIN after a restart."""
+        if run.machine is not None and run.request == request:
+            return run.machine
+        stored = self._store.joined(request)
+        if stored is None or stored.context != context_of(request, self._manifest):
+            raise RefusalError(RefusalCode.SPLIT_VIEW, "this node did not join the attempt")
+        self._join(run, request, stored)
+        if run.machine is None:  # pragma: no cover - just made
+            raise OutOfOrderError("no machine")
+        return run.machine
+
+    def _learn_link(self, run: _Run, document: bytes) -> None:
+        """Take the head of a member's chain from its signed acceptance, once."""
+        if document in run.seen:
+            return
+        run.seen.add(document)
+        accepted = parse_document(PlanAccepted, document)
+        if accepted.member == self._facts.member or accepted.member in run.links:
+            return
+        member = self._facts.manifest.member(accepted.member)
+        run.links[member.id] = verify_acceptance(accepted, plan=run.digest, member=member)
+
+    def _catch_up(self, run: _Run, sums: Sequence[ClosedSum]) -> None:
+        """Run the machine over the sums that this node has not seen."""
+        for closed in sums:
+            if closed.request.head == run.replica.state.head:
+                run.replica.on_sum(closed)
+
+    def _check_follows(self, request: SumRequest, run: _Run) -> None:
+        """Raise RefusalError unless the request is the one that the machine would make."""
+        if not 1 <= request.attempt <= ATTEMPTS_PER_SUM:
+            raise RefusalError(
+                RefusalCode.ATTEMPTS, f"attempt {request.attempt} of {ATTEMPTS_PER_SUM}"
+            )
+        if run.replica.finished:
+            raise RefusalError(RefusalCode.PREVIOUS_ROUND, "the run is finished")
+        due = replace(run.replica.request(request.roster)[0], attempt=request.attempt)
+        for code, fields in (
+            (RefusalCode.PLAN, ("run", "plan")),
+            (RefusalCode.PREVIOUS_ROUND, ("head", "kind", "round")),
+            (RefusalCode.MODEL, ("inputs",)),
+            (RefusalCode.NOISE, ("variance",)),
+            (RefusalCode.SHAPE, ("dimension", "scale_bits")),
+            (RefusalCode.SPLIT_VIEW, ("roster", "attempt")),
+        ):
+            for name in fields:
+                if getattr(request, name) != getattr(due, name):
+                    raise RefusalError(code, f"{name} is not what the closed sums lead to")
 
     def _charge(self, plan: TrainingPlan, request: SumRequest, mechanism: Mechanism) -> int:
         """Person-level units of this attempt.
@@ -224,52 +371,10 @@ class TrainingSession:
             raise RefusalError(RefusalCode.ATTEMPTS, f"all {attempts} attempts were made")
         return 1 if charged else whole - (attempts - 1)
 
-    def _check_plan(self, plan: TrainingPlan) -> None:
-        facts, policy = self._facts, self._facts.manifest.policy
-        if plan.manifest != self._manifest:
-            raise RefusalError(RefusalCode.MANIFEST, "plan is under another manifest")
-        if plan.schema != facts.schema.digest or plan.schema != facts.manifest.schema:
-            raise RefusalError(RefusalCode.PLAN, "plan is for another feature schema")
-        if policy.code and facts.code not in policy.code:
-            raise RefusalError(RefusalCode.PLAN, "this software is not among the allowed code")
-        if plan.model.value not in policy.model_kinds:
-            raise RefusalError(RefusalCode.PLAN, f"model kind {plan.model} is not allowed")
-        if plan.min_partners < policy.min_partners:
-            raise RefusalError(RefusalCode.QUORUM, "floor is lower than the manifest's")
-        self._check_privacy(plan)
-        self._check_blocks(plan)
-
-    def _check_privacy(self, plan: TrainingPlan) -> None:
-        facts, policy = self._facts, self._facts.manifest.policy
-        # Floats must carry the clip in both directions; the fraction splits the table.
-        decimal(plan.clip, "plan.clip", low="0.000001", high="1000000")
-        decimal(plan.holdout_fraction, "plan.holdout_fraction", low="0", high="0.9")
-        if plan.noise_mode != "own":
-            raise RefusalError(RefusalCode.NOISE, f"noise mode {plan.noise_mode!r}")
-        if plan.delta != policy.delta:
-            raise RefusalError(RefusalCode.NOISE, "delta differs from the manifest's")
-        if plan.max_partners_per_person < policy.max_partners_per_person:
-            raise RefusalError(RefusalCode.NOISE, "m is lower than the manifest's")
-        asked = decimal(plan.epsilon, "plan.epsilon", low="0", high="100")
-        for cap in (policy.max_epsilon_per_run, facts.run_epsilon):
-            if asked > decimal(cap, "epsilon cap", low="0", high="100"):
-                raise BudgetExceededError(f"run asks epsilon {plan.epsilon}, the cap is {cap}")
-
-    def _check_blocks(self, plan: TrainingPlan) -> None:
-        members = {member.id: member for member in self._facts.manifest.partners}
-        for block in plan.blocks:
-            for holder in block.holders:
-                if holder not in members:
-                    raise RefusalError(RefusalCode.MEMBER, f"{holder} is no active partner")
-                if not set(block.families) <= set(members[holder].families):
-                    raise RefusalError(RefusalCode.PLAN, f"{holder} lacks a family")
-            if not set(block.families) <= set(self._facts.schema.families):
-                raise RefusalError(RefusalCode.PLAN, f"block {block.name}: unknown family")
-
     def _check_table(self, plan: TrainingPlan) -> None:
         try:
             self._sums = self._open_sums(plan)
-        except (DataError, ConfigurationError) as error:
+        except RiskWeaveError as error:
             self._store.withdraw(plan.run)
             log.error("the table does not fit: %s", error)  # noqa: TRY400 - no trace, it may hold values
             raise RefusalError(RefusalCode.DATA, "the table failed its checks") from None
@@ -279,35 +384,28 @@ class TrainingSession:
             self._sums = self._open_sums(plan)
         return self._sums
 
-    def _commitment(self, run: RunId) -> "_Commitment":
+    def _accepted(self, run: RunId) -> _Run:
         """What was accepted for this run; read once, for it never changes."""
-        if self._known is None or self._known.plan.run != run:
+        if self._run is None or self._run.plan.run != run:
             stored = self._store.commitment(run)
             if stored is None:
                 raise RefusalError(RefusalCode.PLAN, "run was not accepted here")
-            self._known = _Commitment(stored[0], plan_digest(stored[0]), stored[1])
-        return self._known
+            plan, seed = stored
+            self._run = _Run(
+                plan=plan,
+                digest=plan_digest(plan),
+                seed=seed,
+                length=chain_length(plan),
+                replica=RunSession(plan, self._facts.schema),
+                links={},
+            )
+        return self._run
 
-    def _check_request(
-        self, request: SumRequest, inputs: SumInputs
-    ) -> tuple[TrainingPlan, Secret]:
-        known = self._commitment(request.run)
-        plan, seed = known.plan, known.seed
-        if request.plan != known.digest:
-            raise RefusalError(RefusalCode.PLAN, "request is under another plan")
-        if plan.manifest != self._manifest:
+    def _check_roster(self, request: SumRequest, run: _Run) -> None:
+        if run.plan.manifest != self._manifest:
             raise RefusalError(RefusalCode.MANIFEST, "run is under an older manifest")
-        self._check_roster(request, plan)
-        if inputs.digest != request.inputs:
-            raise RefusalError(RefusalCode.MODEL, "inputs are not those that the request names")
-        limit = plan.rounds if request.kind is ReleaseKind.GRADIENT else 1
-        if not 1 <= request.round <= limit:
-            raise RefusalError(RefusalCode.SHAPE, f"round {request.round} of {limit}")
-        if not 1 <= request.attempt <= 3:  # noqa: PLR2004 - protocol 3.6
-            raise RefusalError(RefusalCode.ATTEMPTS, f"attempt {request.attempt} of 3")
-        return plan, seed
-
-    def _check_roster(self, request: SumRequest, plan: TrainingPlan) -> None:
+        if request.plan != run.digest:
+            raise RefusalError(RefusalCode.PLAN, "request is under another plan")
         active = {member.id for member in self._facts.manifest.partners}
         roster = request.roster
         if tuple(sorted(set(roster))) != roster:
@@ -316,7 +414,7 @@ class TrainingSession:
             raise RefusalError(RefusalCode.MEMBER, f"{min(stranger)} is no active partner")
         if self._facts.member not in roster:
             raise RefusalError(RefusalCode.SELF_ABSENT, "this node is not in the roster")
-        if len(roster) < plan.min_partners:
+        if len(roster) < run.plan.min_partners:
             raise RefusalError(
-                RefusalCode.QUORUM, f"{len(roster)} partners, at least {plan.min_partners}"
+                RefusalCode.QUORUM, f"{len(roster)} partners, at least {run.plan.min_partners}"
             )

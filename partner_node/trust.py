@@ -33,6 +33,20 @@ def check_own_entry(manifest: Manifest, partner: PartnerId, keys: Keystore) -> M
     return member
 
 
+def check_follows(new: Pin, old: Pin | None) -> None:
+    """Raise ManifestError unless the manifest is the successor of the pinned one.
+
+    All active partners of the old one that remain have then to sign the new one (protocol
+    2.3), and no version was left out or forked off unseen. Fault: the coordinator.
+    """
+    if old is None or old.digest in {new.digest, new.manifest.previous}:
+        return
+    raise ManifestError(
+        f"manifest {new.digest[:12]} follows {(new.manifest.previous or 'none')[:12]}, not the "
+        f"pinned {old.digest[:12]}; if the members agree on it, add --replace"
+    )
+
+
 def manifest_lines(new: Pin, old: Pin | None) -> Iterator[str]:
     """The manifest in words, then what it changes against the pinned one."""
     manifest = new.manifest

@@ -7,6 +7,7 @@ partner's own table. What leaves is the signed word alone, noted before it is se
 from dataclasses import dataclass
 
 from consortium.ids import Digest, digest_of
+from consortium.messages import Vote
 from models.document import ModelDocument, parse_model_document, verify_version
 from partner_node import acceptance, ingest
 from partner_node.acceptance import BlockResult
@@ -71,19 +72,21 @@ def cast(desk: Desk, version: Digest, *, accept: bool, reason: str) -> str:
     """
     pin = desk.completed_pin()
     candidate(desk, pin, version)
-    vote = acceptance.signed_vote(
-        version,
+    store = desk.store()
+    bare = Vote(
+        version=version,
+        member=desk.config.partner,
         accept=accept,
         reason=reason,
-        member=desk.config.partner,
-        key=desk.keys.identity(),
+        number=store.next_vote(version),
+        signature=b"",
     )
-    store = desk.store()
+    vote = acceptance.signed_vote(bare, pin.digest, desk.keys.identity())
     journal = Disclosure(
         kind="vote", size=len(vote.signature), sha256=digest_of(vote.signature)
     )
     store.add_disclosure(journal)
     with desk.door() as coordinator:
         status = coordinator.cast_vote(vote)
-    store.add_vote(version, accept=accept, reason=reason)
+    store.add_vote(vote)
     return status

@@ -40,7 +40,7 @@ from partner_node.join_token import parse_token
 from partner_node.keystore import Keystore, Pin, read_bundle, read_file, write_file
 from partner_node.link import Dial, Link, Ports
 from partner_node.storage import NodeStore
-from partner_node.trust import check_own_entry
+from partner_node.trust import check_follows, check_own_entry
 from partner_node.worker import Worker
 
 if TYPE_CHECKING:
@@ -284,8 +284,19 @@ def proposed(desk: Desk, digest: Digest | None) -> Pin:
     return pin
 
 
-def trust(desk: Desk, pin: Pin) -> Pin:
-    """Sign the manifest, hand the signature in, and pin it; returns it as it stands then."""
+def trust(desk: Desk, pin: Pin, *, replace_pinned: bool = False) -> Pin:
+    """Sign the manifest, hand the signature in, and pin it; returns it as it stands then.
+
+    Args:
+        desk: This node.
+        pin: What the operator trusts from now on.
+        replace_pinned: Even though it is not the successor of the pinned manifest.
+
+    Raises:
+        ManifestError: it is not, and ``replace_pinned`` was not said; nothing is signed.
+    """
+    if not replace_pinned:
+        check_follows(pin, desk.keys.pinned())
     digest = pin.digest
     signature = desk.keys.identity().sign(Label.MANIFEST_SIGNATURE, bytes.fromhex(digest))
     signed = Signed(digest=digest, member=desk.config.partner, signature=signature)
@@ -411,8 +422,9 @@ class _Sessions:
         return self._session
 
     def _build(self, pin: Pin) -> "TrainingSession":
+        from partner_node.plan_checks import SessionFacts  # noqa: PLC0415 - loads models
         from partner_node.training_session import (  # noqa: PLC0415 - loads numpy and models
-            SessionFacts,
+            SessionKeys,
             TrainingSession,
         )
 
@@ -427,7 +439,7 @@ class _Sessions:
         )
         return TrainingSession(
             facts,
-            key=desk.keys.identity(),
+            keys=SessionKeys(identity=desk.keys.identity(), agreement=desk.keys.agreement()),
             store=self._store,
             entropy=entropy,
             open_sums=lambda plan: open_sums(desk, pin, plan),

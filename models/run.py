@@ -1,8 +1,9 @@
-"""One training run as a state machine: which sum is asked for next, what a sum changes.
+"""One training run as a state machine: which sum is due next, what a closed sum changes.
 
-No socket, disk or clock: the strategy in ``server_app`` carries requests out and answers
-in, ``trainer`` stores the state after every closed sum. A lost partner aborts the attempt;
-the next one asks the survivors, with fresh noise and a fresh charge (protocol 3.6).
+Coordinator and nodes run the same machine on the same published sums, so a node knows by
+itself what the next request must be, weights included, and refuses any other (protocol
+3.3). No socket, disk or clock. A lost partner aborts the attempt; the next one asks the
+survivors, with fresh noise and a fresh charge (protocol 3.6).
 """
 
 from collections.abc import Mapping
@@ -15,23 +16,27 @@ from consortium import optimizer
 from consortium.canonical import canonical_json, parse_canonical
 from consortium.credit import tables
 from consortium.documents import plan_digest
-from consortium.errors import DomainError, RiskWeaveError
+from consortium.errors import DomainError, OutOfOrderError, RiskWeaveError, ShapeError
 from consortium.features.bins import Bins, private_bins, private_features, public_bins
 from consortium.features.grids import CELLS as GRID_CELLS
 from consortium.features.schema import Schema
-from consortium.ids import PartnerId
+from consortium.ids import Digest, PartnerId
 from consortium.messages import SumRequest
-from consortium.plan import Algorithm, BinSource, ReleaseKind, TrainingPlan
+from consortium.plan import Algorithm, BinSource, Block, ReleaseKind, TrainingPlan
 from consortium.privacy.mechanism import COUNT_SCALE, mechanism_for
-from consortium.release import Attempt, Outcome
-from consortium.secagg.context import SumInputs
-from consortium.secagg.ring import decode_gradient, ring_sum, to_signed
+from consortium.release import Attempt, Mechanism, Outcome
+from consortium.secagg.context import SumInputs, first_head, next_head
+from consortium.secagg.ring import SCALE_BITS, decode_gradient
 from models.spec import ModelSpec, initial_weights, spec_of
 
 Float = NDArray[np.float64]
-Words = NDArray[np.uint64]
+Integers = NDArray[np.int64]
+
+Roster = tuple[PartnerId, ...]
 
 ATTEMPTS_PER_SUM = 3
+COUNT_BITS = 10
+"""Counts are multiplied by 2**10 before noise (protocol 5.3, 5.5)."""
 
 
 class RunFailedError(RiskWeaveError):
@@ -66,6 +71,20 @@ class RunState:
     evaluation: bytes
     """Noisy counts, float64, shape (blocks, 16, 2)."""
     attempts: tuple[Attempt, ...]
+    closed: int
+    """Sums that are closed."""
+    head: Digest
+    """Head of the hash chain of closed sums; every request names it (protocol 3.2)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ClosedSum:
+    """One published sum, as the next machine needs it. Public: it is noised."""
+
+    request: SumRequest
+    joined: Digest
+    """rctx: what all uploads of the sum were bound to."""
+    total: Integers
 
 
 class RunSession:
@@ -119,24 +138,30 @@ class RunSession:
             case None:
                 raise RunFailedError("the run is finished")
 
-    def request(self, roster: tuple[PartnerId, ...]) -> tuple[SumRequest, SumInputs]:
+    def request(self, roster: Roster) -> tuple[SumRequest, SumInputs]:
         """The due sum, asked of ``roster`` (sorted)."""
         state = self.state
         if state.stage is None:
             raise RunFailedError("the run is finished")
+        roster = tuple(sorted(roster))
         inputs = self._inputs(state.stage)
+        mechanism = self.mechanism(state.stage, partners=len(roster))
         request = SumRequest(
             run=self.plan.run,
             plan=self._digest,
             kind=state.stage,
             round=state.round,
             attempt=state.attempt,
-            roster=tuple(sorted(roster)),
+            roster=roster,
             inputs=inputs.digest,
+            dimension=self.size(),
+            scale_bits=SCALE_BITS if state.stage is ReleaseKind.GRADIENT else COUNT_BITS,
+            variance=str(mechanism.variance),
+            head=state.head,
         )
         return request, inputs
 
-    def lacks(self, roster: tuple[PartnerId, ...]) -> str:
+    def lacks(self, roster: Roster) -> str:
         """Why ``roster`` cannot carry the due sum; empty if it can."""
         if len(roster) < self.plan.min_partners:
             return f"{len(roster)} of at least {self.plan.min_partners} partners connected"
@@ -145,43 +170,84 @@ class RunSession:
                 return f"no holder of block {block.name} is connected"
         return ""
 
-    def on_uploads(self, request: SumRequest, uploads: Mapping[PartnerId, Words]) -> None:
-        """Add the uploads of the whole roster and go on to the next sum.
+    def mechanism(self, kind: ReleaseKind, *, partners: int) -> Mechanism:
+        """The release that each member of a roster of that size makes."""
+        width = len(private_features(self.schema)) if kind is ReleaseKind.BINS else 1
+        if kind is ReleaseKind.GRADIENT:
+            width = self.spec.size
+        return mechanism_for(self.plan, kind, width=width, partners=partners)
+
+    def deviation(self, kind: ReleaseKind, block: Block, roster: Roster) -> float:
+        """Standard deviation of the noise of one count of a block in a histogram's sum.
+
+        In shared mode every member's share lies on every count; in own mode only holders'.
+        """
+        terms = len(roster)
+        if self.plan.noise_mode == "own":
+            terms = len(set(block.holders) & set(roster))
+        variance = self.mechanism(kind, partners=len(roster)).variance
+        return float((terms * variance) ** 0.5 / COUNT_SCALE)
+
+    @property
+    def last_attempt(self) -> bool:
+        """Whether the run is lost if the due attempt is (protocol 3.6)."""
+        kind, spare = self.state.stage, self.plan.histogram_attempts - 1
+        if kind is ReleaseKind.GRADIENT:
+            spare = self.plan.spare_attempts
+        aborted = sum(
+            one.outcome is Outcome.ABORTED and one.kind is kind for one in self.state.attempts
+        )
+        return self.state.attempt >= ATTEMPTS_PER_SUM or aborted >= spare
+
+    def on_sum(self, closed: ClosedSum) -> None:
+        """Take up a closed sum and go on to the next one.
 
         Raises:
-            RunFailedError: not exactly one upload per member; never averages fewer.
+            OutOfOrderError: it is not the sum that is due.
+            RunFailedError: the run cannot go on from it.
         """
-        if set(uploads) != set(request.roster):
-            raise RunFailedError("a sum needs exactly one upload of every member")
-        total = to_signed(ring_sum(uploads[name] for name in request.roster))
+        request = closed.request
+        due = (self.state.stage, self.state.round, self.state.head)
+        if (request.kind, request.round, request.head) != due or request.run != self.plan.run:
+            raise OutOfOrderError(f"{request.kind.value} round {request.round} is not due")
+        if closed.total.shape != (self.size(),) or closed.total.dtype != np.int64:
+            raise ShapeError(f"sum of shape {closed.total.shape}, expected ({self.size()},)")
         self._record(request, Outcome.SUMMED, {})
+        total = closed.total
         match request.kind:
             case ReleaseKind.BINS:
-                self._on_bins(total)
+                self._on_bins(total, request.roster)
             case ReleaseKind.GRADIENT:
                 self._on_gradient(total, request.roster)
             case ReleaseKind.RECALIBRATION:
-                self._on_recalibration(total)
+                self._on_recalibration(total, request.roster)
             case ReleaseKind.EVALUATION:
                 counts = _counts(total, len(self.plan.blocks))
                 self.state = replace(self.state, evaluation=counts.tobytes(), stage=None)
+        self.state = replace(
+            self.state,
+            closed=self.state.closed + 1,
+            head=next_head(self.state.head, closed.joined, total),
+        )
 
-    def on_missing(self, request: SumRequest, missing: Mapping[PartnerId, str]) -> None:
+    def on_missing(
+        self, request: SumRequest, missing: Mapping[PartnerId, str], *, charged: bool
+    ) -> None:
         """Close the attempt as aborted; the survivors are asked again.
+
+        Args:
+            request: The attempt.
+            missing: Who gave no answer, and why.
+            charged: Whether words may have left a node: only before all JOINs are in is
+                an attempt free (protocol 3.6, 4.5).
 
         Raises:
             RunFailedError: three attempts at this sum, or all spare attempts, are gone.
         """
-        self._record(request, Outcome.ABORTED, missing)
+        last = self.last_attempt
+        self._record(request, Outcome.ABORTED, missing, charged=charged)
         self.state = replace(self.state, attempt=self.state.attempt + 1)
-        aborted = sum(
-            one.outcome is Outcome.ABORTED and one.kind is request.kind
-            for one in self.state.attempts
-        )
-        spare = self.plan.histogram_attempts - 1
-        if request.kind is ReleaseKind.GRADIENT:
-            spare = self.plan.spare_attempts
-        if self.state.attempt > ATTEMPTS_PER_SUM or aborted > spare:
+        if last:
             who = ", ".join(f"{name} ({reason})" for name, reason in missing.items())
             raise RunFailedError(
                 f"{request.kind.value} round {request.round}: attempt {request.attempt} lost "
@@ -189,7 +255,12 @@ class RunSession:
             )
 
     def _record(
-        self, request: SumRequest, outcome: Outcome, missing: Mapping[PartnerId, str]
+        self,
+        request: SumRequest,
+        outcome: Outcome,
+        missing: Mapping[PartnerId, str],
+        *,
+        charged: bool = True,
     ) -> None:
         one = Attempt(
             kind=request.kind,
@@ -199,6 +270,7 @@ class RunSession:
             outcome=outcome,
             missing=tuple(missing),
             reasons=tuple(missing.values()),
+            charged=charged,
         )
         self.state = replace(self.state, attempts=(*self.state.attempts, one))
 
@@ -238,16 +310,12 @@ class RunSession:
         edges = np.frombuffer(self.state.edges, dtype="<f8")
         return SumInputs(arrays=(self.released_weights, edges), bins=bins)
 
-    def _on_bins(self, total: NDArray[np.int64]) -> None:
-        mechanism = mechanism_for(
-            self.plan, ReleaseKind.BINS, width=len(private_features(self.schema))
+    def _on_bins(self, total: Integers, roster: Roster) -> None:
+        deviation = max(
+            self.deviation(ReleaseKind.BINS, block, roster) for block in self.plan.blocks
         )
-        holders = max(len(block.holders) for block in self.plan.blocks)
-        bins = private_bins(
-            self.schema,
-            total.reshape(-1, GRID_CELLS, 2) / COUNT_SCALE,
-            deviation=(holders * mechanism.variance) ** 0.5 / COUNT_SCALE,
-        )
+        counts = total.reshape(-1, GRID_CELLS, 2) / COUNT_SCALE
+        bins = private_bins(self.schema, counts, deviation=deviation)
         self.state = replace(
             self.state,
             bins=canonical_json(bins.to_canonical()),
@@ -257,7 +325,7 @@ class RunSession:
         )
         self._prepare()
 
-    def _on_gradient(self, total: NDArray[np.int64], roster: tuple[PartnerId, ...]) -> None:
+    def _on_gradient(self, total: Integers, roster: Roster) -> None:
         settings, rounds = self.plan.optimizer, self.plan.rounds
         if self.plan.algorithm is Algorithm.SUM:
             gradient = decode_gradient(total, float(self.plan.clip), self._normaliser)
@@ -274,7 +342,7 @@ class RunSession:
             attempt=1,
         )
 
-    def _holder_counts(self, roster: tuple[PartnerId, ...]) -> Float:
+    def _holder_counts(self, roster: Roster) -> Float:
         parts = zip(self.spec.blocks, self.plan.blocks, strict=True)
         return np.concatenate(
             [
@@ -283,13 +351,12 @@ class RunSession:
             ]
         )
 
-    def _on_recalibration(self, total: NDArray[np.int64]) -> None:
+    def _on_recalibration(self, total: Integers, roster: Roster) -> None:
         counts = _counts(total, len(self.plan.blocks))
-        mechanism = mechanism_for(self.plan, ReleaseKind.RECALIBRATION, width=1)
         lines: list[str] = []
         edges: list[Float] = []
         for block, table in zip(self.plan.blocks, counts, strict=True):
-            deviation = (len(block.holders) * mechanism.variance) ** 0.5 / COUNT_SCALE
+            deviation = self.deviation(ReleaseKind.RECALIBRATION, block, roster)
             kept = tables.without_noise_cells(table, deviation=deviation)
             try:
                 fit = tables.fit_calibration(kept, deviation=deviation)
@@ -323,6 +390,8 @@ def _initial_state(plan: TrainingPlan) -> RunState:
         recalibration=b"",
         evaluation=b"",
         attempts=(),
+        closed=0,
+        head=first_head(plan.run, plan_digest(plan)),
     )
 
 

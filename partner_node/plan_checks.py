@@ -1,0 +1,148 @@
+"""What a node checks of a plan before anything is reserved (protocol 3.3).
+
+Pure: the manifest that its operator pinned, the owner's caps and the plan go in, a refusal
+comes out. A plan may be stricter than the manifest, never looser.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from consortium.errors import BudgetExceededError, RefusalCode, RefusalError
+from consortium.features.schema import Schema
+from consortium.ids import Digest, PartnerId
+from consortium.manifest import Manifest
+from consortium.plan import LocalSteps, TrainingPlan, decimal
+from consortium.privacy.witnesses import rdp_epsilon
+
+NOISE_MODES = ("shared", "own")
+
+_ROUGHLY = 100.0
+"""No run of local steps is near this epsilon; the exact accountant would take hours there."""
+
+
+def _local(plan: TrainingPlan) -> tuple[LocalSteps, ...]:
+    return () if plan.local is None else (plan.local,)
+
+
+def _compositions(plan: TrainingPlan) -> tuple[int, ...]:
+    attempts = plan.rounds + plan.spare_attempts
+    return tuple(attempts * s.steps * plan.max_partners_per_person for s in _local(plan))
+
+
+Measure = Callable[[TrainingPlan], Iterable[int]]
+
+BOUNDS: tuple[tuple[str, Measure, int, int], ...] = (
+    ("rounds", lambda plan: (plan.rounds,), 1, 10_000),
+    ("spare_attempts", lambda plan: (plan.spare_attempts,), 0, 10_000),
+    ("histogram_attempts", lambda plan: (plan.histogram_attempts,), 1, 64),
+    ("max_partners_per_person", lambda plan: (plan.max_partners_per_person,), 1, 1024),
+    ("hidden, layers", lambda plan: (len(plan.hidden),), 0, 8),
+    ("hidden, widths", lambda plan: plan.hidden, 1, 512),
+    ("holdout_salt, characters", lambda plan: (len(plan.holdout_salt),), 1, 128),
+    ("blocks", lambda plan: (len(plan.blocks),), 1, 64),
+    ("block.name, characters", lambda plan: (len(b.name) for b in plan.blocks), 1, 64),
+    ("block.families", lambda plan: (len(b.families) for b in plan.blocks), 1, 256),
+    ("block.holders", lambda plan: (len(b.holders) for b in plan.blocks), 1, 1024),
+    ("block.normaliser", lambda plan: (b.normaliser for b in plan.blocks), 1, 10**12),
+    ("local.steps", lambda plan: (s.steps for s in _local(plan)), 1, 10_000),
+    ("local.expected_batch", lambda plan: (s.expected_batch for s in _local(plan)), 1, 10**9),
+    ("local.steps of the run", _compositions, 1, 10**6),
+)
+"""(field, its values in a plan, low, high): whatever costs this node memory or time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionFacts:
+    """What a node's operator decided; read once from its own files."""
+
+    member: PartnerId
+    manifest: Manifest
+    schema: Schema
+    code: Digest
+    caps: Mapping[str, int]
+    """Lifetime caps by scope, units of 2**-40 mu squared."""
+    run_epsilon: str
+    """The owner's cap for one run."""
+
+
+def check_plan(facts: SessionFacts, plan: TrainingPlan) -> None:
+    """Raise RefusalError with the first rule that the plan breaks (protocol 3.3).
+
+    Raises:
+        BudgetExceededError: it asks for more than the owner or the manifest allows.
+    """
+    _check_bounds(plan)
+    policy = facts.manifest.policy
+    if plan.manifest != facts.manifest.digest:
+        raise RefusalError(RefusalCode.MANIFEST, "plan is under another manifest")
+    if plan.schema != facts.schema.digest or plan.schema != facts.manifest.schema:
+        raise RefusalError(RefusalCode.PLAN, "plan is for another feature schema")
+    if policy.code and facts.code not in policy.code:
+        raise RefusalError(RefusalCode.PLAN, "this software is not among the allowed code")
+    if policy.code and plan.code not in policy.code:
+        raise RefusalError(RefusalCode.PLAN, "the plan's software is not allowed code")
+    if plan.model.value not in policy.model_kinds:
+        raise RefusalError(RefusalCode.PLAN, f"model kind {plan.model} is not allowed")
+    floor = policy.partners_floor(len(facts.manifest.partners), plan.noise_mode)
+    if plan.min_partners < floor:
+        raise RefusalError(RefusalCode.QUORUM, "floor is lower than the manifest's")
+    _check_privacy(facts, plan)
+    _check_blocks(facts, plan)
+    _check_local(plan)
+
+
+def _check_bounds(plan: TrainingPlan) -> None:
+    for field, measure, low, high in BOUNDS:
+        for value in measure(plan):
+            if not low <= value <= high:
+                text = f"plan.{field}: {value} is outside {low} to {high}"
+                raise RefusalError(RefusalCode.PLAN, text)
+
+
+def _check_local(plan: TrainingPlan) -> None:
+    """Refuse what the exact accountant could not even count in reasonable time."""
+    for local in _local(plan):
+        sigma = decimal(
+            local.noise_multiplier, "local.noise_multiplier", low="0.3", high="1000"
+        )
+        rate = decimal(local.sample_rate, "local.sample_rate", low="0.000001", high="1")
+        (steps,) = _compositions(plan)
+        found = rdp_epsilon(float(sigma), steps, float(plan.delta), sample_rate=float(rate))
+        if found > _ROUGHLY:
+            raise BudgetExceededError(f"local steps cost about epsilon {found:.0f}")
+
+
+def _check_privacy(facts: SessionFacts, plan: TrainingPlan) -> None:
+    policy = facts.manifest.policy
+    # Floats must carry the clip in both directions; the fraction splits the table.
+    decimal(plan.clip, "plan.clip", low="0.000001", high="1000000")
+    decimal(plan.holdout_fraction, "plan.holdout_fraction", low="0", high="0.9")
+    if plan.noise_mode not in NOISE_MODES:
+        raise RefusalError(RefusalCode.NOISE, f"noise mode {plan.noise_mode!r}")
+    honest = decimal(plan.honest_fraction, "plan.honest_fraction", low="0", high="1")
+    if honest > decimal(policy.honest_fraction, "honest_fraction", low="0", high="1"):
+        raise RefusalError(RefusalCode.NOISE, "plan relies on more honest partners")
+    if plan.delta != policy.delta:
+        raise RefusalError(RefusalCode.NOISE, "delta differs from the manifest's")
+    if plan.max_partners_per_person < policy.max_partners_per_person:
+        raise RefusalError(RefusalCode.NOISE, "m is lower than the manifest's")
+    asked = decimal(plan.epsilon, "plan.epsilon", low="0", high="100")
+    for cap in (policy.max_epsilon_per_run, facts.run_epsilon):
+        if asked > decimal(cap, "epsilon cap", low="0", high="100"):
+            raise BudgetExceededError(f"run asks epsilon {plan.epsilon}, the cap is {cap}")
+
+
+def _check_blocks(facts: SessionFacts, plan: TrainingPlan) -> None:
+    policy = facts.manifest.policy
+    members = {member.id: member for member in facts.manifest.partners}
+    for block in plan.blocks:
+        for holder in block.holders:
+            if holder not in members:
+                raise RefusalError(RefusalCode.MEMBER, f"{holder} is no active partner")
+            if not set(block.families) <= set(members[holder].families):
+                raise RefusalError(RefusalCode.PLAN, f"{holder} lacks a family")
+        if not set(block.families) <= set(facts.schema.families):
+            raise RefusalError(RefusalCode.PLAN, f"block {block.name}: unknown family")
+        stated = block.holders_per_person or plan.max_partners_per_person
+        if stated < policy.holders_floor(block.families):
+            raise RefusalError(RefusalCode.NOISE, f"block {block.name}: fewer holders a person")
