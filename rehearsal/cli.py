@@ -280,8 +280,18 @@ def _summary(result: Result) -> Iterator[str]:
     yield f"calibration: in the large {figure_of(large, 3)}, slope {figure_of(slope, 2)}"
     yield (
         f"epsilon for a person {privacy.person}, for a record {privacy.record} "
-        f"(delta {privacy.delta}); model {record.version[:12]} is {record.status}"
+        f"(delta {privacy.delta}, {privacy.noise_mode} noise); "
+        f"model {record.version[:12]} is {record.status}"
     )
+    for who, figures in (
+        ("person", privacy.person_by_honest),
+        ("record", privacy.record_by_honest),
+    ):
+        yield (
+            f"  {who}: {figures.all_honest} if all are honest, {figures.half_collude} if half "
+            f"collude, {figures.others_collude} if everyone else colludes, "
+            f"{figures.largest} at the most"
+        )
     spent = ", ".join(f"{name} {value:.1f}" for name, value in record.seconds.items())
     yield f"seconds: {spent}. Alone and pooled are without noise; only a rehearsal sees them."
 

@@ -32,6 +32,8 @@ _HEAD = {
     "max_partners_per_person",
     "min_partners",
     "vote_quorum",
+    "honest_fraction",
+    "family_m",
 }
 _PARTNER = {"id", "families", "query", "person", "label", "memory_limit", "threads", "budget"}
 _BUDGET = {"run_epsilon", "lifetime_epsilon"}
@@ -180,7 +182,15 @@ def _policy(head: Mapping[str, object], epsilon: str, parties: tuple[Party, ...]
         model_kinds=tuple(kind.value for kind in ModelKind),
         code=(),
         vote_quorum=quorum,
+        honest_fraction=_decimal(head, "honest_fraction", "0.5"),
+        family_m=tuple(sorted(_family_m(head).items())),
+        allow_pair=len(parties) == 2,  # noqa: PLR2004 - a rehearsal of two is asked for
     )
+
+
+def _family_m(head: Mapping[str, object]) -> dict[str, int]:
+    table = _table(head, "family_m")
+    return {name: _get(table, name, int) for name in table}
 
 
 def _plan_text(document: Mapping[str, object], epsilon: str) -> str:
@@ -256,8 +266,10 @@ def policy_text(policy: Policy) -> str:
     values = {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in asdict(policy).items()
+        if name != "family_m"
     }
-    return "\n".join(_lines("[policy]", values)) + "\n"
+    lines = [*_lines("[policy]", values), *_lines("[policy.family_m]", dict(policy.family_m))]
+    return "\n".join(lines) + "\n"
 
 
 def _lines(head: str, values: Mapping[str, object]) -> list[str]:

@@ -19,6 +19,7 @@ from coordinator import control
 from coordinator.events import RunEvent
 from coordinator.storage import Store
 from partner_node import cli as node_cli
+from rehearsal.budgets import NodeBudget, parse_budget
 from rehearsal.config import Party, Rehearsal, policy_text, settings_text
 from rehearsal.processes import Processes, RehearsalError, free_ports, riskweave
 from rehearsal.published import parse_published
@@ -82,6 +83,7 @@ def run_federation(rehearsal: Rehearsal, places: Places, watcher: Watcher) -> Ru
         watcher.step("every partner tests the model on its own hold-out and votes")
         version = events[-1].version
         votes = {str(party.id): federation.vote(party, version) for party in rehearsal.parties}
+        budgets = tuple(federation.budget(party) for party in rehearsal.parties)
         names, peaks = processes.names, processes.peak_rss_mb()
         watcher.step("stopping all processes")
     document, status = federation.release(version)
@@ -91,6 +93,7 @@ def run_federation(rehearsal: Rehearsal, places: Places, watcher: Watcher) -> Ru
         events=events,
         status=status,
         votes=votes,
+        budgets=budgets,
         seconds={
             "start": round(started - began, 2),
             "train": round(trained - started, 2),
@@ -169,6 +172,13 @@ class _Federation:
         except OutOfOrderError:
             return None
         return accepts
+
+    def budget(self, party: Party) -> NodeBudget:
+        """The partner's own report of what it has spent and has left."""
+        output = self._places.logs / f"budget-{party.id}.json"
+        with output.open("w", encoding="utf-8") as file, contextlib.redirect_stdout(file):
+            node_cli.main(["budget", str(self._places.node(party)), "--json"])
+        return parse_budget(str(party.id), output.read_text(encoding="utf-8"))
 
     def release(self, version: str) -> tuple[bytes, str]:
         """The model document and where the votes brought it."""

@@ -6,13 +6,14 @@ orange the pooled rows that nobody could have in life.
 
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from rehearsal.budgets import NodeBudget, ScopeBudget
 from rehearsal.results import (
     BlockFigures,
     FeaturePoints,
@@ -213,6 +214,69 @@ def budget(spent: Sequence[tuple[str, float]]) -> str:
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
 
     return _svg("budget", (8.4, 1.6), draw)
+
+
+def epsilons(cases: Sequence[str], found: Mapping[str, Sequence[float]], target: float) -> str:
+    """Epsilon by who colludes; one colour for each unit, the plan's target as a line."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        rows = range(len(cases))
+        for place, ((unit, values), colour) in enumerate(
+            zip(found.items(), (FEDERATED, "#b5cde8"), strict=True)
+        ):
+            middle = [row + 0.2 * (2 * place - 1) for row in rows]
+            bars = axes.barh(middle, values, height=0.36, color=colour, label=unit)
+            axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
+        axes.axvline(target, color=INK, linewidth=0.9, linestyle=(0, (3, 2)))
+        axes.set_yticks(list(rows), list(cases))
+        axes.invert_yaxis()
+        axes.margins(x=0.08)
+        axes.set_xlabel("ε (dashed: the plan's target for a person)")
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+
+    return _svg("epsilons", (8.4, 3.0), draw)
+
+
+def accounts(budgets: Sequence[NodeBudget], run: str) -> str:
+    """Each partner's accounts as bars: spent by ``run`` and before, reserved, left."""
+    rows = [(one.partner, scope) for one in budgets for scope in one.scopes]
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        for row, (_, scope) in enumerate(rows):
+            left = 0.0
+            for name, units in _segments(scope, run):
+                share = units / (scope.cap_units or 1)
+                axes.barh([row], [share], left=left, height=0.6, color=_ACCOUNT[name])
+                left += share
+        for name, colour in _ACCOUNT.items():
+            axes.barh([0], [0], color=colour, label=name)
+        axes.set_xlim(0, 1)
+        axes.set_yticks(list(range(len(rows))), [f"{who}, {one.scope}" for who, one in rows])
+        axes.invert_yaxis()
+        axes.set_xlabel("share of the lifetime's privacy loss (µ²)")
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
+
+    return _svg("accounts", (8.4, 1.1 + 0.3 * max(1, len(rows))), draw)
+
+
+_ACCOUNT = {
+    "this release": FEDERATED,
+    "earlier releases": "#6f9fd0",
+    "reserved": POOLED,
+    "left": "#e4e9ee",
+}
+
+
+def _segments(scope: ScopeBudget, run: str) -> list[tuple[str, int]]:
+    """Units in the order of the bar."""
+    return [
+        *(("earlier releases", one.units) for one in scope.runs if one.run != run),
+        *(("this release", one.units) for one in scope.runs if one.run == run),
+        ("reserved", sum(one.reserved_units for one in scope.runs)),
+        ("left", scope.left_units),
+    ]
 
 
 def _svg(name: str, size: tuple[float, float], draw: Callable[[Figure], None]) -> str:

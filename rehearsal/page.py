@@ -8,7 +8,8 @@ import numpy as np
 from markupsafe import Markup
 
 from rehearsal import figures
-from rehearsal.published import LostAttempt, Privacy, Published
+from rehearsal.page_privacy import numeral, privacy_part
+from rehearsal.published import Privacy, Published
 from rehearsal.results import (
     BlockFigures,
     FeaturePoints,
@@ -24,15 +25,6 @@ Row = Mapping[str, object]
 
 TEMPLATES = Path(__file__).parent / "templates"
 
-_NUMERALS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-_PURPOSES = {
-    "bins": "finding bin edges",
-    "gradient": "training",
-    "recalibration": "recalibration",
-    "evaluation": "evaluation",
-}
-_PERSONS = {"training": "persons in training", "holdout": "persons in the hold-out"}
-
 
 def html_of(result: Result) -> str:
     """The whole page as text; nothing in it is fetched from elsewhere."""
@@ -43,7 +35,7 @@ def html_of(result: Result) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    parts = (_front, _quality, _privacy, _points, _run)
+    parts = (_front, _quality, privacy_part, _points, _run)
     values = {name: value for part in parts for name, value in part(result).items()}
     return environment.get_template("report.html").render(values)
 
@@ -54,7 +46,7 @@ def _front(result: Result) -> Row:
     milliseconds = round_milliseconds(record.events)
     median = float(np.median(milliseconds)) if milliseconds else None
     tiles = [
-        ("ε " + privacy.person, f"for a person, δ = {privacy.delta}, whatever others do"),
+        ("ε " + privacy.person, _claim(privacy)),
         *(_tile(block) for block in evidence.blocks),
         (figure_of(overall.in_the_large, 2), "calibration: expected bads over observed"),
         (f"{figure_of(median, 0)} ms", f"median round, {len(milliseconds)} rounds"),
@@ -72,13 +64,21 @@ def _tile(block: BlockFigures) -> tuple[str, str]:
     return figure_of(block.federated.auc, 3), f"AUC of {block.name}; pooled, no noise: {pooled}"
 
 
+def _claim(privacy: Privacy) -> str:
+    """Who may collude for the headline to hold."""
+    if privacy.noise_mode == "own":
+        return f"for a person, δ = {privacy.delta}, whoever colludes"
+    worst = privacy.person_by_honest.others_collude
+    return f"for a person, δ = {privacy.delta}, if half collude; {worst} if everyone else does"
+
+
 def _story(result: Result) -> str:
     partners, record = result.evidence.partners, result.record
     rows = sum(one.training_rows + one.holdout_rows for one in partners)
     accepted = sum(vote is True for vote in record.votes.values())
     ending = "now the active version" if record.status == "active" else f"a {record.status}"
     return (
-        f"{_numeral(len(partners)).capitalize()} partners with {rows:,} rows between them "
+        f"{numeral(len(partners)).capitalize()} partners with {rows:,} rows between them "
         f"trained one shared model in {len(record.processes)} separate processes on this "
         f"machine, and no row left its process. What left were sums with noise in them, enough "
         f"to hold ε = {record.published.privacy.person} for every person. "
@@ -154,66 +154,6 @@ def _row(label: str, cells: Sequence[float | None], css: str = "") -> Row:
     return {"label": label, "cells": shown, "css": css}
 
 
-def _privacy(result: Result) -> Row:
-    privacy = result.record.published.privacy
-    holders = privacy.max_partners_per_person
-    return {
-        "privacy_text": (
-            f"The plan asked for ε = {privacy.target} at δ = {privacy.delta} for a person, and "
-            f"{privacy.person} was spent. A person may be at up to {_numeral(holders)} "
-            f"partner{'s' if holders > 1 else ''}: the figure for a person covers all of that "
-            "person's rows together, the figure for a record one row at one partner. A person "
-            "is either in training or in the hold-out, by a public rule, so the larger of the "
-            "two lines is what one person has spent."
-        ),
-        "epsilons": [
-            _epsilon_row(_PERSONS["training"], privacy, "training"),
-            _epsilon_row(_PERSONS["holdout"], privacy, "holdout"),
-        ],
-        "delta": privacy.delta,
-        "unit": privacy.unit,
-        "relation": privacy.relation,
-        "accountant": privacy.accountant,
-        "charges": [
-            {
-                "purpose": _PURPOSES.get(one.purpose, one.purpose),
-                "persons": _PERSONS.get(one.persons, one.persons),
-                "attempts": f"{one.attempts:,}",
-                "sigma": f"{float(one.sigma):.1f}",
-            }
-            for one in privacy.charges
-        ],
-        "protects": (
-            "Whoever sees all that was released, the coordinator and every other partner "
-            f"included, can tell whether a person was in the data hardly better than without: "
-            f"the odds of any guess change by a factor of at most e^{privacy.person}, except "
-            f"with probability {privacy.delta}."
-        ),
-        "trust": f"Trust needed for that: {privacy.trust}.",
-        "not_protected": privacy.not_protected,
-        "aborted": [_lost(one) for one in privacy.lost],
-    }
-
-
-def _epsilon_row(who: str, privacy: Privacy, persons: str) -> Row:
-    found = privacy.training if persons == "training" else privacy.holdout
-    return {
-        "who": who,
-        "person": found.person,
-        "record": found.record,
-        "replace": found.person_replace_one,
-    }
-
-
-def _lost(one: LostAttempt) -> Row:
-    return {
-        "purpose": _PURPOSES.get(one.purpose, one.purpose),
-        "round": one.round,
-        "attempt": one.attempt,
-        "missing": ", ".join(f"{who} ({why})" for who, why in one.missing),
-    }
-
-
 def _points(result: Result) -> Row:
     families: dict[tuple[str, str], list[FeaturePoints]] = {}
     for one in result.evidence.features:
@@ -254,12 +194,11 @@ def _run(result: Result) -> Row:
     svg = {
         "comparison": figures.comparison(result.evidence.partners),
         "timeline": figures.timeline(milliseconds, lost) if milliseconds else "",
-        "budget": figures.budget(_spending(privacy)),
     }
     return {
         "svg": {name: Markup(text) for name, text in svg.items()},  # noqa: S704 - our own
         "run_text": (
-            f"{privacy.attempts} sums were asked for; {_numeral(len(privacy.lost))} of them "
+            f"{privacy.attempts} sums were asked for; {numeral(len(privacy.lost))} of them "
             "had to be asked for again. A sum has the whole roster in it or is not made."
         ),
         "processes": [
@@ -279,16 +218,3 @@ _SECONDS = {
     "train": "train: bins, rounds, recalibration, evaluation",
     "total": "total, with votes and the baselines above",
 }
-
-
-def _spending(privacy: Privacy) -> list[tuple[str, float]]:
-    """Shares of mu squared of a person in training, by purpose."""
-    charges = [one for one in privacy.charges if one.persons == "training"]
-    total = sum(one.person_units for one in charges) or 1
-    return [
-        (_PURPOSES.get(one.purpose, one.purpose), one.person_units / total) for one in charges
-    ]
-
-
-def _numeral(number: int) -> str:
-    return _NUMERALS[number] if number < len(_NUMERALS) else str(number)

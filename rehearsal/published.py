@@ -4,7 +4,7 @@ What is here is public. Nothing of it was computed by the rehearsal.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from consortium.canonical import parse_canonical
 from consortium.errors import DecodeError
@@ -13,12 +13,45 @@ from models.document import verify_version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ByHonest:
+    """Decimal strings by who colludes (protocol 4.3)."""
+
+    all_honest: str
+    half_collude: str
+    """As many as the plan assumes at most."""
+    others_collude: str
+    largest: str
+    claimed: str
+    """The worst from as many as assumed to nobody: what is charged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Epsilon:
     """Decimal strings for one set of persons."""
 
-    record: str
-    person: str
-    person_replace_one: str
+    record: ByHonest
+    person: ByHonest
+    person_replace_one: ByHonest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roster:
+    """Charged attempts with so many partners."""
+
+    partners: int
+    """K."""
+    honest: int
+    """h: fewest honest members with whom the claim holds."""
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockBound:
+    """Who trains a block, and how many of them may hold one person (m_b)."""
+
+    name: str
+    holders: tuple[str, ...]
+    holders_per_person: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +89,14 @@ class Privacy:
     target: str
     max_partners_per_person: int
     accountant: str
+    noise_mode: str
+    honest_fraction: str
+    rosters: tuple[Roster, ...]
+    blocks: tuple[BlockBound, ...]
     record: str
     person: str
+    record_by_honest: ByHonest
+    person_by_honest: ByHonest
     training: Epsilon
     holdout: Epsilon
     charges: tuple[Charge, ...]
@@ -129,8 +168,14 @@ def _privacy(statement: Mapping[str, object]) -> Privacy:
         target=str(statement["target_epsilon"]),
         max_partners_per_person=_whole(statement["max_partners_per_person"]),
         accountant=str(statement["accountant"]),
+        noise_mode=str(statement["noise_mode"]),
+        honest_fraction=str(statement["honest_fraction"]),
+        rosters=tuple(_roster(_object(one)) for one in _list(statement["rosters"])),
+        blocks=tuple(_block(_object(one)) for one in _list(statement["blocks"])),
         record=str(headline["record"]),
         person=str(headline["person"]),
+        record_by_honest=_by_honest(headline["record_by_honest"]),
+        person_by_honest=_by_honest(headline["person_by_honest"]),
         training=_epsilon(epsilon["training"]),
         holdout=_epsilon(epsilon["holdout"]),
         charges=tuple(_charge(_object(one)) for one in _list(statement["charges"])),
@@ -141,11 +186,28 @@ def _privacy(statement: Mapping[str, object]) -> Privacy:
 
 
 def _epsilon(value: object) -> Epsilon:
-    figures = _object(value)
+    figures = _object(_object(value)["by_honest"])
     return Epsilon(
-        record=str(figures["record"]),
-        person=str(figures["person"]),
-        person_replace_one=str(figures["person_replace_one"]),
+        record=_by_honest(figures["record"]),
+        person=_by_honest(figures["person"]),
+        person_replace_one=_by_honest(figures["person_replace_one"]),
+    )
+
+
+def _by_honest(value: object) -> ByHonest:
+    figures = _object(value)
+    return ByHonest(**{one.name: str(figures[one.name]) for one in fields(ByHonest)})
+
+
+def _roster(one: Mapping[str, object]) -> Roster:
+    return Roster(**{name.name: _whole(one[name.name]) for name in fields(Roster)})
+
+
+def _block(one: Mapping[str, object]) -> BlockBound:
+    return BlockBound(
+        name=str(one["name"]),
+        holders=tuple(str(name) for name in _list(one["holders"])),
+        holders_per_person=_whole(one["holders_per_person"]),
     )
 
 

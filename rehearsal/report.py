@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from rehearsal.page import html_of
+from rehearsal.published import ByHonest
 from rehearsal.results import (
     BlockFigures,
     Evidence,
@@ -64,12 +65,18 @@ def json_of(result: Result) -> dict[str, object]:
         "epsilon": {
             "record": float(privacy.record),
             "person": float(privacy.person),
+            "by_honest": {
+                "record": _by_honest(privacy.record_by_honest),
+                "person": _by_honest(privacy.person_by_honest),
+            },
+            "noise_mode": privacy.noise_mode,
             "target": float(privacy.target),
             "delta": float(privacy.delta),
             "unit": privacy.unit,
             "max_partners_per_person": privacy.max_partners_per_person,
             "accountant": privacy.accountant,
         },
+        "budget": {one.partner: dict(one.report) for one in record.budgets},
         "model": {
             "version": record.version,
             "status": record.status,
@@ -89,6 +96,10 @@ def json_of(result: Result) -> dict[str, object]:
         "peak_rss_mb": dict(record.peak_rss_mb),
         "statement": dict(record.published.statement),
     }
+
+
+def _by_honest(found: ByHonest) -> dict[str, float]:
+    return {name: float(text) for name, text in asdict(found).items() if name != "claimed"}
 
 
 def _auc(evidence: Evidence) -> dict[str, object]:

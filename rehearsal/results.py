@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coordinator.events import RunEvent
+from rehearsal.budgets import NodeBudget
 from rehearsal.published import Published
 
 Float = NDArray[np.float64]
@@ -120,6 +121,8 @@ class RunRecord:
     """candidate, active: where the votes brought the model."""
     votes: Mapping[str, bool | None]
     """By partner; None where it was not needed any more."""
+    budgets: tuple[NodeBudget, ...]
+    """Each partner's own report after the run."""
     seconds: Mapping[str, float]
     """start, train, total."""
     processes: tuple[str, ...]

@@ -89,7 +89,7 @@ def cut(table: Path, directory: Path, *, lenders: int) -> list[Path]:
     with duckdb.connect(":memory:", config={"threads": "1"}) as connection:
         connection.execute(
             f"""CREATE TABLE borrower AS SELECT {COLUMNS}, {lender} AS lender
-                FROM read_csv(?, nullstr = 'NA')""",  # noqa: S608 - constants and a number
+                FROM read_csv(?, nullstr = 'NA')""",
             [str(table)],
         )
         paths = []

@@ -58,7 +58,7 @@ def cut(
                 CASE WHEN NOT {_below("platform", "0.7")} THEN ''
                      WHEN {_below("which", "0.6")} THEN 'platform_c'
                      ELSE 'platform_d' END AS platform
-            FROM read_csv(?)""",  # noqa: S608 - constants of this file
+            FROM read_csv(?)""",
             [str(source)],
         )
         check_split(connection)
