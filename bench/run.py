@@ -5,7 +5,7 @@ import sys
 
 from bench.result import OUT, machine, save
 
-NAMES = ("round",)
+NAMES = ("round", "secagg", "clipped_sum", "crash_budget")
 
 
 def main(arguments: list[str]) -> int:
