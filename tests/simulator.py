@@ -12,25 +12,34 @@ import numpy as np
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.message_pb2 import Message as ProtoMessage
 from flwr.supercore.task_identity import TaskIdentity
+from numpy.typing import NDArray
 
 from consortium.canonical import Label
 from consortium.crypto.keys import AgreementKey, IdentityKey, Secret
+from consortium.crypto.pairwise import apply_masks
 from consortium.documents import document_of
 from consortium.errors import BudgetExceededError, RefusalCode, RefusalError, TransportError
 from consortium.features.bins import Bins, bin_count
 from consortium.features.schema import Schema, parse_schema
 from consortium.ids import Digest, PartnerId, RunId, digest_of
 from consortium.manifest import Manifest, Member, Policy, Role
-from consortium.messages import Signed, SumRequest
+from consortium.messages import PlanOffer, Signed, SumRequest, Upload
 from consortium.plan import ReleaseKind, TrainingPlan
+from consortium.secagg.context import SumInputs
+from consortium.secagg.ring import ring_sum, to_signed
 from coordinator.flower_grid import BidiGrid, run_app
 from coordinator.plans import PlanContext, parse_plan
-from coordinator.rounds import RunSession
 from coordinator.server_app import Deadlines, RunPorts, build_server_app
+from models.run import ClosedSum, RunSession
 from partner_node.flower_node import Answering
 from partner_node.ingest import EncodedTable
 from partner_node.local_sums import LocalSums
-from partner_node.training_session import SessionFacts, TrainingSession
+from partner_node.plan_checks import SessionFacts
+from partner_node.storage import StoredJoin
+from partner_node.training_session import SessionKeys, TrainingSession
+
+Words = NDArray[np.uint64]
+Integers = NDArray[np.int64]
 
 SCHEMA = """
 name = "tiny"
@@ -100,6 +109,8 @@ class MemoryCommitments:
     reserved: dict[str, int] = field(default_factory=dict)
     debits: list[tuple[SumRequest, str, int]] = field(default_factory=list)
     closed: set[RunId] = field(default_factory=set)
+    disclosed: list[tuple[SumRequest, Digest, int]] = field(default_factory=list)
+    joins: dict[tuple[ReleaseKind, int, int], StoredJoin] = field(default_factory=dict)
     signed: list[tuple[RunId, bytes]] = field(default_factory=list)
 
     def commitment(self, run: RunId) -> tuple[TrainingPlan, Secret] | None:
@@ -128,16 +139,28 @@ class MemoryCommitments:
     def close_run(self, run: RunId) -> None:
         self.closed.add(run)
 
+    def join(self, request: SumRequest, context: Digest) -> StoredJoin:
+        if request.run in self.closed:
+            raise RefusalError(RefusalCode.PLAN, "the run holds no open reserve")
+        if self.joined(request) is not None:
+            raise RefusalError(RefusalCode.REPEATED, "this attempt was joined before")
+        made = StoredJoin(context, len(self.joins) + 1)
+        self.joins[request.kind, request.round, request.attempt] = made
+        return made
+
+    def joined(self, request: SumRequest) -> StoredJoin | None:
+        return self.joins.get((request.kind, request.round, request.attempt))
+
     def withdraw(self, run: RunId) -> None:
         self.plans.pop(run)
 
     def charged(self, run: RunId, kind: ReleaseKind) -> int:
         return sum(u for r, _, u in self.debits if r.run == run and r.kind is kind)
 
-    def debit(
-        self, request: SumRequest, *, scope: str, units: int, words: Digest, size: int
-    ) -> None:
-        del words, size
+    def disclose(self, request: SumRequest, *, words: Digest, size: int) -> None:
+        self.disclosed.append((request, words, size))
+
+    def debit(self, request: SumRequest, *, scope: str, units: int) -> None:
         if request.run in self.closed:
             raise RefusalError(RefusalCode.PLAN, "the run holds no open reserve")
         key = (request.run, request.kind, request.round, request.attempt)
@@ -175,6 +198,7 @@ class Consortium:
         self.wire: list[tuple[PartnerId, bytes]] = []
         self.requests: list[tuple[PartnerId, bytes]] = []
         self.absent: set[PartnerId] = set()
+        self.sums: list[ClosedSum] = []
         self.fault: Fault = lambda _member, payload: payload
         self.run = RunId("ab" * 16)
         context = PlanContext(self.run, self.manifest, self.schema, digest_of(b"code"))
@@ -196,7 +220,7 @@ class Consortium:
         )
         session = TrainingSession(
             facts,
-            key=node.key,
+            keys=SessionKeys(identity=node.key, agreement=node.agreement),
             store=node.store,
             entropy=lambda: Secret(bytes([number]) * 32),
             open_sums=lambda plan: LocalSums(
@@ -279,6 +303,59 @@ class Consortium:
             for node in self.nodes.values()
         )
 
+    # One attempt without a coordinator: what it would do, step by step.
+
+    def accept(self) -> list[bytes]:
+        """Everybody here accepts the plan; the acceptances as they travel."""
+        sessions = [self.session(name) for name in self.connected()]
+        offer = PlanOffer(plan=self.plan)
+        return [document_of(session.on_offer(offer)) for session in sessions]
+
+    def attempt(
+        self, request: SumRequest, inputs: SumInputs
+    ) -> dict[PartnerId, tuple[Words, Upload]]:
+        """The roster accepts the plan, joins, and uploads."""
+        accepted = self.accept()
+        joins = [self.session(name).on_proposal(request, self.sums) for name in request.roster]
+        return {
+            name: self.session(name).on_joins(
+                request, inputs, joins=joins, acceptances=accepted
+            )
+            for name in request.roster
+        }
+
+    def close(self, session: RunSession, *, attempts: int = 1) -> ClosedSum:
+        """Carry the due sum to its end, at the given attempt; everybody is told of it."""
+        for _ in range(attempts):
+            request, inputs = session.request(self.connected())
+            uploads = self.attempt(request, inputs)
+            if request.attempt < attempts:
+                session.on_missing(request, {request.roster[0]: "test"}, charged=True)
+        closed = ClosedSum(
+            request=request,
+            joined=next(iter(uploads.values()))[1].context,
+            total=to_signed(ring_sum(words for words, _ in uploads.values())),
+        )
+        session.on_sum(closed)
+        self.sums.append(closed)
+        return closed
+
+    def bare(self, member: PartnerId, words: Words) -> Integers:
+        """The noised integers under the masks of the member's last upload: white box."""
+        run = self.session(member)._run
+        assert run is not None
+        assert run.machine is not None
+        assert run.machine._joined is not None
+        masks = np.zeros_like(words)
+        apply_masks(masks, member, run.machine._joined.keys)
+        return (words - masks).view(np.int64)
+
+    def session(self, member: PartnerId) -> TrainingSession:
+        """The session of a node."""
+        session = self.nodes[member].session
+        assert session is not None
+        return session
+
     # The two methods that the grid asks of the streams.
 
     def connected(self) -> tuple[PartnerId, ...]:
@@ -309,7 +386,8 @@ class Consortium:
         ports = RunPorts(
             manifest=self.manifest,
             wait_for_change=lambda _seconds: False,
-            on_closed=lambda _request, _seconds: None,
+            on_closed=lambda _request, _seconds, _closed: None,
+            sums=self.sums,
         )
         deadlines = Deadlines(attempt=5, offer=5, quorum=0)
         with BidiGrid(self, self.run) as grid:

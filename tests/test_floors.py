@@ -104,6 +104,19 @@ def test_every_domain_line_and_refusal_code_is_in_the_protocol() -> None:
     assert not {line for line in lines if f"`{line}`" not in text}
 
 
+def test_every_domain_line_is_used_and_a_blocks_context_has_its_own() -> None:
+    files = (path for path in _sources() if path.name != "canonical.py")
+    text = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    spelt = {label: f"_DOMAIN = {label.line!r}".replace("'", '"') for label in Label}
+    unused = {
+        label.name
+        for label in Label
+        if f"Label.{label.name}" not in text and spelt[label] not in text
+    }
+    assert not unused
+    assert text.count("hash_with(Label.CONTEXT") == text.count("hash_with(Label.BLOCK") == 1
+
+
 def test_links_between_documents_lead_somewhere() -> None:
     broken = {
         f"{page.relative_to(ROOT)} -> {target}"

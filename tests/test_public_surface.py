@@ -27,7 +27,7 @@ VERBS: dict[str, tuple[str, ...]] = {
         *("init", "join", "trust", "serve", "check-data", "budget"),
         *("status", "models", "validate", "accept", "refuse"),
     ),
-    "models": ("list", "show", "activate", "rollback"),
+    "models": ("list", "show", "statement", "activate", "rollback"),
     "rehearse": (),
 }
 _LISTED = re.compile(r"^ {4}([a-z][a-z-]+)(?: |$)", re.MULTILINE)

@@ -29,9 +29,9 @@ from consortium.release import Attempt, Outcome
 from coordinator import config as coordinator_config
 from coordinator import control
 from coordinator.events import RunEvent
-from coordinator.rounds import RunState
 from coordinator.storage import ModelRow, Store
 from models.document import ModelDocument, parse_model_document, verify_version
+from models.run import RunState
 from rehearsal.config import Rehearsal, load_rehearsal
 from rehearsal.federation import COORDINATOR, Places, _Federation
 from rehearsal.processes import Processes, riskweave
@@ -323,11 +323,19 @@ class Federation:
             for kind, number, attempt, units in rows
         ]
 
+    def progress(self, name: str, run: str) -> tuple[int, int]:
+        """JOINs and charges of a node, and the last round of gradients that it joined."""
+        database = f"file:{self.directory(name) / 'node.db'}?mode=ro"
+        joins = "SELECT count(*), max(CASE kind WHEN 'gradient' THEN round END) FROM joins"
+        with contextlib.closing(sqlite3.connect(database, uri=True)) as connection:
+            made, last = connection.execute(f"{joins} WHERE run = ?", [run]).fetchone()
+        return int(made) + len(self.debits(name, run)), int(last or 0)
+
     def hold_in_round(self, run: Run, name: str, freeze: Callable[[], None]) -> int:
-        """Freeze ``name`` and wait until a round is under way that it has not answered.
+        """Freeze ``name`` and wait until a round is under way that it does not answer.
 
         It is still connected, so every later request goes to it as well: once another
-        node has been asked for more than it has answered, it is in that round.
+        node has joined or uploaded more often, the frozen one is waited for.
 
         Returns:
             The round.
@@ -335,21 +343,12 @@ class Federation:
         number = run.wait_for_round(5).run
         other = next(party.id for party in self.rehearsal.parties if party.id != name)
         freeze()
-
-        def answered(partner: str) -> int:
-            gradients = [
-                one.round
-                for one in self.debits(partner, number)
-                if one.kind is ReleaseKind.GRADIENT
-            ]
-            return max(gradients, default=0)
-
         self.wait(
-            lambda: answered(other) > answered(name),
+            lambda: self.progress(other, number)[0] > self.progress(name, number)[0],
             what=f"a round waits for {name}",
             blame=COORDINATOR,
         )
-        return answered(other)
+        return self.progress(other, number)[1]
 
 
 def summed(attempts: Sequence[Attempt], member: str) -> set[tuple[str, int, int]]:

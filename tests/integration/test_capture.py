@@ -78,7 +78,11 @@ def capture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Capture]:
     tables = {
         "bank_a": rows_of("bank_a"),
         NODE: PLANTED,
-        "shop_d": wide(rows_of("shop_d").replace("/ 1000.0", "* 1000.0")),
+        "shop_d": wide(
+            rows_of("shop_d")
+            .replace("/ 1000.0", "* 1000.0")
+            .replace("30 * used", "30 * used / 1e6")
+        ),
     }
     file = write_rehearsal(directory, tables, schema=WIDE, rounds=20)
     persons = duckdb.execute(f"SELECT person FROM ({PLANTED})").fetchall()  # noqa: S608

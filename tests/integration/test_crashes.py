@@ -58,7 +58,9 @@ def test_node_killed_in_a_round_is_left_out_rejoins_and_stays_charged(
     assert sent <= {key_of(one) for one in debits}
     width = document.model.spec.size
     owed = sum(
-        mechanism_for(document.plan, one.kind, width=width).units(person=True)
+        mechanism_for(document.plan, one.kind, width=width, partners=len(one.roster)).units(
+            person=True
+        )
         for one in attempts
         if (one.kind.value, one.round, one.attempt) in sent
     )

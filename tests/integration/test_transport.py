@@ -288,6 +288,25 @@ def signed_by(node: wiring.Desk, digest: Digest) -> Signed:
     return Signed(digest=digest, member=node.config.partner, signature=signature)
 
 
+def test_manifest_that_skips_the_pinned_one_is_signed_only_when_the_operator_insists(
+    federation: Federation,
+) -> None:
+    with federation.serving():
+        federation.found("bank_a", "bank_b")
+        node = federation.nodes["bank_a"]
+        drafts = [federation.propose() for _ in range(2)]
+        wiring.trust(node, wiring.proposed(node, drafts[0].digest))
+        skipping = wiring.proposed(node, drafts[1].digest)
+        with pytest.raises(ManifestError, match="--replace"):
+            wiring.trust(node, skipping)
+        stored = federation.desk.store.manifest(skipping.digest)
+        assert stored is not None
+        assert stored.signatures == ()
+        assert node.known_pin().digest == drafts[0].digest
+        wiring.trust(node, skipping, replace_pinned=True)
+        assert node.known_pin().digest == skipping.digest
+
+
 def test_manifest_other_than_the_one_asked_for_is_refused(federation: Federation) -> None:
     with federation.serving():
         federation.found("bank_a", "bank_b")

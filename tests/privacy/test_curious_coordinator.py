@@ -15,15 +15,15 @@ import torch
 from consortium.canonical import canonical_json
 from consortium.crypto.keys import Secret
 from consortium.errors import ConfigurationError, RefusalCode, RefusalError, RiskWeaveError
-from consortium.features.bins import bins_of
+from consortium.features.bins import bins_of, public_bins
 from consortium.ids import PartnerId, RunId, digest_of
 from consortium.messages import PlanOffer, SumRequest
 from consortium.plan import ReleaseKind, TrainingPlan, decimal
 from consortium.privacy.mechanism import attempts_of
 from consortium.secagg.context import SumInputs
 from consortium.secagg.ring import check_no_overflow
-from coordinator.rounds import RunFailedError, RunSession
 from models.gradients import integer_factors
+from models.run import RunFailedError, RunSession
 from partner_node import training_session
 from partner_node.local_sums import LocalSums
 from partner_node.storage import NodeStore
@@ -55,11 +55,19 @@ def node_of(consortium: Consortium, member: PartnerId) -> TrainingSession:
     return session
 
 
-def asked(
-    consortium: Consortium, kind: ReleaseKind, inputs: SumInputs, number: int = 1
-) -> SumRequest:
+def sums_of(consortium: Consortium, member: PartnerId) -> LocalSums:
+    return node_of(consortium, member)._open_sums(consortium.plan)
+
+
+def asked(consortium: Consortium, kind: ReleaseKind, inputs: SumInputs) -> SumRequest:
     request, _ = RunSession(consortium.plan, consortium.schema).request(consortium.connected())
-    return replace(request, kind=kind, round=number, inputs=inputs.digest)
+    return replace(request, kind=kind, inputs=inputs.digest)
+
+
+def computed(sums: LocalSums, request: SumRequest, inputs: SumInputs) -> list[int]:
+    sums.prepare(request, inputs)
+    seed, context = Secret(b"s" * 32), digest_of(b"context")
+    return sums.compute(request, inputs, seed=seed, context=context).values.tolist()
 
 
 @pytest.mark.parametrize("kind", [ReleaseKind.RECALIBRATION, ReleaseKind.EVALUATION])
@@ -68,38 +76,41 @@ def test_logits_that_overflow_for_some_rows_are_counted_like_any_others(
     kind: ReleaseKind, plan: str
 ) -> None:
     consortium = Consortium(plan=plan, schema=TWICE)
-    session = node_of(consortium, BANK)
-    size = RunSession(consortium.plan, consortium.schema).spec.size
+    sums = sums_of(consortium, BANK)
     edges = np.tile(np.linspace(-3.0, 3.0, 15), 2)
-    weights = np.full(size, 1.7e308)
+    weights = np.full(sums.spec.size, 1.7e308)
     inputs = SumInputs(arrays=(weights, edges)[: 1 + (kind is ReleaseKind.EVALUATION)])
-    session.on_request(asked(consortium, kind, inputs), inputs)
-    assert len(consortium.nodes[BANK].store.debits) == 1
+    table = consortium.table(BANK, 0, public_bins(consortium.schema))
+    rows = table.holdout if kind is ReleaseKind.EVALUATION else ~table.holdout
+    counts = computed(sums, asked(consortium, kind, inputs), inputs)
+    assert sum(counts) == int(rows.sum()) << 10
 
 
 def test_histogram_of_the_grid_is_counted_on_the_grid_whatever_bins_came_before() -> None:
     consortium = Consortium(plan=PRIVATE, schema=WITHOUT_EDGES)
-    session = node_of(consortium, SHOP)
+    sums = sums_of(consortium, SHOP)
     cuts = tuple(str(number / 60) for number in range(1, 60))
     bins = canonical_json(bins_of(consortium.schema, {"used": cuts}).to_canonical())
     probe = SumInputs(arrays=(np.zeros(1),), bins=bins)
-    with pytest.raises(RefusalError, match="R11"):  # its bins were taken up, at no charge
-        session.on_request(asked(consortium, ReleaseKind.GRADIENT, probe), probe)
-    request = asked(consortium, ReleaseKind.BINS, SumInputs(arrays=()))
-    after, _ = session.on_request(request, SumInputs(arrays=()))
-    untouched = Consortium(plan=PRIVATE, schema=WITHOUT_EDGES)
-    before, _ = node_of(untouched, SHOP).on_request(request, SumInputs(arrays=()))
-    assert after.tolist() == before.tolist()
+    with pytest.raises(RefusalError, match="R11"):  # its bins were taken up
+        computed(sums, asked(consortium, ReleaseKind.GRADIENT, probe), probe)
+    nothing = SumInputs(arrays=())
+    request = asked(consortium, ReleaseKind.BINS, nothing)
+    untouched = sums_of(Consortium(plan=PRIVATE, schema=WITHOUT_EDGES), SHOP)
+    assert computed(sums, request, nothing) == computed(untouched, request, nothing)
 
 
 def test_bins_finer_than_the_grid_are_refused() -> None:
     consortium = Consortium(plan=PRIVATE, schema=WITHOUT_EDGES)
-    session = node_of(consortium, SHOP)
     cuts = tuple(str(number / 300) for number in range(1, 300))
     bins = canonical_json(bins_of(consortium.schema, {"used": cuts}).to_canonical())
     inputs = SumInputs(arrays=(np.zeros(1),), bins=bins)
     with pytest.raises(RiskWeaveError, match="64"):
-        session.on_request(asked(consortium, ReleaseKind.GRADIENT, inputs), inputs)
+        computed(
+            sums_of(consortium, SHOP),
+            asked(consortium, ReleaseKind.GRADIENT, inputs),
+            inputs,
+        )
 
 
 def test_overflow_bound_does_not_depend_on_the_number_of_rows(
@@ -119,20 +130,15 @@ def test_overflow_bound_does_not_depend_on_the_number_of_rows(
 
 def test_local_steps_beyond_those_that_were_paid_for_are_refused() -> None:
     consortium = Consortium(plan=STEPS)
-    session = node_of(consortium, BANK)
-    size = RunSession(consortium.plan, consortium.schema).spec.size
-    inputs = SumInputs(arrays=(np.zeros(size),))
-    paid = attempts_of(consortium.plan, ReleaseKind.GRADIENT)
-    requests = [
-        replace(asked(consortium, ReleaseKind.GRADIENT, inputs, number), attempt=attempt)
-        for number in (1, 2)
-        for attempt in (1, 2)
-    ]
-    for request in requests[:paid]:
-        session.on_request(request, inputs)
+    session = RunSession(consortium.plan, consortium.schema)
+    assert attempts_of(consortium.plan, ReleaseKind.GRADIENT) == 3
+    consortium.close(session, attempts=2)
+    request, inputs = session.request(consortium.connected())
+    consortium.attempt(request, inputs)
     with pytest.raises(RefusalError) as refused:
-        session.on_request(requests[paid], inputs)
+        consortium.attempt(replace(request, attempt=2), inputs)
     assert refused.value.reason is RefusalCode.ATTEMPTS
+    assert len(consortium.nodes[BANK].store.debits) == 3
 
 
 @pytest.mark.parametrize("clip", ["1e-310", "1e300", "0", "-1", "nan", "one"])
@@ -208,7 +214,7 @@ def test_persons_charged_in_one_scope_never_move_to_the_other_within_an_epoch(
     later = replace(plan, run=RunId("cd" * 16), holdout_salt=salt, holdout_fraction=fraction)
     units, caps = {"training": 10, "holdout": 10}, {"training": 100, "holdout": 100}
     store.commit(plan, Secret(b"s" * 32), units, caps)
-    store.debit(_gradient(plan), scope="training", units=5, words=digest_of(b""), size=8)
+    store.debit(_gradient(plan), scope="training", units=5)
     store.close_run(plan.run)
     with pytest.raises(RefusalError) as refused:
         store.commit(later, Secret(b"t" * 32), units, caps)
@@ -227,4 +233,8 @@ def _gradient(plan: TrainingPlan) -> SumRequest:
         attempt=1,
         roster=(),
         inputs=digest_of(b"inputs"),
+        dimension=8,
+        scale_bits=24,
+        variance="1",
+        head=digest_of(b"head"),
     )

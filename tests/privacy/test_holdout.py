@@ -42,6 +42,10 @@ def _sum_of(consortium: Consortium, kind: ReleaseKind, *, flipped: bool | None) 
         attempt=1,
         roster=(BANK,),
         inputs=inputs.digest,
+        dimension=8,
+        scale_bits=24,
+        variance="1",
+        head=digest_of(b"head"),
     )
     sums.prepare(request, inputs)
     context = digest_of(b"context")

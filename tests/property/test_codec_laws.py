@@ -64,6 +64,7 @@ def test_decoding_a_manifest_bundle_inverts_encoding(bundle: ManifestBundle) -> 
         member=partners,
         accept=st.booleans(),
         reason=texts,
+        number=st.integers(0, 2**53 - 1),
         signature=signatures,
     )
 )

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from consortium.features.schema import parse_schema
 from rehearsal.cli import _PlainLines
 from rehearsal.config import load_rehearsal
 from rehearsal.federation import Places, run_federation
-from tests.integration.federation import rows_of, write_rehearsal
+from tests.integration.federation import write_rehearsal, write_table
 
 ROOT = Path(__file__).resolve().parents[2]
 PEAK_MB = 2048
@@ -39,24 +40,56 @@ echo "$before $(sent)"
 """Runs its arguments in a network of its own; prints packets sent outside before and after."""
 
 
+LARGE = """
+[rehearsal]
+schema = "{schema}"
+epsilon = "1"
+max_partners_per_person = 1
+
+[plan]
+rounds = 30
+
+[[block]]
+name = "all"
+families = {families}
+normaliser = 1600000
+"""
+
+PARTY = """
+[[partner]]
+id = "{name}"
+families = {families}
+query = "SELECT * FROM '{name}.parquet'"
+person = "id"
+label = "default"
+"""
+
+REPEATED = """
+    SELECT '{name}-' || i AS id,
+           (hash(i) % 100 < 3 + 12 * (i % 3) + 12 * (i % 5))::INT AS "default",
+           i % 3 AS late_30_59, i % 4 AS late_60_89, i % 5 AS late_90,
+           (i % 977) / 488.0 AS utilisation, i % 23 AS open_lines, i % 5 AS real_estate_lines,
+           i % 9973 * 1.5 AS monthly_income, nullif(i % 7, 0) / 6.0 AS debt_ratio,
+           i % 3001 / 3.0 AS debt_amount
+    FROM range({rows}) AS numbers(i)"""
+
+
 @pytest.mark.slow
 def test_two_million_rows_at_one_partner_train_under_two_gigabytes(tmp_path: Path) -> None:
-    tables = {
-        "bank_a": rows_of("bank_a", ROWS),
-        "bank_b": rows_of("bank_b"),
-        "shop_c": rows_of("shop_c"),
-    }
-    file = write_rehearsal(tmp_path, tables, rounds=10)
-    text = file.read_text(encoding="utf-8")
-    file.write_text(
-        text.replace("normaliser = 2000", "normaliser = 1600000", 1), encoding="utf-8"
-    )
+    schema = ROOT / "examples" / "gmsc" / "schema.toml"
+    families = list(parse_schema(schema.read_text(encoding="utf-8"), source="gmsc").families)
+    text = LARGE.format(schema=schema, families=json.dumps(families))
+    for name, rows in (("large", ROWS), ("small", 20_000)):
+        write_table(tmp_path / f"{name}.parquet", REPEATED.format(name=name, rows=rows))
+        text += PARTY.format(name=name, families=json.dumps(families))
+    file = tmp_path / "rehearsal.toml"
+    file.write_text(text, encoding="utf-8")
     places = Places(work=tmp_path / "work", logs=tmp_path / "logs")
     places.work.mkdir(mode=0o700)
     places.logs.mkdir()
     record = run_federation(load_rehearsal(file), places, _PlainLines())
     print("MiB:", record.peak_rss_mb)  # noqa: T201
-    assert record.peak_rss_mb["bank_a"] < PEAK_MB
+    assert record.peak_rss_mb["large"] < PEAK_MB
     assert record.version
 
 

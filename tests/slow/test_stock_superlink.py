@@ -31,9 +31,9 @@ from consortium.features.schema import Schema
 from consortium.ids import Digest, PartnerId
 from consortium.plan import ReleaseKind, TrainingPlan
 from coordinator.flower_grid import BidiGrid, run_app
-from coordinator.rounds import RunState
 from models import scorecard
 from models.document import ModelDocument, parse_model_document, version_of
+from models.run import RunState
 from models.spec import BlockSpec
 from partner_node import ingest, wiring
 from partner_node.worker import Worker

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import pytest
@@ -12,8 +13,8 @@ from consortium.privacy.accountant import (
     delta_of,
     epsilon_of,
     epsilon_of_units,
-    epsilons,
     mu_of,
+    three_epsilons,
     units_of,
 )
 from consortium.release import Mechanism
@@ -80,8 +81,8 @@ def test_epsilon_never_falls_when_units_are_added(units: int, more: int) -> None
 
 def test_nothing_released_costs_nothing() -> None:
     assert epsilon_of_units(0, 1e-6) == epsilon_of(0.0, 1e-6) == delta_of(0.0, 0.0) == 0
-    spent = epsilons([], 1e-6)
-    assert (spent.record, spent.person_replaced) == (0, 0)
+    spent = three_epsilons([], 1e-6)
+    assert (spent.record.claimed, spent.person_replaced.largest) == (0, 0)
 
 
 def test_a_person_at_m_partners_costs_m_times_the_units() -> None:
@@ -92,11 +93,12 @@ def test_a_person_at_m_partners_costs_m_times_the_units() -> None:
         variance=(40 * sensitivity) ** 2,
         persons_factor=4,
     )
-    found = epsilons([release] * 60, 1e-6)
-    assert found.record == epsilon_of(math.sqrt(60) / 40, 1e-6)
-    assert found.person == epsilon_of(2 * math.sqrt(60) / 40, 1e-6)
+    found = three_epsilons([release] * 60, 1e-6)
+    assert found.record.claimed == epsilon_of(math.sqrt(60) / 40, 1e-6)
+    assert found.person.claimed == epsilon_of(2 * math.sqrt(60) / 40, 1e-6)
     assert found.record_replaced == found.person
-    assert found.person_replaced == epsilon_of(4 * math.sqrt(60) / 40, 1e-6)
+    assert len({*dataclasses.astuple(found.person)}) == 1  # own noise: whoever colludes
+    assert found.person_replaced.claimed == epsilon_of(4 * math.sqrt(60) / 40, 1e-6)
 
 
 def test_delta_beyond_the_range_of_the_exponential_errs_upwards() -> None:

@@ -173,9 +173,17 @@ def test_model_messages_survive_the_wire() -> None:
 
 
 def test_vote_survives_the_wire() -> None:
-    vote = Vote(version=DIGEST, member=BANK, accept=True, reason="", signature=b"s" * 64)
+    vote = Vote(
+        version=DIGEST, member=BANK, accept=True, reason="", number=7, signature=b"s" * 64
+    )
     assert codec.decode_vote(codec.encode_vote(vote)) == vote
     assert codec.decode_vote_reply(codec.encode_vote_reply("active")) == "active"
+
+
+def test_vote_at_a_time_that_no_clock_shows_is_refused() -> None:
+    wire = federation_pb2.Vote(version=DIGEST, member=BANK, number=1 << 53, signature=b"s" * 64)
+    with pytest.raises(DecodeError, match="seconds"):
+        codec.decode_vote(wire.SerializeToString())
 
 
 def test_model_status_outside_the_list_is_refused() -> None:

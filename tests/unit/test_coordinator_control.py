@@ -128,10 +128,21 @@ def test_status_tells_who_is_connected_under_which_manifest(house: House) -> Non
 
 def test_socket_is_the_owners_alone(house: House) -> None:
     async def story() -> None:
-        async with door(house, ToldTrainer(())) as socket:
-            assert socket.stat().st_mode & 0o777 == 0o600
+        # Before the server is started: what the bind alone has left.
+        ports = ControlPorts(
+            store=house.desk.store, trainer=ToldTrainer(()), links=NoLinks(), manifest=None
+        )
+        socket = house.desk.config.control_socket
+        server = control_server(ports, socket)
+        assert socket.stat().st_mode & 0o777 == 0o600
+        await server.stop(0)
 
-    asyncio.run(story())
+    before = os.umask(0)
+    try:
+        asyncio.run(story())
+        assert os.umask(0) == 0
+    finally:
+        os.umask(before)
 
 
 def test_command_without_a_serving_coordinator_says_so(house: House) -> None:

@@ -35,11 +35,18 @@ def run(story: Coroutine[None, None, None]) -> None:
     asyncio.run(asyncio.wait_for(story, 6 * DEADLINE_S))
 
 
-def vote(node: NodeKeys, *, accept: bool = True) -> Vote:
+def vote(house: House, name: str) -> Vote:
     unsigned = Vote(
-        version=V1, member=node.partner, accept=accept, reason="own_check", signature=b""
+        version=V1,
+        member=PartnerId(name),
+        accept=True,
+        reason="own_check",
+        number=1,
+        signature=b"",
     )
-    return replace(unsigned, signature=node.identity.sign(Label.VOTE, vote_statement(unsigned)))
+    statement = vote_statement(unsigned, house.manifest.digest)
+    signature = house.nodes[name].identity.sign(Label.VOTE, statement)
+    return replace(unsigned, signature=signature)
 
 
 async def refusal(question: Coroutine[None, None, bytes]) -> tuple[grpc.StatusCode, str | None]:
@@ -99,9 +106,10 @@ def test_quorum_of_votes_makes_a_model_active(house: House) -> None:
         house.desk.store.add_model(V1, RUN, b"{}", 1)
         statuses = []
         async with house.serving():
-            for node in house.nodes.values():
+            for name, node in house.nodes.items():
                 async with house.channel(node) as channel:
-                    reply = await ask(channel, "CastVote", codec.encode_vote(vote(node)))
+                    request = codec.encode_vote(vote(house, name))
+                    reply = await ask(channel, "CastVote", request)
                     statuses.append(codec.decode_vote_reply(reply))
             async with house.channel(house.nodes["bank_a"]) as channel:
                 active = await ask(channel, "GetModel", codec.encode_model_request(None))
@@ -117,7 +125,7 @@ def test_vote_in_the_name_of_another_partner_is_refused(house: House) -> None:
     async def story() -> None:
         house.desk.store.add_model(V1, RUN, b"{}", 1)
         async with house.serving(), house.channel(house.nodes["bank_a"]) as channel:
-            forged = codec.encode_vote(vote(house.nodes["bank_b"]))
+            forged = codec.encode_vote(vote(house, "bank_b"))
             code, _ = await refusal(ask(channel, "CastVote", forged))
             assert code is grpc.StatusCode.UNAUTHENTICATED
         assert house.desk.store.votes(V1) == ()

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -79,12 +80,22 @@ def test_model_added_twice_keeps_its_status(store: Store) -> None:
 
 
 def test_second_vote_of_a_member_replaces_its_first(store: Store) -> None:
-    for accept in (True, False):
-        vote = Vote(
-            version=V1, member=PartnerId("a"), accept=accept, reason="", signature=b"s" * 64
-        )
-        store.add_vote(vote, 1)
-    assert [vote.accept for vote in store.votes(V1)] == [False]
+    first = Vote(
+        version=V1,
+        member=PartnerId("a"),
+        accept=True,
+        reason="",
+        number=5,
+        signature=b"s" * 64,
+    )
+    second = replace(first, accept=False, number=6)
+    assert [store.add_vote(vote, 1) for vote in (first, second, first, second)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert store.votes(V1) == (second,)
 
 
 def test_signature_of_a_member_is_kept_once(store: Store) -> None:

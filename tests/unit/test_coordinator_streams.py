@@ -8,6 +8,7 @@ from pathlib import Path
 import grpc
 import grpc.aio
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from consortium import codec
 from consortium.canonical import Label
@@ -17,6 +18,7 @@ from consortium.crypto.statements import welcome_statement
 from consortium.errors import MessageTooLargeError, TransportError
 from consortium.ids import Digest, PartnerId
 from consortium.messages import FlowerMessage, Goodbye, Welcome
+from coordinator.server import CALLS
 from coordinator.streams import Settings, StreamHub
 from proto.v1 import training_pb2
 from tests.coordinator_house import DEADLINE_S, House, NodeKeys, RawStream, enrol
@@ -125,7 +127,6 @@ def test_question_without_answer_fails_in_time_and_its_late_answer_is_dropped(
             assert question is not None
             await stream.say(FlowerMessage(b"in time"), question.id)
             assert await asyncio.wrap_future(again) == b"in time"
-            assert hub.late_answers == 1
 
     run(story())
 
@@ -191,6 +192,50 @@ def test_node_that_never_greets_is_dropped(house: House) -> None:
             house.channel(house.nodes["bank_a"]) as channel,
         ):
             assert await farewell(RawStream.open(channel)) == "out_of_order"
+
+    run(story())
+
+
+def test_streams_without_a_greeting_are_few_for_one_certificate(house: House) -> None:
+    async def story() -> None:
+        node = house.nodes["bank_a"]
+        async with (
+            house.serving(Settings(greetings=2, hello_s=60)),
+            house.channel(node) as one,
+            house.channel(node) as two,
+            house.channel(house.nodes["bank_b"]) as three,
+        ):
+            streams = [RawStream.open(channel) for channel in (one, two, two)]
+            heard = {asyncio.create_task(stream.hear()): stream for stream in streams}
+            done, waiting = await asyncio.wait(
+                heard, timeout=DEADLINE_S / 2, return_when=asyncio.FIRST_COMPLETED
+            )
+            frames = [task.result() for task in done]
+            assert [frame and type(frame.body) for frame in frames] == [Goodbye]
+            await greeted(house, three, "bank_b")
+            first = waiting.pop()
+            await heard[first].say(house.hello(node))
+            frame = await first
+            assert frame is not None
+            assert isinstance(frame.body, Welcome)
+            await greeted(house, two)
+
+    run(story())
+
+
+def test_calls_on_one_connection_are_bounded(house: House) -> None:
+    async def story() -> None:
+        async with house.serving(), house.channel(house.nodes["bank_a"]) as channel:
+            watch = health_pb2_grpc.HealthStub(channel).Watch
+            request = health_pb2.HealthCheckRequest()
+            calls = [watch(request) for _ in range(CALLS)]
+            for call in calls:
+                assert (await call.read()).status == health_pb2.HealthCheckResponse.SERVING
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await watch(request, timeout=0.5).read()
+            assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            calls[0].cancel()
+            await watch(request, timeout=DEADLINE_S).read()
 
     run(story())
 

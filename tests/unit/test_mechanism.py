@@ -56,6 +56,7 @@ PLAN = TrainingPlan(
     epsilon="1",
     delta="0.000001",
     max_partners_per_person=2,
+    noise_mode="own",
     min_partners=3,
     shares=BudgetShares(),
     optimizer=OptimizerSettings(),
@@ -95,7 +96,7 @@ LOCAL = replace(
 def test_variance_is_that_of_own_mode(
     kind: ReleaseKind, attempts: int, share: float, sensitivity: int
 ) -> None:
-    found = mechanism_for(PRIVATE, kind, width=WIDTHS[kind])
+    found = mechanism_for(PRIVATE, kind, width=WIDTHS[kind], partners=4)
     sigma = math.sqrt(attempts) / mu_of(1.0, 1e-6) / math.sqrt(share) * math.sqrt(2)
     assert attempts_of(PRIVATE, kind) == attempts
     assert found.sensitivity == sensitivity
@@ -123,7 +124,7 @@ def test_all_attempts_together_never_cost_more_than_the_target(
     )
     charges = {
         kind: attempts_of(plan, kind)
-        * mechanism_for(plan, kind, width=width).units(person=True)
+        * mechanism_for(plan, kind, width=width, partners=4).units(person=True)
         for kind in (GRADIENT, BINS, RECALIBRATION, EVALUATION)
     }
     held_out = charges.pop(EVALUATION)
@@ -140,14 +141,18 @@ def test_reservation_of_a_run_is_its_whole_target() -> None:
 
 
 def test_retries_are_paid_for_in_advance() -> None:
-    noisier = mechanism_for(replace(PLAN, spare_attempts=66), GRADIENT, width=195)
-    ratio = noisier.variance / mechanism_for(PLAN, GRADIENT, width=195).variance
+    noisier = mechanism_for(replace(PLAN, spare_attempts=66), GRADIENT, width=195, partners=4)
+    ratio = noisier.variance / mechanism_for(PLAN, GRADIENT, width=195, partners=4).variance
     assert ratio == pytest.approx(126 / 66, rel=1e-8)
 
 
 def test_person_at_more_partners_needs_more_noise_and_the_record_costs_less() -> None:
-    one = mechanism_for(replace(PLAN, max_partners_per_person=1), GRADIENT, width=195)
-    four = mechanism_for(replace(PLAN, max_partners_per_person=4), GRADIENT, width=195)
+    one = mechanism_for(
+        replace(PLAN, max_partners_per_person=1), GRADIENT, width=195, partners=4
+    )
+    four = mechanism_for(
+        replace(PLAN, max_partners_per_person=4), GRADIENT, width=195, partners=4
+    )
     assert four.variance == pytest.approx(4 * one.variance, rel=1e-8)
     assert four.units(person=True) <= one.units(person=True)
     assert four.units(person=False) < four.units(person=True) / 3.9
@@ -156,27 +161,28 @@ def test_person_at_more_partners_needs_more_noise_and_the_record_costs_less() ->
 def test_row_in_two_blocks_of_one_partner_is_more_sensitive() -> None:
     plan = replace(PLAN, blocks=(*PLAN.blocks, block("extra", "bank-a")))
     assert (most_blocks_held(PLAN), most_blocks_held(plan)) == (1, 2)
-    gradient = mechanism_for(plan, GRADIENT, width=196)
+    gradient = mechanism_for(plan, GRADIENT, width=196, partners=4)
     assert gradient.sensitivity == math.ceil(math.sqrt(2) * (2**24 + 14))
-    assert mechanism_for(plan, EVALUATION, width=1).sensitivity == 1449
+    assert mechanism_for(plan, EVALUATION, width=1, partners=4).sensitivity == 1449
     with pytest.raises(ConfigurationError):
         most_blocks_held(replace(PLAN, blocks=()))
 
 
 def test_noise_too_small_for_its_lattice_is_refused() -> None:
     loud = replace(PLAN, epsilon="8", max_partners_per_person=1, histogram_attempts=1)
-    assert mechanism_for(loud, GRADIENT, width=195).variance >= 1_000_000
+    assert mechanism_for(loud, GRADIENT, width=195, partners=4).variance >= 1_000_000
     with pytest.raises(RefusalError) as caught:
-        mechanism_for(loud, EVALUATION, width=1)
+        mechanism_for(loud, EVALUATION, width=1, partners=4)
     assert caught.value.reason is RefusalCode.NOISE
     quiet = replace(loud, epsilon="5")
-    assert mechanism_for(quiet, EVALUATION, width=1).variance >= 1_000_000
+    assert mechanism_for(quiet, EVALUATION, width=1, partners=4).variance >= 1_000_000
 
 
 @pytest.mark.parametrize(
     ("change", "kind"),
     [
-        ({"noise_mode": "shared"}, GRADIENT),
+        ({"noise_mode": "none"}, GRADIENT),
+        ({"noise_mode": ""}, BINS),
         ({"shares": BudgetShares(training="0.9", recalibration="0.11")}, EVALUATION),
         ({"shares": BudgetShares(training="-0.1")}, GRADIENT),
         ({"shares": BudgetShares(training="all")}, GRADIENT),
@@ -195,17 +201,17 @@ def test_plan_that_pays_for_no_noise_is_refused(
     change: dict[str, object], kind: ReleaseKind
 ) -> None:
     with pytest.raises(ConfigurationError):
-        mechanism_for(replace(PLAN, **change), kind, width=10)  # type: ignore[arg-type]
+        mechanism_for(replace(PLAN, **change), kind, width=10, partners=4)  # type: ignore[arg-type]
 
 
 def test_width_that_is_not_positive_is_refused() -> None:
     for width in (0, -1):
         with pytest.raises(DomainError):
-            mechanism_for(PLAN, GRADIENT, width=width)
+            mechanism_for(PLAN, GRADIENT, width=width, partners=4)
 
 
 def test_local_steps_add_the_noise_of_one_step() -> None:
-    found = mechanism_for(LOCAL, GRADIENT, width=195)
+    found = mechanism_for(LOCAL, GRADIENT, width=195, partners=4)
     assert found.variance == (4 * (2**24 + 14)) ** 2
 
 

@@ -5,7 +5,7 @@ from numpy.random import Generator  # noqa: TID251 - the type of the fixture
 
 from consortium.errors import DomainError, ShapeError
 from consortium.plan import ModelKind
-from models.gradients import clipped_gradient_sum_dense, integer_factors
+from models.gradients import _above, clipped_gradient_sum_dense, integer_factors
 from models.scorecard import row_bound
 from models.spec import BlockSpec, ModelSpec, initial_weights, parameter_count
 
@@ -98,6 +98,19 @@ def test_row_above_the_bound_after_rounding_is_shortened_then_dropped() -> None:
     assert not got[0][0, 1:].any()
     assert not got[0][1].any()
     assert _longest(got, [], ones) <= bound**2
+
+
+def test_rows_that_float32_cannot_tell_from_the_bound_are_added_exactly() -> None:
+    # Squares of 2**24 + 1 round to those of 2**24 in float32: one row is on Q, one above.
+    ones, largest = 3, 2**12
+    bound = largest * 2**12
+    rows = torch.tensor([[largest, 0.0], [largest, 1.0], [largest, 0.0]], dtype=torch.float32)
+    clip = (1 - 2.0**-10) * 2.0**13
+    got, _ = integer_factors([rows], [], ones, clip=1e9 * clip, bound=bound)
+    assert not got[0].any()  # far below one unit
+    shortened, _ = integer_factors([rows / 2**13], [], ones, clip=1.0, bound=bound)
+    assert _longest(shortened, [], ones) <= bound**2
+    assert np.array_equal(_above([rows], [], ones, bound=bound).numpy(), [1])
 
 
 def test_nan_and_infinity_from_the_float_code_do_not_reach_the_sum() -> None:

@@ -201,8 +201,8 @@ def test_weights_of_wrong_shape_dtype_or_domain_are_refused() -> None:
 def test_noise_is_made_for_the_bound_that_rows_are_held_to(width: int) -> None:
     plan = _plan(_schema())
     alone = replace(plan, blocks=plan.blocks[:1])
-    made_for = mechanism_for(alone, ReleaseKind.GRADIENT, width=width).sensitivity
+    made_for = mechanism_for(alone, ReleaseKind.GRADIENT, width=width, partners=4).sensitivity
     assert made_for == row_bound(width)
     # A partner that holds two blocks adds two such rows for one person.
-    both = mechanism_for(plan, ReleaseKind.GRADIENT, width=width).sensitivity
+    both = mechanism_for(plan, ReleaseKind.GRADIENT, width=width, partners=4).sensitivity
     assert both**2 >= 2 * row_bound(width // 2) ** 2

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 
 from consortium.crypto.keys import Secret
 from consortium.errors import BudgetExceededError, RefusalCode, RefusalError, StorageError
-from consortium.ids import Digest, RunId, digest_of
-from consortium.messages import SumRequest
+from consortium.ids import Digest, PartnerId, RunId, digest_of
+from consortium.messages import SumRequest, Vote
 from consortium.plan import ReleaseKind, TrainingPlan
 from partner_node.storage import Disclosure, NodeStore
 from tests.simulator import Consortium
@@ -55,11 +55,24 @@ def request(plan: TrainingPlan, *, number: int = 1, attempt: int = 1) -> SumRequ
         attempt=attempt,
         roster=(),
         inputs=digest_of(b"inputs"),
+        dimension=8,
+        scale_bits=24,
+        variance="1",
+        head=digest_of(b"head"),
     )
 
 
+def reserved(store: NodeStore, scope: str) -> int:
+    return store.account(scope, cap_units=0, delta="1e-6").reserved
+
+
+def spent(store: NodeStore, scope: str) -> int:
+    return store.account(scope, cap_units=0, delta="1e-6").spent
+
+
 def debit(store: NodeStore, asked: SumRequest, units: int = 30) -> None:
-    store.debit(asked, scope="training", units=units, words=WORDS, size=80)
+    store.debit(asked, scope="training", units=units)
+    store.disclose(asked, words=WORDS, size=80)
 
 
 def test_commitment_comes_back_with_plan_and_seed(store: NodeStore, plan: TrainingPlan) -> None:
@@ -70,7 +83,7 @@ def test_commitment_comes_back_with_plan_and_seed(store: NodeStore, plan: Traini
     assert found[0] == plan
     assert found[1].expose() == b"s" * 32
     assert store.commitments() == (plan,)
-    assert (store.reserved("training"), store.reserved("holdout")) == (100, 10)
+    assert (reserved(store, "training"), reserved(store, "holdout")) == (100, 10)
 
 
 def test_run_past_a_cap_reserves_nothing_at_all(store: NodeStore, plan: TrainingPlan) -> None:
@@ -81,7 +94,7 @@ def test_run_past_a_cap_reserves_nothing_at_all(store: NodeStore, plan: Training
         # holdout comes first and would fit: nothing of it may stay.
         store.commit(third, Secret(b"s" * 32), {"holdout": 10, "training": 100}, CAPS)
     assert store.commitment(third.run) is None
-    assert (store.reserved("training"), store.reserved("holdout")) == (200, 20)
+    assert (reserved(store, "training"), reserved(store, "holdout")) == (200, 20)
 
 
 def test_run_committed_twice_is_refused(store: NodeStore, plan: TrainingPlan) -> None:
@@ -99,7 +112,7 @@ def test_debit_moves_reserved_to_spent_and_is_in_the_journal(
 ) -> None:
     store.commit(plan, Secret(b"s" * 32), UNITS, CAPS)
     debit(store, request(plan))
-    assert (store.spent("training"), store.reserved("training")) == (30, 70)
+    assert (spent(store, "training"), reserved(store, "training")) == (30, 70)
     (entry,) = store.disclosures()
     assert entry == Disclosure(
         kind="gradient", size=80, sha256=WORDS, run=plan.run, round=1, attempt=1, at=7
@@ -116,7 +129,7 @@ def test_attempt_charged_before_is_refused_and_journalled_once(
     assert caught.value.reason is RefusalCode.REPEATED
     assert len(store.disclosures()) == 1
     debit(store, request(plan, attempt=2))
-    assert store.spent("training") == 60
+    assert spent(store, "training") == 60
 
 
 def test_debit_beyond_the_reserve_is_refused(store: NodeStore, plan: TrainingPlan) -> None:
@@ -144,7 +157,7 @@ def test_closed_run_frees_what_it_did_not_charge_and_nothing_else(
     store.commit(plan, Secret(b"s" * 32), UNITS, CAPS)
     debit(store, request(plan))
     store.close_run(plan.run)
-    assert (store.spent("training"), store.reserved("training")) == (30, 0)
+    assert (spent(store, "training"), reserved(store, "training")) == (30, 0)
 
 
 def test_withdrawn_run_may_be_offered_again_but_not_once_it_was_charged(
@@ -153,7 +166,7 @@ def test_withdrawn_run_may_be_offered_again_but_not_once_it_was_charged(
     store.commit(plan, Secret(b"s" * 32), UNITS, CAPS)
     store.withdraw(plan.run)
     assert store.commitment(plan.run) is None
-    assert store.reserved("training") == 0
+    assert reserved(store, "training") == 0
     store.commit(plan, Secret(b"t" * 32), UNITS, CAPS)
     debit(store, request(plan))
     with pytest.raises(RefusalError, match="charged already"):
@@ -166,10 +179,10 @@ def test_new_epoch_has_its_own_account_and_old_runs_charge_the_old_one(
 ) -> None:
     store.commit(plan, Secret(b"s" * 32), UNITS, CAPS)
     later = NodeStore(path, now=lambda: 8, epoch="2027")
-    assert later.reserved("training") == 0
+    assert reserved(later, "training") == 0
     debit(later, request(plan))
-    assert later.spent("training") == 0
-    assert store.spent("training") == 30
+    assert spent(later, "training") == 0
+    assert spent(store, "training") == 30
 
 
 def test_two_processes_cannot_reserve_the_same_budget(
@@ -193,7 +206,7 @@ def test_two_processes_cannot_reserve_the_same_budget(
         thread.start()
     for thread in threads:
         thread.join()
-    assert store.reserved("training") == 200
+    assert reserved(store, "training") == 200
     assert len(refused) == 8
 
 
@@ -215,7 +228,7 @@ def test_debit_before_a_kill_stays_charged(path: Path, plan: TrainingPlan) -> No
     )
     assert done.returncode == -signal.SIGKILL
     store = NodeStore(path, now=lambda: 9)
-    assert store.spent("training") == 30
+    assert spent(store, "training") == 30
     with pytest.raises(RefusalError, match="charged before"):
         debit(store, request(plan))
 
@@ -277,7 +290,7 @@ def test_full_disk_is_a_storage_error_and_leaves_nothing_half_reserved(
     with pytest.raises(StorageError, match="full"):
         fill()
     committed = len(store.commitments())
-    assert store.reserved("training") == 100 * committed
+    assert reserved(store, "training") == 100 * committed
 
 
 def test_models_and_votes_are_kept(store: NodeStore) -> None:
@@ -286,7 +299,30 @@ def test_models_and_votes_are_kept(store: NodeStore) -> None:
     store.keep_model(version, b"document")
     store.keep_model(version, b"document")
     assert store.model(version) == b"document"
-    store.add_vote(version, accept=False, reason="quality")
-    store.add_vote(version, accept=True, reason="validated")
+    cast_vote(store, version, accept=False, reason="quality")
+    cast_vote(store, version, accept=True, reason="validated")
     (vote,) = store.votes()
     assert (vote.accept, vote.reason) == (True, "validated")
+
+
+def test_votes_on_one_version_rise_even_if_the_clock_stands_or_falls(path: Path) -> None:
+    version, other = Digest("01" * 32), Digest("02" * 32)
+    clock = iter((7, 7, 3, 3, 3, 3, 9, 9))
+    store = NodeStore(path, now=lambda: next(clock))
+    seen = [cast_vote(store, version, accept=True, reason="") for _ in range(2)]
+    assert store.next_vote(other) == 3
+    seen.append(store.next_vote(version))
+    assert seen == [7, 8, 9]
+
+
+def cast_vote(store: NodeStore, version: Digest, *, accept: bool, reason: str) -> int:
+    vote = Vote(
+        version=version,
+        member=PartnerId("bank_a"),
+        accept=accept,
+        reason=reason,
+        number=store.next_vote(version),
+        signature=b"s" * 64,
+    )
+    store.add_vote(vote)
+    return vote.number

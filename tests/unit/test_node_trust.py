@@ -3,11 +3,12 @@ from dataclasses import replace
 import pytest
 
 from consortium.canonical import canonical_json
-from consortium.ids import PartnerId
+from consortium.errors import ManifestError
+from consortium.ids import PartnerId, digest_of
 from consortium.manifest import Manifest, manifest_bytes
 from consortium.messages import ManifestBundle
 from partner_node.keystore import Pin, read_bundle
-from partner_node.trust import manifest_lines
+from partner_node.trust import check_follows, manifest_lines
 from tests.simulator import Consortium
 
 
@@ -63,6 +64,18 @@ def test_manifest_that_follows_the_pinned_one_is_not_suspect(house: Consortium) 
     text = "\n".join(manifest_lines(pin_of(house, new), pin_of(house, house.manifest)))
     assert "changes against the pinned manifest 1" in text
     assert "not seen" not in text
+
+
+def test_manifest_that_does_not_follow_the_pinned_one_is_not_trusted(house: Consortium) -> None:
+    old = pin_of(house, house.manifest)
+    successor = replace(house.manifest, version=2, previous=old.digest)
+    for fine in (old, pin_of(house, successor)):
+        check_follows(fine, old)
+        check_follows(fine, None)
+    for previous in (None, digest_of(b"a manifest that was never seen")):
+        fork = pin_of(house, replace(house.manifest, version=3, previous=previous))
+        with pytest.raises(ManifestError, match="--replace"):
+            check_follows(fork, old)
 
 
 def test_pinned_manifest_is_recognised(house: Consortium) -> None:

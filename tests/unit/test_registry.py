@@ -1,17 +1,16 @@
 """Votes make a version active, the operator only within them, and a rollback leads back."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from consortium.canonical import Label
-from consortium.crypto.keys import IdentityKey
-from consortium.crypto.statements import vote_statement
 from consortium.errors import ConfigurationError, ManifestError, OutOfOrderError, SignatureError
 from consortium.ids import Digest, PartnerId, RunId, digest_of
 from consortium.messages import Vote
 from coordinator import registry
 from coordinator.storage import Store
+from partner_node.acceptance import signed_vote
 from tests.simulator import Consortium
 
 RUN = RunId("0" * 32)
@@ -33,22 +32,24 @@ def _add(store: Store, name: str) -> Digest:
     return version
 
 
-def _vote(consortium: Consortium, member: str, version: Digest, *, accept: bool = True) -> Vote:
+def _vote(
+    consortium: Consortium,
+    member: str,
+    version: Digest,
+    *,
+    accept: bool = True,
+    number: int = 1,
+) -> Vote:
     bare = Vote(
         version=version,
         member=PartnerId(member),
         accept=accept,
         reason="validated",
+        number=number,
         signature=b"",
     )
-    key: IdentityKey = consortium.nodes[PartnerId(member)].key
-    signature = key.sign(Label.VOTE, vote_statement(bare))
-    return Vote(
-        version=version,
-        member=PartnerId(member),
-        accept=accept,
-        reason="validated",
-        signature=signature,
+    return signed_vote(
+        bare, consortium.manifest.digest, consortium.nodes[PartnerId(member)].key
     )
 
 
@@ -76,9 +77,40 @@ def test_vote_counted_once_however_often_it_is_cast(
     consortium: Consortium, store: Store
 ) -> None:
     version = _add(store, "a")
-    vote = _vote(consortium, "bank_a", version)
-    for _ in range(3):
+    for number in (1, 2, 3):
+        vote = _vote(consortium, "bank_a", version, number=number)
         assert registry.cast_vote(store, consortium.manifest, vote, lambda: 2) == "candidate"
+
+
+@pytest.mark.parametrize("later", [True, False])
+def test_vote_cast_again_after_a_later_one_is_refused(
+    consortium: Consortium, store: Store, *, later: bool
+) -> None:
+    version = _add(store, "a")
+    yes = _vote(consortium, "bank_a", version, number=5)
+    no = _vote(consortium, "bank_a", version, accept=False, number=5 + later)
+    registry.cast_vote(store, consortium.manifest, yes, lambda: 2)
+    if later:
+        registry.cast_vote(store, consortium.manifest, no, lambda: 2)
+    for replayed in (yes, no):
+        with pytest.raises(OutOfOrderError, match="voted later"):
+            registry.cast_vote(store, consortium.manifest, replayed, lambda: 3)
+    assert store.votes(version) == (no if later else yes,)
+
+
+def test_vote_under_another_manifest_or_number_is_not_the_members(
+    consortium: Consortium, store: Store
+) -> None:
+    version = _add(store, "a")
+    vote = _vote(consortium, "bank_a", version)
+    changed = replace(
+        consortium.manifest, policy=replace(consortium.manifest.policy, vote_quorum=1)
+    )
+    with pytest.raises(SignatureError):
+        registry.cast_vote(store, changed, vote, lambda: 2)
+    with pytest.raises(SignatureError):
+        registry.cast_vote(store, consortium.manifest, replace(vote, number=9), lambda: 2)
+    assert store.votes(version) == ()
 
 
 def test_refusing_votes_carry_nothing(consortium: Consortium, store: Store) -> None:
@@ -93,13 +125,7 @@ def test_refusing_votes_carry_nothing(consortium: Consortium, store: Store) -> N
 def test_vote_signed_by_another_member_is_refused(consortium: Consortium, store: Store) -> None:
     version = _add(store, "a")
     good = _vote(consortium, "bank_a", version)
-    forged = Vote(
-        version=version,
-        member=PartnerId("bank_b"),
-        accept=True,
-        reason="validated",
-        signature=good.signature,
-    )
+    forged = replace(good, member=PartnerId("bank_b"))
     with pytest.raises(SignatureError):
         registry.cast_vote(store, consortium.manifest, forged, lambda: 2)
     assert store.votes(version) == ()
@@ -110,13 +136,7 @@ def test_vote_of_a_stranger_or_on_nothing_is_refused(
 ) -> None:
     version = _add(store, "a")
     good = _vote(consortium, "bank_a", version)
-    stranger = Vote(
-        version=version,
-        member=PartnerId("zz"),
-        accept=True,
-        reason="validated",
-        signature=good.signature,
-    )
+    stranger = replace(good, member=PartnerId("zz"))
     with pytest.raises(ManifestError):
         registry.cast_vote(store, consortium.manifest, stranger, lambda: 2)
     nothing = _vote(consortium, "bank_a", digest_of(b"no such model"))

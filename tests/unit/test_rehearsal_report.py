@@ -13,6 +13,8 @@ from consortium.errors import DecodeError, DigestMismatchError
 from consortium.ids import RunId
 from coordinator.events import RunEvent
 from models.document import version_of
+from rehearsal.budgets import NodeBudget, parse_budget
+from rehearsal.cli import _summary
 from rehearsal.published import Published, parse_published
 from rehearsal.report import json_of, write_report
 from rehearsal.results import (
@@ -33,7 +35,15 @@ GOOD = Quality(auc=0.75, ks=0.4, in_the_large=1.02, slope=0.97, brier=0.13)
 
 
 def document() -> bytes:
-    epsilon = {"record": "0.6306", "person": "0.9149", "person_replace_one": "1.9"}
+    levels = {
+        "all_honest": "0.6100",
+        "half_collude": "0.9149",
+        "others_collude": "1.3100",
+        "largest": "1.3200",
+        "claimed": "0.9149",
+    }
+    figures = {"record": levels, "person": levels, "person_replace_one": levels}
+    epsilon = {"by_honest": figures}
     lost = {
         "purpose": "gradient",
         "round": 2,
@@ -56,7 +66,16 @@ def document() -> bytes:
         "target_epsilon": "1",
         "max_partners_per_person": 2,
         "accountant": "closed form",
-        "headline": {"record": "0.6306", "person": "0.9149"},
+        "noise_mode": "shared",
+        "honest_fraction": "0.5",
+        "rosters": [{"partners": 4, "honest": 2, "attempts": 4}],
+        "blocks": [{"name": "lenders", "holders": ["north", "south"], "holders_per_person": 1}],
+        "headline": {
+            "record": "0.6306",
+            "person": "0.9149",
+            "record_by_honest": levels,
+            "person_by_honest": levels,
+        },
         "epsilon": {"training": epsilon, "holdout": epsilon},
         "charges": [charge],
         "attempts": {"made": 4, "aborted": [lost]},
@@ -82,6 +101,18 @@ def event(number: int, seconds: float, text: str = "") -> RunEvent:
     return RunEvent(
         run=RUN, stage="training", round=number, rounds=3, seconds=seconds, text=text
     )
+
+
+def budget(partner: str) -> NodeBudget:
+    run = {"run": RUN, "epsilon": 0.9149, "units": 700, "reserved_units": 0}
+    old = {"run": "1" * 32, "epsilon": 0.7001, "units": 500, "reserved_units": 100}
+    scope = {
+        "scope": "training",
+        "figures": {"cap": 3.0, "spent": 1.1, "reserved": 0.1, "left": 2.7321},
+        "units": {"cap": 9000, "spent": 1200, "reserved": 100, "left": 7700},
+        "runs": [old, run],
+    }
+    return parse_budget(partner, json.dumps({"delta": "1e-6", "scopes": [scope]}))
 
 
 def result(quality: Quality = GOOD) -> Result:
@@ -132,6 +163,7 @@ def result(quality: Quality = GOOD) -> Result:
             events=(event(1, 0.03), event(2, 9.0, "aborted: south"), event(2, 0.05)),
             status="active",
             votes={"north": True, "south": None},
+            budgets=(budget("north"), budget("south")),
             seconds={"start": 1.0, "train": 2.0, "total": 4.0},
             processes=("coordinator", "north", "south"),
             peak_rss_mb={"coordinator": 90.0, "north": 200.0, "south": 201.0},
@@ -169,6 +201,14 @@ def test_json_carries_every_figure_that_the_issue_names() -> None:
         "calibration.by_block.lenders.slope",
         "epsilon.record",
         "epsilon.person",
+        *(
+            f"epsilon.by_honest.{unit}.{level}"
+            for unit in ("record", "person")
+            for level in ("all_honest", "half_collude", "others_collude", "largest")
+        ),
+        "epsilon.noise_mode",
+        "budget.north.scopes",
+        "budget.south.scopes",
         "epsilon.delta",
         "epsilon.unit",
         "epsilon.max_partners_per_person",
@@ -243,6 +283,11 @@ def test_page_says_who_computed_what_and_what_was_lost(page: Page) -> None:
         "A lost attempt is charged in full",
         "message sizes",
         "not needed",
+        "everyone else colludes",
+        "1.3200",
+        "00000000: 0.9149",
+        "2.7321",
+        "shared: each partner adds a part of the noise",
     ):
         assert words in " ".join(page.text.split()), words
 
@@ -264,3 +309,16 @@ def test_model_document_without_a_statement_is_refused() -> None:
     data = canonical_json({"metrics": {}})
     with pytest.raises(DecodeError):
         parse_published(data, version_of(data))
+
+
+def test_budget_report_without_its_units_is_refused() -> None:
+    with pytest.raises(DecodeError, match="budget of north"):
+        parse_budget("north", '{"scopes": [{"scope": "training", "figures": {}, "runs": []}]}')
+
+
+def test_summary_on_the_console_has_the_three_epsilons() -> None:
+    text = "\n".join(_summary(result()))
+    assert "person: 0.6100 if all are honest, 0.9149 if half collude, 1.3100 if" in text
+    assert "record: 0.6100 if all are honest" in text
+    assert "1.3200 at the most" in text
+    assert "shared noise" in text

@@ -11,8 +11,8 @@ from consortium.ids import PartnerId, node_id_of
 from consortium.release import Outcome
 from coordinator.flower_grid import BidiGrid, run_app
 from coordinator.releases import candidate_of
-from coordinator.rounds import RunSession
 from coordinator.server_app import Deadlines, RunPorts, build_server_app
+from models.run import RunSession
 from tests.simulator import Consortium, reply_words
 
 SHOP = PartnerId("shop_d")
@@ -57,7 +57,7 @@ def train(consortium: Consortium) -> RunSession:
     ports = RunPorts(
         manifest=consortium.manifest,
         wait_for_change=lambda _seconds: False,
-        on_closed=lambda _request, _seconds: None,
+        on_closed=lambda _request, _seconds, _closed: None,
     )
     app = build_server_app(session, ports, Deadlines(attempt=5, offer=5, quorum=0))
     with StockLikeGrid(consortium) as grid:

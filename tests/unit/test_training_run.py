@@ -8,17 +8,23 @@ import numpy as np
 import pytest
 
 from consortium.documents import document_of, parse_document
-from consortium.errors import BudgetExceededError, DataError, RefusalCode, RefusalError
+from consortium.errors import (
+    BudgetExceededError,
+    DataError,
+    OutOfOrderError,
+    RefusalCode,
+    RefusalError,
+)
 from consortium.ids import Digest, PartnerId, RunId
 from consortium.messages import PlanOffer, SumRequest
 from consortium.plan import ReleaseKind, TrainingPlan
-from consortium.privacy.mechanism import local_steps_units, mechanism_for, reserve_units
+from consortium.privacy.mechanism import local_steps_units, reserve_units
 from consortium.release import Outcome
 from consortium.secagg.context import SumInputs
 from consortium.secagg.ring import ring_sum, to_signed
 from coordinator.releases import candidate_of
-from coordinator.rounds import RunFailedError, RunSession, RunState
 from models.document import parse_model_document, verify_version
+from models.run import ClosedSum, RunFailedError, RunSession, RunState
 from tests.simulator import PLAN, SCHEMA, Consortium, Fault, reply_words, rewritten
 
 BANK = PartnerId("bank_a")
@@ -47,38 +53,52 @@ def test_coordinator_gets_exactly_the_ring_sum_of_what_was_sent(
 ) -> None:
     session = RunSession(consortium.plan, consortium.schema)
     totals = []
-    real = session.on_uploads
+    real = session.on_sum
 
-    def spy(request: SumRequest, uploads: dict[PartnerId, np.ndarray]) -> None:
-        totals.append(to_signed(ring_sum(uploads.values())))
-        real(request, uploads)
+    def spy(closed: ClosedSum) -> None:
+        totals.append(closed.total)
+        real(closed)
 
-    session.on_uploads = spy  # type: ignore[method-assign]
+    session.on_sum = spy  # type: ignore[method-assign]
     consortium.train(session)
     words = [w for _, payload in consortium.wire if (w := reply_words(payload)) is not None]
+    assert len(words) == 4 * len(totals)
     for number, total in enumerate(totals):
         sent = words[4 * number : 4 * number + 4]
-        plain = [sum(int(w.view(np.int64)[k]) for w in sent) for k in range(total.size)]
-        assert plain == total.tolist()
+        plain = [sum(int(w[k]) for w in sent) % 2**64 for k in range(total.size)]
+        assert plain == [int(one) % 2**64 for one in total]
 
 
-def test_partner_without_a_block_sends_zeros_there_and_noise_where_it_has_rows(
-    consortium: Consortium,
-) -> None:
-    consortium.train()
-    sent = {m: reply_words(p) for m, p in consortium.wire if reply_words(p) is not None}
-    bank, shop = sent[BANK].view(np.int64), sent[SHOP].view(np.int64)
+def test_total_is_what_the_nodes_had_under_their_masks(consortium: Consortium) -> None:
+    request, inputs = RunSession(consortium.plan, consortium.schema).request(
+        consortium.connected()
+    )
+    uploads = consortium.attempt(request, inputs)
+    bare = [consortium.bare(name, words) for name, (words, _) in uploads.items()]
+    total = to_signed(ring_sum(words for words, _ in uploads.values()))
+    assert total.tolist() == np.sum(bare, axis=0).tolist()
+    assert all(np.abs(one).max() < 1 << 50 for one in bare)
+
+
+@pytest.mark.parametrize("mode", ["own", "shared"])
+def test_noise_is_where_rows_are_in_own_mode_and_everywhere_in_shared_mode(mode: str) -> None:
+    consortium = Consortium(plan=PLAN.replace("[plan]", f'[plan]\nnoise = "{mode}"'))
+    request, inputs = RunSession(consortium.plan, consortium.schema).request(
+        consortium.connected()
+    )
+    uploads = consortium.attempt(request, inputs)
+    bank, shop = (consortium.bare(name, uploads[name][0]) for name in (BANK, SHOP))
     half = bank.size // 2
-    assert not bank[half:].any()
-    assert not shop[:half].any()
     assert bank[:half].all()
     assert shop[half:].all()
+    for away in (bank[half:], shop[:half]):
+        assert away.all() if mode == "shared" else not away.any()
 
 
 def test_answers_carry_signature_and_words_and_nothing_else(consortium: Consortium) -> None:
     consortium.train()
     for _, payload in consortium.wire:
-        names = set(re.findall(rb"num.examples|loss|accuracy|rows|count|label", payload))
+        names = set(re.findall(rb"num.examples|loss|accuracy|rows|counts|label", payload))
         assert names == set()
 
 
@@ -174,8 +194,11 @@ def test_upload_of_another_partner_is_not_taken_for_this_one(consortium: Consort
         return payload
 
     consortium.fault = fault
-    with pytest.raises(RunFailedError, match="bank_b"):
-        consortium.train()
+    attempts = consortium.train().state.attempts
+    lost = [one for one in attempts if one.outcome is Outcome.ABORTED]
+    assert lost
+    assert {one.missing for one in lost} == {("bank_b",)}
+    assert "bank_b" not in attempts[-1].roster, "left out after the second time"
 
 
 def test_answer_that_is_no_message_aborts_the_attempt_and_not_the_run(
@@ -204,17 +227,18 @@ def test_run_resumed_from_its_stored_state_ends_with_the_same_model() -> None:
     whole = candidate_of((one := Consortium()).train(), one.manifest)
     two = Consortium()
     session = RunSession(two.plan, two.schema)
-    real = session.on_uploads
+    real = session.on_sum
 
     class Crash(Exception):  # noqa: N818 - not an error of ours
         pass
 
-    def crash(request: SumRequest, uploads: dict[PartnerId, np.ndarray]) -> None:
-        real(request, uploads)
-        if request.round == 4:
+    def crash(closed: ClosedSum) -> None:
+        real(closed)
+        two.sums.append(closed)
+        if closed.request.round == 4:
             raise Crash
 
-    session.on_uploads = crash  # type: ignore[method-assign]
+    session.on_sum = crash  # type: ignore[method-assign]
     with pytest.raises(Crash):
         two.train(session)
     stored = document_of(session.state)
@@ -222,6 +246,29 @@ def test_run_resumed_from_its_stored_state_ends_with_the_same_model() -> None:
         two.start(node, number)
     later = RunSession(two.plan, two.schema, state=parse_document(RunState, stored))
     assert candidate_of(two.train(later), two.manifest).version == whole.version
+
+
+def test_attempt_lost_with_the_coordinator_after_the_uploads_is_on_the_record_as_charged(
+    consortium: Consortium,
+) -> None:
+    session = RunSession(consortium.plan, consortium.schema)
+    real = session.on_sum
+
+    class Crash(Exception):  # noqa: N818 - not an error of ours
+        pass
+
+    def crash(closed: ClosedSum) -> None:
+        if closed.request.round == 4:
+            raise Crash
+        real(closed)
+
+    session.on_sum = crash  # type: ignore[method-assign]
+    with pytest.raises(Crash):
+        consortium.train(session)
+    later = RunSession(consortium.plan, consortium.schema, state=session.state)
+    state = consortium.train(later).state
+    charged = sum(one.charged for one in state.attempts)
+    assert charged == len(consortium.nodes[BANK].store.debits) == consortium.plan.rounds + 3
 
 
 def test_document_with_one_byte_changed_is_not_its_version(consortium: Consortium) -> None:
@@ -295,6 +342,17 @@ def test_plan_over_the_lifetime_cap_is_refused() -> None:
 REQUESTS: dict[str, tuple[Callable[[SumRequest], SumRequest], RefusalCode]] = {
     "of a run not accepted": (lambda r: replace(r, run=RunId("0" * 32)), RefusalCode.PLAN),
     "under another plan": (lambda r: replace(r, plan=Digest("0" * 64)), RefusalCode.PLAN),
+    "under another scale": (lambda r: replace(r, scale_bits=10), RefusalCode.SHAPE),
+    "of another dimension": (lambda r: replace(r, dimension=1), RefusalCode.SHAPE),
+    "with less noise": (lambda r: replace(r, variance="1"), RefusalCode.NOISE),
+    "after other sums": (
+        lambda r: replace(r, head=Digest("0" * 64)),
+        RefusalCode.PREVIOUS_ROUND,
+    ),
+    "of another kind": (
+        lambda r: replace(r, kind=ReleaseKind.EVALUATION),
+        RefusalCode.PREVIOUS_ROUND,
+    ),
     "with a roster below the floor": (
         lambda r: replace(r, roster=r.roster[:2]),
         RefusalCode.QUORUM,
@@ -311,56 +369,72 @@ REQUESTS: dict[str, tuple[Callable[[SumRequest], SumRequest], RefusalCode]] = {
         lambda r: replace(r, roster=(r.roster[0], *r.roster)),
         RefusalCode.SPLIT_VIEW,
     ),
-    "for inputs not sent": (lambda r: replace(r, inputs=Digest("0" * 64)), RefusalCode.MODEL),
-    "for a round after the last": (lambda r: replace(r, round=99), RefusalCode.SHAPE),
+    "for another model": (lambda r: replace(r, inputs=Digest("0" * 64)), RefusalCode.MODEL),
+    "for a round after the last": (lambda r: replace(r, round=99), RefusalCode.PREVIOUS_ROUND),
     "for a fourth attempt": (lambda r: replace(r, attempt=4), RefusalCode.ATTEMPTS),
 }
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-def test_request_is_refused_and_nothing_is_charged(consortium: Consortium, name: str) -> None:
+def test_request_is_refused_and_nothing_is_joined(consortium: Consortium, name: str) -> None:
     change, code = REQUESTS[name]
     node = consortium.nodes[BANK]
-    assert node.session is not None
-    node.session.on_offer(PlanOffer(plan=consortium.plan))
-    request, inputs = RunSession(consortium.plan, consortium.schema).request(
-        consortium.connected()
-    )
+    consortium.accept()
+    request, _ = RunSession(consortium.plan, consortium.schema).request(consortium.connected())
     with pytest.raises(RefusalError) as refused:
-        node.session.on_request(change(request), inputs)
+        consortium.session(BANK).on_proposal(change(request), ())
     assert refused.value.reason is code
+    assert node.store.joins == {}
     assert node.store.debits == []
 
 
-def test_request_for_the_same_attempt_is_answered_once(consortium: Consortium) -> None:
-    node = consortium.nodes[BANK]
-    assert node.session is not None
-    node.session.on_offer(PlanOffer(plan=consortium.plan))
+def test_attempt_is_joined_once_and_answered_once(consortium: Consortium) -> None:
     request, inputs = RunSession(consortium.plan, consortium.schema).request(
         consortium.connected()
     )
-    node.session.on_request(request, inputs)
+    accepted = consortium.accept()
+    joins = [consortium.session(name).on_proposal(request, ()) for name in request.roster]
+    session = consortium.session(BANK)
     with pytest.raises(RefusalError, match="R06"):
-        node.session.on_request(request, inputs)
+        session.on_proposal(request, ())
+    session.on_joins(request, inputs, joins=joins, acceptances=accepted)
+    with pytest.raises(OutOfOrderError):
+        session.on_joins(request, inputs, joins=joins, acceptances=accepted)
+    consortium.start(consortium.nodes[BANK], 0)
+    with pytest.raises(RefusalError, match="R06"):
+        consortium.session(BANK).on_joins(request, inputs, joins=joins, acceptances=accepted)
+    assert len(consortium.nodes[BANK].store.debits) == 1
+
+
+def test_node_restarted_between_join_and_upload_answers_as_if_it_had_not_been(
+    consortium: Consortium,
+) -> None:
+    request, inputs = RunSession(consortium.plan, consortium.schema).request(
+        consortium.connected()
+    )
+    other = Consortium()
+    expected = other.attempt(request, inputs)
+    accepted = consortium.accept()
+    joins = [consortium.session(name).on_proposal(request, ()) for name in request.roster]
+    consortium.start(consortium.nodes[BANK], 0)
+    words, upload = consortium.session(BANK).on_joins(
+        request, inputs, joins=joins, acceptances=accepted
+    )
+    assert upload == expected[BANK][1]
+    assert words.tolist() == expected[BANK][0].tolist()
 
 
 @pytest.mark.parametrize("weights", [np.zeros(3), np.full(10, np.nan), np.zeros(10)])
-def test_weights_of_another_shape_or_not_finite_are_refused(
+def test_weights_that_the_request_does_not_name_are_refused(
     consortium: Consortium, weights: np.ndarray
 ) -> None:
-    node = consortium.nodes[BANK]
-    assert node.session is not None
-    node.session.on_offer(PlanOffer(plan=consortium.plan))
-    request, good = RunSession(consortium.plan, consortium.schema).request(
-        consortium.connected()
-    )
-    inputs = SumInputs(arrays=(weights, *good.arrays[1:]))
-    if weights.size == good.arrays[0].size and np.isfinite(weights).all():
-        node.session.on_request(replace(request, inputs=inputs.digest), inputs)
-        return
-    with pytest.raises(RefusalError, match=r"R11|R07"):
-        node.session.on_request(replace(request, inputs=inputs.digest), inputs)
-    assert node.store.debits == []
+    request, _ = RunSession(consortium.plan, consortium.schema).request(consortium.connected())
+    accepted = consortium.accept()
+    joins = [consortium.session(name).on_proposal(request, ()) for name in request.roster]
+    inputs = SumInputs(arrays=(weights + 1.0,))
+    with pytest.raises(RefusalError, match="R07"):
+        consortium.session(BANK).on_joins(request, inputs, joins=joins, acceptances=accepted)
+    assert consortium.nodes[BANK].store.debits == []
 
 
 def test_row_value_in_an_exception_is_in_no_frame(consortium: Consortium) -> None:
@@ -382,37 +456,43 @@ def test_row_value_in_an_exception_is_in_no_frame(consortium: Consortium) -> Non
 def test_noise_of_two_requests_that_differ_only_in_the_attempt_is_fresh(
     consortium: Consortium,
 ) -> None:
-    node = consortium.nodes[BANK]
-    assert node.session is not None
-    node.session.on_offer(PlanOffer(plan=consortium.plan))
+    (one, masked), (two, later) = _attempts(consortium, 2)
+    assert not np.any(one == two)
+    assert not np.any(masked == later)
+
+
+def test_deviation_of_a_nodes_upload_is_the_plans() -> None:
+    """Attempts share the exact sum, so their differences are noise alone (alarm 1e-7)."""
+    fine = ", ".join(f'"{number / 200:.3f}"' for number in range(1, 200))
+    schema = SCHEMA.replace(EDGES, f"edges = [{fine}]")
+    differences = []
+    for salt in ("a", "b", "c", "d"):
+        plan = PLAN.replace('salt = "test"', f'salt = "{salt}"')
+        consortium = Consortium(plan=plan, schema=schema, rows=50)
+        (one, _), (two, _), (three, _) = _attempts(consortium, 3)
+        differences += [(one - two) / np.sqrt(2.0), (one + two - 2 * three) / np.sqrt(6.0)]
+        variance = (
+            RunSession(consortium.plan, consortium.schema)
+            .mechanism(ReleaseKind.GRADIENT, partners=4)
+            .variance
+        )
+        differences[-2:] = [one / np.sqrt(variance) for one in differences[-2:]]
+    sample = np.concatenate(differences)
+    spread = float(np.mean(sample**2))
+    assert sample.size > 1600
+    assert abs(spread - 1) < 5.4 * np.sqrt(2 / sample.size)
+
+
+def _attempts(consortium: Consortium, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """A bank's noised integers, and its words, of so many attempts at the first sum."""
     request, inputs = RunSession(consortium.plan, consortium.schema).request(
         consortium.connected()
     )
-    one, _ = node.session.on_request(request, inputs)
-    two, _ = node.session.on_request(replace(request, attempt=2), inputs)
-    assert not np.any(one[: one.size // 2] == two[: two.size // 2])
-
-
-def test_deviation_of_a_nodes_upload_is_the_plans(consortium: Consortium) -> None:
-    """Two attempts share the exact sum, so their difference is two noises (alarm 1e-7)."""
-    wide = PLAN.replace("rounds = 8", "rounds = 8\nclip = 1")
-    consortium = Consortium(plan=wide)
-    node = consortium.nodes[BANK]
-    assert node.session is not None
-    node.session.on_offer(PlanOffer(plan=consortium.plan))
-    session = RunSession(consortium.plan, consortium.schema)
-    request, inputs = session.request(consortium.connected())
-    differences = []
-    for number in range(1, 9):
-        pair = [
-            node.session.on_request(replace(request, round=number, attempt=a), inputs)[0]
-            for a in (1, 2)
-        ]
-        differences.append((pair[0] - pair[1]).view(np.int64)[: pair[0].size // 2])
-    mechanism = mechanism_for(consortium.plan, ReleaseKind.GRADIENT, width=session.spec.size)
-    sample = np.concatenate(differences).astype(float) / np.sqrt(2.0 * mechanism.variance)
-    spread = float(np.mean(sample**2))
-    assert abs(spread - 1) < 5.4 * np.sqrt(2 / sample.size)
+    found = []
+    for attempt in range(1, count + 1):
+        words, _ = consortium.attempt(replace(request, attempt=attempt), inputs)[BANK]
+        found.append((consortium.bare(BANK, words), words))
+    return found
 
 
 def _losing(consortium: Consortium, member: PartnerId, *, at_answer: int) -> Fault:

@@ -17,8 +17,8 @@ from consortium.manifest import parse_manifest
 from consortium.messages import SumRequest
 from consortium.plan import TrainingPlan
 from coordinator.releases import candidate_of
-from coordinator.rounds import RunSession
 from coordinator.server_app import Deadlines, RunPorts, build_server_app
+from models.run import ClosedSum, RunSession
 
 DEADLINES = Deadlines(attempt=120, offer=120, quorum=120)
 
@@ -40,7 +40,7 @@ def server_app(directory: Path) -> ServerApp:
     plan = parse_document(TrainingPlan, (directory / "plan").read_bytes())
     session = RunSession(plan, schema)
 
-    def closed(_request: SumRequest, _seconds: float) -> None:
+    def closed(_request: SumRequest, _seconds: float, _sum: ClosedSum | None) -> None:
         number = len(session.state.attempts)
         (directory / f"state-{number:02}").write_bytes(document_of(session.state))
         if session.finished:
