@@ -81,6 +81,13 @@ _JOINS = sa.Table(
     sa.Column("number", sa.Integer, nullable=False),
     sa.Column("at", sa.BigInteger, nullable=False),
 )
+_STATES = sa.Table(
+    "run_states",
+    _META,
+    sa.Column("run", sa.String(32), primary_key=True),
+    sa.Column("state", sa.LargeBinary, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
 _DISCLOSURES = sa.Table(
     "disclosures",
     _META,
@@ -288,6 +295,19 @@ class NodeStore:
             row = connection.execute(query).mappings().first()
         return None if row is None else StoredJoin(Digest(row["context"]), row["number"])
 
+    def state(self, run: RunId) -> bytes | None:
+        """What the run's published sums have led to so far, as it was kept."""
+        with self._transaction() as connection:
+            query = sa.select(_STATES.c.state).where(_STATES.c.run == run)
+            found: bytes | None = connection.scalar(query)
+            return found
+
+    def keep_state(self, run: RunId, state: bytes) -> None:
+        """Keep where the run stands, so that a new process need not be told all sums again."""
+        with self._transaction() as connection:
+            connection.execute(_STATES.delete().where(_STATES.c.run == run))
+            connection.execute(_STATES.insert().values(run=run, state=state, at=self._now()))
+
     def accepted(self, run: RunId, signature: bytes) -> None:
         """Journal that this node signs the plan; a disk that is full shows here, uncharged."""
         self.add_disclosure(
@@ -389,6 +409,7 @@ class NodeStore:
     def close_run(self, run: RunId) -> None:
         """The run has ended: what it reserved and did not charge is free again."""
         with self._transaction() as connection:
+            connection.execute(_STATES.delete().where(_STATES.c.run == run))
             connection.execute(
                 _RESERVES.update().where(_RESERVES.c.run == run).values(state="closed")
             )

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consortium.crypto.keys import AgreementKey, IdentityKey, Secret
-from consortium.documents import parse_document, plan_digest
+from consortium.documents import document_of, parse_document, plan_digest
 from consortium.errors import (
     OutOfOrderError,
     RefusalCode,
@@ -32,7 +32,7 @@ from consortium.secagg.context import SumInputs, context_of
 from consortium.secagg.joins import seed_commitment, sign_acceptance, verify_acceptance
 from consortium.secagg.partner import JoinedContext, PartnerFacts, PartnerMachine
 from consortium.secagg.ring import check_no_overflow
-from models.run import ATTEMPTS_PER_SUM, ClosedSum, RunSession
+from models.run import ATTEMPTS_PER_SUM, ClosedSum, RunSession, RunState
 from partner_node.local_sums import LocalSums
 from partner_node.plan_checks import SessionFacts, check_plan
 
@@ -80,6 +80,12 @@ class Commitments(Protocol):
 
     def joined(self, request: SumRequest) -> StoredJoin | None:
         """The JOIN that was kept for this attempt."""
+
+    def state(self, run: RunId) -> bytes | None:
+        """Where the run stands after the published sums that this node was told of."""
+
+    def keep_state(self, run: RunId, state: bytes) -> None:
+        """Keep where the run stands, in place of what was kept before."""
 
     def charged(self, run: RunId, kind: ReleaseKind) -> int:
         """Units that were debited for this kind of sums of the run so far."""
@@ -329,10 +335,15 @@ class TrainingSession:
         run.links[member.id] = verify_acceptance(accepted, plan=run.digest, member=member)
 
     def _catch_up(self, run: _Run, sums: Sequence[ClosedSum]) -> None:
-        """Run the machine over the sums that this node has not seen."""
+        """Run the machine over the sums that this node has not seen; a restart keeps it."""
+        known = run.replica.state.closed
         for closed in sums:
             if closed.request.head == run.replica.state.head:
                 run.replica.on_sum(closed)
+        if run.replica.state.closed > known:
+            # Attempts are the coordinator's record; what is due does not depend on them.
+            run.replica.state = replace(run.replica.state, attempts=())
+            self._store.keep_state(run.plan.run, document_of(run.replica.state))
 
     def _check_follows(self, request: SumRequest, run: _Run) -> None:
         """Raise RefusalError unless the request is the one that the machine would make."""
@@ -391,12 +402,14 @@ class TrainingSession:
             if stored is None:
                 raise RefusalError(RefusalCode.PLAN, "run was not accepted here")
             plan, seed = stored
+            kept = self._store.state(run)
+            state = None if kept is None else parse_document(RunState, kept)
             self._run = _Run(
                 plan=plan,
                 digest=plan_digest(plan),
                 seed=seed,
                 length=chain_length(plan),
-                replica=RunSession(plan, self._facts.schema),
+                replica=RunSession(plan, self._facts.schema, state=state),
                 links={},
             )
         return self._run

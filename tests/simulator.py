@@ -112,6 +112,7 @@ class MemoryCommitments:
     disclosed: list[tuple[SumRequest, Digest, int]] = field(default_factory=list)
     joins: dict[tuple[ReleaseKind, int, int], StoredJoin] = field(default_factory=dict)
     signed: list[tuple[RunId, bytes]] = field(default_factory=list)
+    states: dict[RunId, bytes] = field(default_factory=dict)
 
     def commitment(self, run: RunId) -> tuple[TrainingPlan, Secret] | None:
         return self.plans.get(run)
@@ -150,6 +151,12 @@ class MemoryCommitments:
 
     def joined(self, request: SumRequest) -> StoredJoin | None:
         return self.joins.get((request.kind, request.round, request.attempt))
+
+    def state(self, run: RunId) -> bytes | None:
+        return self.states.get(run)
+
+    def keep_state(self, run: RunId, state: bytes) -> None:
+        self.states[run] = state
 
     def withdraw(self, run: RunId) -> None:
         self.plans.pop(run)

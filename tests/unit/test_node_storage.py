@@ -293,6 +293,18 @@ def test_full_disk_is_a_storage_error_and_leaves_nothing_half_reserved(
     assert reserved(store, "training") == 100 * committed
 
 
+def test_state_of_a_run_is_kept_until_the_run_is_closed(
+    path: Path, store: NodeStore, plan: TrainingPlan
+) -> None:
+    store.commit(plan, Secret(b"s" * 32), UNITS, CAPS)
+    assert store.state(plan.run) is None
+    for state in (b"one", b"two"):
+        store.keep_state(plan.run, state)
+    assert NodeStore(path, now=lambda: 9).state(plan.run) == b"two"
+    store.close_run(plan.run)
+    assert store.state(plan.run) is None
+
+
 def test_models_and_votes_are_kept(store: NodeStore) -> None:
     version = Digest("01" * 32)
     assert store.model(version) is None

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import replace
 
 import numpy as np
@@ -422,6 +423,22 @@ def test_node_restarted_between_join_and_upload_answers_as_if_it_had_not_been(
     )
     assert upload == expected[BANK][1]
     assert words.tolist() == expected[BANK][0].tolist()
+
+
+@pytest.mark.parametrize("bins", ["public", "private"])
+def test_nodes_that_are_a_new_process_for_every_message_lose_no_attempt(bins: str) -> None:
+    """As Flower's own SuperNodes are: what a node knows is in its database."""
+    plan = PLAN.replace("rounds = 8", f'rounds = 2\nbins = "{bins}"')
+    schema = SCHEMA.replace(EDGES, "") if bins == "private" else SCHEMA
+    house, usual = (Consortium(plan=plan, schema=schema, rows=4000) for _ in range(2))
+    send = house.send
+
+    def fresh(partner: PartnerId, payload: bytes, *, timeout_s: float) -> Future[bytes]:
+        house.start(house.nodes[partner], list(house.nodes).index(partner))
+        return send(partner, payload, timeout_s=timeout_s)
+
+    house.send = fresh  # type: ignore[method-assign]
+    assert house.train().state == usual.train().state
 
 
 @pytest.mark.parametrize("weights", [np.zeros(3), np.full(10, np.nan), np.zeros(10)])
