@@ -69,7 +69,8 @@ class Bins:
         except SchemaError as error:
             raise DecodeError(str(error)) from error
         bins = bins_of(schema, found)
-        if any(len(cuts) >= CELLS for cuts in found.values()):
+        private = [found[feature.name] for feature in private_features(schema)]
+        if any(len(cuts) >= CELLS for cuts in private):
             raise DecodeError(f"bins: finer than a grid of {CELLS} cells")
         if bins.to_canonical() != value:
             raise DecodeError("bins: not those of this schema")

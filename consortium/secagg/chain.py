@@ -6,9 +6,10 @@ nobody could choose it, so nobody can steer the joined context, hence the noise.
 are logged, these links and the chain of closed sums are what binds rounds to each other.
 """
 
+import hashlib
 from dataclasses import dataclass
 
-from consortium.canonical import Label, hash_with
+from consortium.canonical import Label
 from consortium.crypto.keys import Secret, hkdf
 from consortium.errors import DomainError, RefusalCode, RefusalError
 from consortium.ids import Digest
@@ -16,6 +17,7 @@ from consortium.plan import BinSource, ReleaseKind, TrainingPlan
 from consortium.privacy.mechanism import attempts_of
 
 _INFO = b"riskweave/chain/v1"
+_PREFIX = Label.LINK.line
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,8 @@ def verify_link(
 
 
 def _forward(digest: Digest, steps: int) -> Digest:
+    """``H(LINK ‖ …)`` of the link, ``steps`` times; a run's whole chain for its first JOIN."""
+    link_bytes = bytes.fromhex(digest)
     for _ in range(steps):
-        digest = hash_with(Label.LINK, bytes.fromhex(digest))
-    return digest
+        link_bytes = hashlib.sha256(_PREFIX + link_bytes).digest()
+    return Digest(link_bytes.hex())

@@ -321,3 +321,32 @@ def test_labels_of_bins_are_what_a_person_would_write(schema: Schema) -> None:
 def test_label_of_a_bin_that_is_not_there_is_refused(balance: Feature, code: int) -> None:
     with pytest.raises(DomainError, match=f"no bin {code}"):
         bin_label(balance, ("1", "2"), code)
+
+
+def test_public_edges_finer_than_the_private_grid_come_back() -> None:
+    edges = ", ".join(f'"{edge}"' for edge in range(1, 99))
+    schema = parse_schema(
+        f"""
+name = "fine"
+version = 1
+
+[label]
+name = "bad"
+definition = "late"
+
+[[feature]]
+name = "used"
+family = "all"
+kind = "integer"
+unit = "count"
+concept = "utilisation"
+range = ["0", "200"]
+edges = [{edges}]
+reason = "R03"
+reason_zh = "x"
+reason_en = "x"
+""",
+        source="fine",
+    )
+    bins = public_bins(schema)
+    assert Bins.from_canonical(bins.to_canonical(), schema) == bins
