@@ -69,7 +69,7 @@ class Bins:
         except SchemaError as error:
             raise DecodeError(str(error)) from error
         bins = bins_of(schema, found)
-        private = [found[feature.name] for feature in private_features(schema)]
+        private = [found.get(feature.name, ()) for feature in private_features(schema)]
         if any(len(cuts) >= CELLS for cuts in private):
             raise DecodeError(f"bins: finer than a grid of {CELLS} cells")
         if bins.to_canonical() != value:
