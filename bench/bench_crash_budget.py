@@ -32,7 +32,7 @@ import matplotlib as mpl
 
 from bench.result import Result
 from consortium.documents import parse_document
-from consortium.errors import TransportError
+from consortium.errors import RefusalCode, TransportError
 from consortium.features.bins import public_bins
 from consortium.ids import PartnerId, RunId
 from consortium.plan import TrainingPlan
@@ -234,6 +234,10 @@ def _givers(attempt: Attempt) -> set[PartnerId]:
     """Members whose words the coordinator had."""
     if attempt.outcome is Outcome.SUMMED:
         return set(attempt.roster)
+    if RefusalCode.REPEATED.value in attempt.reasons:
+        # Asked again after a crash of the coordinator: it stopped at the JOINs, so it has
+        # nobody's words, and counts the attempt because some may have left before the crash.
+        return set()
     return set(attempt.roster) - set(attempt.missing) if attempt.charged else set()
 
 
