@@ -43,6 +43,23 @@ class Label(StrEnum):
     VOTE = "riskweave/vote/v1\n"
     ENROLMENT = "riskweave/enrolment/v1\n"
     HELLO = "riskweave/hello/v1\n"
+    ROSTER = "riskweave/roster/v1\n"
+    SCORE = "riskweave/score/v1\n"
+    SCORE_REQUEST = "riskweave/score-req/v1\n"
+    SCORE_ANSWER = "riskweave/score-ans/v1\n"
+    SCORE_REFUSAL = "riskweave/score-refusal/v1\n"
+    SCORE_SEALED = "riskweave/score-sealed/v1\n"
+    CONSENT = "riskweave/consent/v1\n"
+    CONSENTS = "riskweave/consents/v1\n"
+    PERSON = "riskweave/id/v1\n"
+    OPRF_POINTS = "riskweave/oprf-points/v1\n"
+    OPRF_REQUEST = "riskweave/oprf-req/v1\n"
+    OPRF_REPLY = "riskweave/oprf-reply/v1\n"
+    DKG_POK = "riskweave/dkg-pok/v1\n"
+    DKG_COMMIT = "riskweave/dkg/v1\n"
+    DKG_STEP = "riskweave/dkg-step/v1\n"
+    EPOCH = "riskweave/oprf-epoch/v1\n"
+    EPOCH_SIGNATURE = "riskweave/oprf-epoch-sig/v1\n"
 
     @property
     def line(self) -> bytes:

@@ -5,14 +5,16 @@ RiskWeaveError                    carries: code, fault, a text fit for the other
 │   ├── SchemaError               the feature schema
 │   └── IdentifierError           a name that is not of its form
 ├── DataError                     the table's owner: nothing was used, nothing left
-│   └── ShapeError, DomainError   an array that is ragged, or holds NaN or infinity
+│   ├── ShapeError, DomainError   an array that is ragged, or holds NaN or infinity
+│   └── PersonError               an identifier that is not of the federation's form
 ├── ProtocolError                 the sender's: drop the message, log, go on
 │   ├── DecodeError               bytes that are not the message they claim to be
 │   ├── VersionError              another protocol version
 │   ├── MessageTooLargeError      refused before it was parsed
 │   ├── OutOfOrderError           a message that may not follow what was
-│   └── RefusalError              a node says no, with a code of R01 to R22 (protocol 3.8)
-│       └── BudgetExceededError   nobody's fault: the right answer (R12)
+│   ├── RefusalError              a node says no, with a code of R01 to R22 (protocol 3.8)
+│   │   └── BudgetExceededError   nobody's fault: the right answer (R12)
+│   └── ScoreRefusalError         the scoring stream says no: S01 to S18 (protocol 7.15)
 ├── TrustError                    a signature, proof or view fails: stop, tell the operator
 │   ├── SignatureError            the signer's
 │   ├── CertificateError          the peer's certificate is wrong, expired or unknown
@@ -52,6 +54,42 @@ class RefusalCode(StrEnum):
     SEED_WINDOW = "R21"
     DATA = "R22"
     """Ours: the table failed its own checks; which one stays at the node."""
+
+
+class ScoreRefusal(StrEnum):
+    """Why something on the scoring stream is refused (protocol 7.15). Never about a person."""
+
+    MANIFEST = "S01"
+    """No manifest in force here, or another one."""
+    REQUESTER = "S02"
+    """The asker is no active partner, or not the one whose stream it came on."""
+    SIGNATURE = "S03"
+    ROSTER = "S04"
+    """Unsigned, stale, without the asker or this node, or below the floor."""
+    MODEL = "S05"
+    """A model that this node does not serve."""
+    DEADLINE = "S06"
+    QUOTA = "S07"
+    PURPOSE = "S08"
+    """Unknown purpose, or a receipt that does not allow it."""
+    REPLAY = "S09"
+    DIFFERENCING = "S10"
+    """Another roster for the same person than the retry rule allows (protocol 7.9)."""
+    MALFORMED = "S11"
+    """Sizes, seals or digests that do not fit together."""
+    DELIVERY = "S12"
+    """The manifest's delivery mode does not let this partner ask."""
+    EPOCH = "S13"
+    POINT = "S14"
+    """Not a valid group element, or the identity."""
+    PROOF = "S15"
+    """A share's proof does not verify (protocol 6.4)."""
+    SERVERS = "S16"
+    """Not exactly t servers with this node among them (protocol 6.5)."""
+    ANSWER = "S17"
+    """An answer's signature, context or size is wrong, or the sum's sentinel is."""
+    INCOMPLETE = "S18"
+    """A partner of the roster did not answer."""
 
 
 class RiskWeaveError(Exception):
@@ -105,6 +143,12 @@ class DomainError(DataError):
     """A number outside its domain: NaN, infinity, an empty table."""
 
     code = "domain"
+
+
+class PersonError(DataError):
+    """An identifier that is not of the federation's form; the text never shows it."""
+
+    code = "person"
 
 
 class ProtocolError(RiskWeaveError):
@@ -166,6 +210,17 @@ class BudgetExceededError(RefusalError):
 
     def __init__(self, detail: str) -> None:
         super().__init__(RefusalCode.BUDGET, detail)
+
+
+class ScoreRefusalError(ProtocolError):
+    """Something on the scoring stream is refused; ``reason`` is one of protocol 7.15."""
+
+    code = "score_refused"
+
+    def __init__(self, reason: ScoreRefusal, detail: str) -> None:
+        super().__init__(f"{reason.value} {detail}")
+        self.reason = reason
+        self.public = reason.value
 
 
 class TrustError(RiskWeaveError):

@@ -15,6 +15,12 @@ Digest = NewType("Digest", str)
 RunId = NewType("RunId", str)
 """16 bytes, 32 lower-case hex characters."""
 
+RequestId = NewType("RequestId", str)
+"""16 fresh bytes of one score request, 32 lower-case hex characters."""
+
+PersonToken = NewType("PersonToken", bytes)
+"""16 bytes: a person's pseudonym of one epoch, which no partner can compute alone."""
+
 _PARTNER = re.compile(r"[a-z0-9_-]{1,32}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _RUN = re.compile(r"[0-9a-f]{32}")
@@ -39,6 +45,13 @@ def parse_run_id(text: str) -> RunId:
     if not _RUN.fullmatch(text):
         raise IdentifierError("run id", text, "32 lower-case hex characters")
     return RunId(text)
+
+
+def parse_request_id(text: str) -> RequestId:
+    """Return the request id, or raise IdentifierError."""
+    if not _RUN.fullmatch(text):
+        raise IdentifierError("request id", text, "32 lower-case hex characters")
+    return RequestId(text)
 
 
 def digest_of(data: bytes) -> Digest:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+from typing import Any
 
 from consortium.canonical import Label, canonical_json, hash_with, parse_canonical
 from consortium.crypto.keys import verify_signature
@@ -44,6 +45,63 @@ class Member:
     active: bool = True
 
 
+class Delivery(StrEnum):
+    """How a joint score reaches its user (protocol 7.16)."""
+
+    PARTNER_LOCAL = "partner_local"
+    """Weights go to the node, which scores its own applicant; nobody is asked."""
+    JOINT = "joint"
+    """Every active partner may ask the others."""
+    VIA_LICENSED_BUREAU = "via_licensed_bureau"
+    """Only the partner that is named as the bureau may ask."""
+
+
+class Disclosure(StrEnum):
+    """What an asker learns beside the sum (protocol 7.6)."""
+
+    FAMILY = "family"
+    TOTAL_ONLY = "total_only"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoringPolicy:
+    """What every node enforces on the scoring stream (protocol 6, 7).
+
+    Quotas count persons, for each asking partner, at each answering one.
+    """
+
+    delivery: Delivery = Delivery.PARTNER_LOCAL
+    bureau: PartnerId | None = None
+    """The partner that may ask under ``via_licensed_bureau``."""
+    epoch: int = 0
+    """Epoch of the pseudonyms; 0: none are made (protocol 6.3, 6.9)."""
+    identifier: str = "xx/record"
+    """Form of a person's identifier, alike at all partners (protocol 6.1)."""
+    min_responders: int = 2
+    """Fewest answering partners beside the asker (protocol 7.2)."""
+    disclosure: Disclosure = Disclosure.FAMILY
+    reason_step: int = 5
+    """Points to which other partners' part of a reason is rounded."""
+    scores_per_second: int = 5
+    scores_per_day: int = 10_000
+    studies_per_release: int = 5_000
+    """Persons for whom one partner may ask for calibration of one model version."""
+    tokens_per_second: int = 1
+    tokens_per_day: int = 10_000
+    load_hours: int = 24
+    """Hours over which a first load of customers is spread (protocol 6.6)."""
+    customers: tuple[tuple[PartnerId, int], ...] = ()
+    """Declared number of customers, sorted by partner: what a first load may hold."""
+    answer_ms: int = 2
+    """Milliseconds after which an answer leaves, whatever the look-up took (protocol 7.5)."""
+
+    def may_ask(self, partner: PartnerId) -> bool:
+        """Whether the delivery mode lets this partner ask the others."""
+        if self.delivery is Delivery.VIA_LICENSED_BUREAU:
+            return partner == self.bureau
+        return self.delivery is Delivery.JOINT
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """Floors and caps that every node enforces, whatever a plan says."""
@@ -65,6 +123,7 @@ class Policy:
     a family that is not listed has ``max_partners_per_person`` (protocol 4.2)."""
     allow_pair: bool = False
     """Whether rosters of two may train under shared noise (protocol 3.7)."""
+    scoring: ScoringPolicy = ScoringPolicy()
 
     def holders_floor(self, families: Iterable[str]) -> int:
         """The least m_b that a plan may state for a block of these families.
@@ -172,9 +231,30 @@ def manifest_bytes(manifest: Manifest) -> bytes:
                 "honest_fraction": policy.honest_fraction,
                 "family_m": dict(policy.family_m),
                 "allow_pair": policy.allow_pair,
+                "scoring": _scoring_document(policy.scoring),
             },
         }
     )
+
+
+def _scoring_document(scoring: ScoringPolicy) -> dict[str, object]:
+    return {
+        "delivery": scoring.delivery.value,
+        "bureau": scoring.bureau or "",
+        "epoch": scoring.epoch,
+        "identifier": scoring.identifier,
+        "min_responders": scoring.min_responders,
+        "disclosure": scoring.disclosure.value,
+        "reason_step": scoring.reason_step,
+        "scores_per_second": scoring.scores_per_second,
+        "scores_per_day": scoring.scores_per_day,
+        "studies_per_release": scoring.studies_per_release,
+        "tokens_per_second": scoring.tokens_per_second,
+        "tokens_per_day": scoring.tokens_per_day,
+        "load_hours": scoring.load_hours,
+        "customers": dict(scoring.customers),
+        "answer_ms": scoring.answer_ms,
+    }
 
 
 def parse_manifest(body: bytes) -> Manifest:
@@ -214,11 +294,62 @@ def _manifest_of(document: object) -> Manifest:
             honest_fraction=str(policy["honest_fraction"]),
             family_m=tuple(sorted((str(k), int(v)) for k, v in policy["family_m"].items())),
             allow_pair=bool(policy["allow_pair"]),
+            scoring=_scoring_of(policy["scoring"]),
         ),
     )
 
 
+def _scoring_of(entry: Mapping[str, Any]) -> ScoringPolicy:
+    customers = ((parse_partner_id(str(k)), int(v)) for k, v in entry["customers"].items())
+    return ScoringPolicy(
+        delivery=Delivery(str(entry["delivery"])),
+        bureau=parse_partner_id(str(entry["bureau"])) if entry["bureau"] else None,
+        epoch=int(entry["epoch"]),
+        identifier=str(entry["identifier"]),
+        min_responders=int(entry["min_responders"]),
+        disclosure=Disclosure(str(entry["disclosure"])),
+        reason_step=int(entry["reason_step"]),
+        scores_per_second=int(entry["scores_per_second"]),
+        scores_per_day=int(entry["scores_per_day"]),
+        studies_per_release=int(entry["studies_per_release"]),
+        tokens_per_second=int(entry["tokens_per_second"]),
+        tokens_per_day=int(entry["tokens_per_day"]),
+        load_hours=int(entry["load_hours"]),
+        customers=tuple(sorted(customers)),
+        answer_ms=int(entry["answer_ms"]),
+    )
+
+
+_SCORING_BOUNDS: Mapping[str, tuple[int, int]] = {
+    "epoch": (0, 65_535),
+    "min_responders": (2, 64),
+    "reason_step": (1, 100),
+    "scores_per_second": (1, 10**6),
+    "scores_per_day": (1, 10**9),
+    "studies_per_release": (0, 10**9),
+    "tokens_per_second": (1, 10**6),
+    "tokens_per_day": (1, 10**9),
+    "load_hours": (0, 8_760),
+    "answer_ms": (0, 1_000),
+}
+
+
+def check_scoring(scoring: ScoringPolicy) -> None:
+    """Raise ManifestError naming the first field that is outside its bounds."""
+    for name, (low, high) in _SCORING_BOUNDS.items():
+        value = getattr(scoring, name)
+        if not low <= value <= high:
+            raise ManifestError(f"policy.scoring.{name}: {value} is outside {low} to {high}")
+    if (scoring.delivery is Delivery.VIA_LICENSED_BUREAU) != (scoring.bureau is not None):
+        raise ManifestError(
+            "policy.scoring.bureau: goes with delivery via_licensed_bureau, and only so"
+        )
+    if scoring.delivery is not Delivery.PARTNER_LOCAL and not scoring.epoch:
+        raise ManifestError("policy.scoring.epoch: 0, but a joint score needs pseudonyms")
+
+
 def _check_policy(policy: Policy) -> None:
+    check_scoring(policy.scoring)
     try:
         decimal(policy.honest_fraction, "policy.honest_fraction", low="0.01", high="1")
     except ConfigurationError as error:
