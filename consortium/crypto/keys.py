@@ -83,14 +83,32 @@ class IdentityKey:
         raise TypeError("a private key is not serialised; seal its seed")
 
 
+class VerifyKey:
+    """A member's Ed25519 public key, parsed once."""
+
+    __slots__ = ("_key", "public")
+
+    def __init__(self, public: bytes) -> None:
+        """Take 32 bytes, or raise SignatureError: nothing verifies under anything else."""
+        self.public = public
+        try:
+            self._key = Ed25519PublicKey.from_public_bytes(public)
+        except ValueError as error:
+            raise SignatureError(f"{public.hex()[:64]} is no Ed25519 public key") from error
+
+    def verify(self, label: Label, message: bytes, signature: bytes) -> None:
+        """Raise SignatureError unless ``signature`` is this key's over ``label ‖ message``."""
+        try:
+            self._key.verify(signature, label.line + message)
+        except (InvalidSignature, ValueError) as error:
+            raise SignatureError(
+                f"signature does not verify under {self.public.hex()} for {label.value.strip()}"
+            ) from error
+
+
 def verify_signature(public: bytes, label: Label, message: bytes, signature: bytes) -> None:
     """Raise SignatureError unless ``signature`` is ``public``'s over ``label ‖ message``."""
-    try:
-        Ed25519PublicKey.from_public_bytes(public).verify(signature, label.line + message)
-    except (InvalidSignature, ValueError) as error:
-        raise SignatureError(
-            f"signature does not verify under {public.hex()[:64]} for {label.value.strip()}"
-        ) from error
+    VerifyKey(public).verify(label, message, signature)
 
 
 class AgreementKey:

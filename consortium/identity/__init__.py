@@ -1,1 +1,1 @@
-"""Pseudonyms: normal forms of identifiers, and the t-of-n oblivious function over them."""
+"""Pseudonyms of persons that no partner can compute alone (protocol 6)."""
