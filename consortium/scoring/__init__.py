@@ -1,1 +1,1 @@
-"""From log-odds to points."""
+"""Joint scores (protocol 7), and from log-odds to points (protocol 13.1)."""
