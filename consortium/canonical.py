@@ -8,15 +8,21 @@ import hashlib
 import json
 from collections.abc import Iterable
 from enum import StrEnum
+from functools import cached_property
 from typing import NoReturn
-
-import rfc8785
 
 from consortium.errors import DecodeError, DomainError
 from consortium.ids import Digest
 
 _U16, _U32, _U64 = 2, 4, 8
 _INTEGER_LIMIT = 2**53
+_ENCODER = json.JSONEncoder(
+    ensure_ascii=False,
+    check_circular=False,
+    allow_nan=False,
+    sort_keys=True,
+    separators=(",", ":"),
+)
 
 
 class Label(StrEnum):
@@ -49,19 +55,27 @@ class Label(StrEnum):
     SCORE_ANSWER = "riskweave/score-ans/v1\n"
     SCORE_REFUSAL = "riskweave/score-refusal/v1\n"
     SCORE_SEALED = "riskweave/score-sealed/v1\n"
+    SCORE_MEMBERS = "riskweave/score-members/v1\n"
+    SCORE_SEEN = "riskweave/score-seen/v1\n"
     CONSENT = "riskweave/consent/v1\n"
     CONSENTS = "riskweave/consents/v1\n"
     PERSON = "riskweave/id/v1\n"
     OPRF_POINTS = "riskweave/oprf-points/v1\n"
     OPRF_REQUEST = "riskweave/oprf-req/v1\n"
     OPRF_REPLY = "riskweave/oprf-reply/v1\n"
+    DLEQ_NONCE = "riskweave/dleq-nonce/v1\n"
+    DKG_OFFER = "riskweave/dkg-offer/v1\n"
     DKG_POK = "riskweave/dkg-pok/v1\n"
     DKG_COMMIT = "riskweave/dkg/v1\n"
+    DKG_COMMITS = "riskweave/dkg-commits/v1\n"
+    DKG_TRANSCRIPT = "riskweave/dkg-transcript/v1\n"
     DKG_STEP = "riskweave/dkg-step/v1\n"
     EPOCH = "riskweave/oprf-epoch/v1\n"
     EPOCH_SIGNATURE = "riskweave/oprf-epoch-sig/v1\n"
+    DESK_KEY = "riskweave/desk-key/v1\n"
+    DESK_QUESTION = "riskweave/desk-question/v1\n"
 
-    @property
+    @cached_property
     def line(self) -> bytes:
         """The ASCII bytes of the line, its newline included."""
         return self.value.encode("ascii")
@@ -71,7 +85,10 @@ def canonical_json(value: object) -> bytes:
     """The RFC 8785 bytes of ``value``.
 
     Allowed are strings, booleans, lists, tuples, objects with ASCII keys and integers
-    below 2**53 in size (protocol 0.5). Real numbers travel as decimal strings.
+    below 2**53 in size (protocol 0.5). Real numbers travel as decimal strings. For these
+    the encoder of Python's own library has the RFC's form: ASCII keys sort alike by code
+    unit and by code point, and its short escapes are the RFC's. Tests compare it with an
+    implementation of the whole RFC.
 
     Raises:
         DecodeError: anything else is in it: a float, null, a large integer, a key that is
@@ -79,14 +96,16 @@ def canonical_json(value: object) -> bytes:
     """
     try:
         _check(value)
-        return rfc8785.dumps(value)  # type: ignore[arg-type]  # _check has narrowed it
-    except rfc8785.CanonicalizationError as error:
-        raise DecodeError(f"no canonical form: {error}") from error
+        return _ENCODER.encode(value).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DecodeError("no canonical form: a lone surrogate") from error
     except RecursionError as error:
         raise DecodeError("no canonical form: nested too deeply") from error
 
 
 def _check(value: object) -> None:
+    if type(value) is str:  # nearly all are
+        return
     match value:
         case bool() | str():
             return

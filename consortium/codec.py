@@ -9,19 +9,13 @@ signed or hashed: those bytes are made in ``consortium.canonical``.
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeVar
 
 from google.protobuf import message as protobuf
 
-from consortium.errors import (
-    DecodeError,
-    IdentifierError,
-    MessageTooLargeError,
-    VersionError,
-)
-from consortium.ids import Digest, PartnerId, parse_digest, parse_partner_id, parse_run_id
+from consortium import bounds, scoring_frames
+from consortium.errors import DecodeError
+from consortium.ids import Digest, parse_run_id
 from consortium.messages import (
-    PROTOCOL_VERSION,
     Enrolled,
     EnrolmentRequest,
     FlowerMessage,
@@ -35,6 +29,7 @@ from consortium.messages import (
     Vote,
     Welcome,
 )
+from consortium.scoring_frames import ScoringBody
 from proto.v1 import (
     common_pb2,
     enrolment_pb2,
@@ -56,8 +51,6 @@ _TEXT = 64
 _REASON = 256
 _MEMBERS = 65535
 _MODELS = 10_000
-_LATEST = (1 << 53) - 1
-"""Seconds since 1970; what a database and canonical JSON both hold."""
 _STATUSES = frozenset({"candidate", "active", "retired"})
 
 
@@ -75,10 +68,10 @@ class StreamKind(StrEnum):
     @property
     def limit(self) -> int:
         """Bytes of the largest frame (protocol 12.3), unless the configuration says less."""
-        return {StreamKind.TRAINING: 16 << 20, StreamKind.SCORING: 256 << 10}[self]
+        return {StreamKind.TRAINING: 16 << 20, StreamKind.SCORING: 2 << 20}[self]
 
 
-Body = Hello | Welcome | Heartbeat | Goodbye | FlowerMessage
+Body = Hello | Welcome | Heartbeat | Goodbye | FlowerMessage | ScoringBody
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +82,6 @@ class Frame:
     id: int = 0
 
 
-_Wire = TypeVar("_Wire", bound=protobuf.Message)
 _WireFrame = (
     training_pb2.TrainingUp
     | training_pb2.TrainingDown
@@ -110,7 +102,7 @@ _DOWN: dict[StreamKind, type[training_pb2.TrainingDown | scoring_pb2.ScoringDown
 
 
 def encode_up(kind: StreamKind, frame: Frame) -> bytes:
-    """Bytes of a frame from a node: Hello, Heartbeat, Goodbye or FlowerMessage.
+    """Bytes of a frame from a node: its greeting, heartbeat, goodbye, question or answer.
 
     Raises:
         DecodeError: this direction or stream has no such frame. Fault: the caller.
@@ -119,7 +111,7 @@ def encode_up(kind: StreamKind, frame: Frame) -> bytes:
 
 
 def encode_down(kind: StreamKind, frame: Frame) -> bytes:
-    """Bytes of a frame from the coordinator: Welcome, Heartbeat, Goodbye or FlowerMessage.
+    """Bytes of a frame from the coordinator.
 
     Raises:
         DecodeError: this direction or stream has no such frame. Fault: the caller.
@@ -181,10 +173,12 @@ def _body_to_wire(body: Body) -> tuple[str, protobuf.Message | bytes]:
             return "goodbye", common_pb2.Goodbye(code=body.code, reason=body.reason)
         case FlowerMessage():
             return "flower_message", body.payload
+        case _:
+            return scoring_frames.to_wire(body)
 
 
 def _decode_frame(kind: Callable[[], _WireFrame], data: bytes, limit: int) -> Frame:
-    wire = _parse(kind, data, limit)
+    wire = bounds.parse(kind, data, limit)
     field = wire.WhichOneof("body")
     if field is None:
         raise DecodeError("a frame without a body")
@@ -195,27 +189,27 @@ def _decode_frame(kind: Callable[[], _WireFrame], data: bytes, limit: int) -> Fr
 
 def _hello(wire: common_pb2.Hello) -> Hello:
     return Hello(
-        protocol_version=_version(wire.protocol_version),
-        software=_text(wire.software, "software", _TEXT),
-        partner=_partner(wire.partner),
-        manifest=_digest(wire.manifest),
-        nonce=_exactly(wire.nonce, "nonce", KEY_BYTES),
+        protocol_version=bounds.version(wire.protocol_version),
+        software=bounds.text(wire.software, "software", _TEXT),
+        partner=bounds.partner(wire.partner),
+        manifest=bounds.digest(wire.manifest),
+        nonce=bounds.exactly(wire.nonce, "nonce", KEY_BYTES),
     )
 
 
 def _welcome(wire: common_pb2.Welcome) -> Welcome:
     return Welcome(
-        protocol_version=_version(wire.protocol_version),
-        software=_text(wire.software, "software", _TEXT),
-        manifest=_digest(wire.manifest),
-        signature=_exactly(wire.signature, "signature", SIGNATURE_BYTES),
+        protocol_version=bounds.version(wire.protocol_version),
+        software=bounds.text(wire.software, "software", _TEXT),
+        manifest=bounds.digest(wire.manifest),
+        signature=bounds.exactly(wire.signature, "signature", SIGNATURE_BYTES),
     )
 
 
 def _goodbye(wire: common_pb2.Goodbye) -> Goodbye:
     return Goodbye(
-        code=_text(wire.code, "code", _TEXT),
-        reason=_text(wire.reason, "reason", _REASON),
+        code=bounds.text(wire.code, "code", _TEXT),
+        reason=bounds.text(wire.reason, "reason", _REASON),
     )
 
 
@@ -223,11 +217,12 @@ def _heartbeat(_: common_pb2.Heartbeat) -> Heartbeat:
     return Heartbeat()
 
 
-_BODIES: dict[str, Callable[..., Hello | Welcome | Heartbeat | Goodbye]] = {
+_BODIES: dict[str, Callable[..., Body]] = {
     "hello": _hello,
     "welcome": _welcome,
     "heartbeat": _heartbeat,
     "goodbye": _goodbye,
+    **scoring_frames.READERS,
 }
 
 
@@ -254,16 +249,16 @@ def decode_enrolment_request(data: bytes) -> EnrolmentRequest:
     Raises:
         MessageTooLargeError, VersionError, DecodeError. Fault: the node.
     """
-    wire = _parse(enrolment_pb2.EnrolRequest, data, _SMALL_LIMIT)
+    wire = bounds.parse(enrolment_pb2.EnrolRequest, data, _SMALL_LIMIT)
     return EnrolmentRequest(
-        protocol_version=_version(wire.protocol_version),
-        partner=_partner(wire.partner),
-        token=_exactly(wire.token, "token", KEY_BYTES),
-        csr=_within(wire.csr, "csr", _SMALL_LIMIT),
-        identity=_exactly(wire.identity, "identity", KEY_BYTES),
-        agreement=_exactly(wire.agreement, "agreement", KEY_BYTES),
-        witness=_exactly(wire.witness, "witness", KEY_BYTES),
-        signature=_exactly(wire.signature, "signature", SIGNATURE_BYTES),
+        protocol_version=bounds.version(wire.protocol_version),
+        partner=bounds.partner(wire.partner),
+        token=bounds.exactly(wire.token, "token", KEY_BYTES),
+        csr=bounds.within(wire.csr, "csr", _SMALL_LIMIT),
+        identity=bounds.exactly(wire.identity, "identity", KEY_BYTES),
+        agreement=bounds.exactly(wire.agreement, "agreement", KEY_BYTES),
+        witness=bounds.exactly(wire.witness, "witness", KEY_BYTES),
+        signature=bounds.exactly(wire.signature, "signature", SIGNATURE_BYTES),
     )
 
 
@@ -280,10 +275,10 @@ def decode_enrolled(data: bytes) -> Enrolled:
     Raises:
         MessageTooLargeError, DecodeError. Fault: the coordinator.
     """
-    wire = _parse(enrolment_pb2.EnrolReply, data, _SMALL_LIMIT)
+    wire = bounds.parse(enrolment_pb2.EnrolReply, data, _SMALL_LIMIT)
     return Enrolled(
-        certificate=_within(wire.certificate, "certificate", _SMALL_LIMIT),
-        address=_text(wire.address, "address", _REASON),
+        certificate=bounds.within(wire.certificate, "certificate", _SMALL_LIMIT),
+        address=bounds.text(wire.address, "address", _REASON),
     )
 
 
@@ -297,8 +292,8 @@ def encode_manifest_request(digest: Digest | None) -> bytes:
 
 def decode_manifest_request(data: bytes) -> Digest | None:
     """Parse; raise DecodeError, MessageTooLargeError. Fault: the node."""
-    wire = _parse(federation_pb2.ManifestRequest, data, _SMALL_LIMIT)
-    return _digest(wire.digest) if wire.digest else None
+    wire = bounds.parse(federation_pb2.ManifestRequest, data, _SMALL_LIMIT)
+    return bounds.digest(wire.digest) if wire.digest else None
 
 
 def encode_signed(signed: Signed) -> bytes:
@@ -308,7 +303,7 @@ def encode_signed(signed: Signed) -> bytes:
 
 def decode_signed(data: bytes) -> Signed:
     """Parse; raise DecodeError, MessageTooLargeError. Fault: the sender."""
-    return _signed(_parse(federation_pb2.ManifestSignature, data, _SMALL_LIMIT))
+    return _signed(bounds.parse(federation_pb2.ManifestSignature, data, _SMALL_LIMIT))
 
 
 def encode_manifest_bundle(bundle: ManifestBundle) -> bytes:
@@ -326,12 +321,12 @@ def decode_manifest_bundle(data: bytes) -> ManifestBundle:
     Raises:
         MessageTooLargeError, DecodeError. Fault: the coordinator.
     """
-    wire = _parse(federation_pb2.ManifestDocument, data, UNARY_LIMIT)
-    _count(len(wire.signatures), "signatures", _MEMBERS)
+    wire = bounds.parse(federation_pb2.ManifestDocument, data, UNARY_LIMIT)
+    bounds.count(len(wire.signatures), "signatures", _MEMBERS)
     return ManifestBundle(
-        body=_within(wire.body, "body", _DOCUMENT_LIMIT),
+        body=bounds.within(wire.body, "body", _DOCUMENT_LIMIT),
         signatures=tuple(_signed(signature) for signature in wire.signatures),
-        schema=_within(wire.schema, "schema", _DOCUMENT_LIMIT),
+        schema=bounds.within(wire.schema, "schema", _DOCUMENT_LIMIT),
     )
 
 
@@ -342,7 +337,7 @@ def encode_ack() -> bytes:
 
 def decode_ack(data: bytes) -> None:
     """Raise DecodeError unless it is an Ack."""
-    _parse(federation_pb2.Ack, data, _SMALL_LIMIT)
+    bounds.parse(federation_pb2.Ack, data, _SMALL_LIMIT)
 
 
 def _signed_to_wire(signed: Signed) -> federation_pb2.ManifestSignature:
@@ -353,9 +348,9 @@ def _signed_to_wire(signed: Signed) -> federation_pb2.ManifestSignature:
 
 def _signed(wire: federation_pb2.ManifestSignature) -> Signed:
     return Signed(
-        digest=_digest(wire.digest),
-        member=_partner(wire.member),
-        signature=_exactly(wire.signature, "signature", SIGNATURE_BYTES),
+        digest=bounds.digest(wire.digest),
+        member=bounds.partner(wire.member),
+        signature=bounds.exactly(wire.signature, "signature", SIGNATURE_BYTES),
     )
 
 
@@ -369,7 +364,7 @@ def encode_models_request() -> bytes:
 
 def decode_models_request(data: bytes) -> None:
     """Raise DecodeError unless it is a request for the list."""
-    _parse(federation_pb2.ModelsRequest, data, _SMALL_LIMIT)
+    bounds.parse(federation_pb2.ModelsRequest, data, _SMALL_LIMIT)
 
 
 def encode_model_list(models: tuple[ModelEntry, ...]) -> bytes:
@@ -389,13 +384,13 @@ def encode_model_list(models: tuple[ModelEntry, ...]) -> bytes:
 
 def decode_model_list(data: bytes) -> tuple[ModelEntry, ...]:
     """Parse; raise DecodeError, MessageTooLargeError. Fault: the coordinator."""
-    wire = _parse(federation_pb2.ModelList, data, UNARY_LIMIT)
-    _count(len(wire.models), "models", _MODELS)
+    wire = bounds.parse(federation_pb2.ModelList, data, UNARY_LIMIT)
+    bounds.count(len(wire.models), "models", _MODELS)
     return tuple(
         ModelEntry(
-            version=_digest(entry.version),
+            version=bounds.digest(entry.version),
             status=_status(entry.status),
-            run=_checked(parse_run_id, entry.run),
+            run=bounds.checked(parse_run_id, entry.run),
             created_at=entry.created_at,
         )
         for entry in wire.models
@@ -409,8 +404,8 @@ def encode_model_request(version: Digest | None) -> bytes:
 
 def decode_model_request(data: bytes) -> Digest | None:
     """Parse; raise DecodeError, MessageTooLargeError. Fault: the node."""
-    wire = _parse(federation_pb2.ModelRequest, data, _SMALL_LIMIT)
-    return _digest(wire.version) if wire.version else None
+    wire = bounds.parse(federation_pb2.ModelRequest, data, _SMALL_LIMIT)
+    return bounds.digest(wire.version) if wire.version else None
 
 
 def encode_model_document(model: ModelDocument) -> bytes:
@@ -426,9 +421,10 @@ def decode_model_document(data: bytes) -> ModelDocument:
     Raises:
         MessageTooLargeError, DecodeError. Fault: the coordinator.
     """
-    wire = _parse(federation_pb2.ModelDocument, data, UNARY_LIMIT)
+    wire = bounds.parse(federation_pb2.ModelDocument, data, UNARY_LIMIT)
     return ModelDocument(
-        version=_digest(wire.version), document=_within(wire.document, "document", UNARY_LIMIT)
+        version=bounds.digest(wire.version),
+        document=bounds.within(wire.document, "document", UNARY_LIMIT),
     )
 
 
@@ -446,14 +442,14 @@ def encode_vote(vote: Vote) -> bytes:
 
 def decode_vote(data: bytes) -> Vote:
     """Parse; raise DecodeError, MessageTooLargeError. Fault: the node."""
-    wire = _parse(federation_pb2.Vote, data, _SMALL_LIMIT)
+    wire = bounds.parse(federation_pb2.Vote, data, _SMALL_LIMIT)
     return Vote(
-        version=_digest(wire.version),
-        member=_partner(wire.member),
+        version=bounds.digest(wire.version),
+        member=bounds.partner(wire.member),
         accept=wire.accept,
-        reason=_text(wire.reason, "reason", _TEXT),
-        number=_seconds(wire.number),
-        signature=_exactly(wire.signature, "signature", SIGNATURE_BYTES),
+        reason=bounds.text(wire.reason, "reason", _TEXT),
+        number=bounds.seconds(wire.number),
+        signature=bounds.exactly(wire.signature, "signature", SIGNATURE_BYTES),
     )
 
 
@@ -464,78 +460,10 @@ def encode_vote_reply(status: str) -> bytes:
 
 def decode_vote_reply(data: bytes) -> str:
     """Return candidate, active or retired; raise DecodeError. Fault: the coordinator."""
-    return _status(_parse(federation_pb2.VoteReply, data, _SMALL_LIMIT).status)
-
-
-# --- bounds -----------------------------------------------------------------------------------
-
-
-def _parse(kind: Callable[[], _Wire], data: bytes, limit: int) -> _Wire:
-    if len(data) > limit:
-        raise MessageTooLargeError(len(data), limit)
-    wire = kind()
-    try:
-        wire.ParseFromString(data)
-    except protobuf.DecodeError as error:
-        raise DecodeError(f"not a {wire.DESCRIPTOR.name}") from error
-    return wire
-
-
-_Id = TypeVar("_Id")
-
-
-def _checked(parse: Callable[[str], _Id], text: str) -> _Id:
-    try:
-        return parse(text)
-    except IdentifierError as error:
-        raise DecodeError(str(error)) from error
-
-
-def _partner(text: str) -> PartnerId:
-    return _checked(parse_partner_id, text)
-
-
-def _digest(text: str) -> Digest:
-    return _checked(parse_digest, text)
-
-
-def _version(seen: int) -> int:
-    # Before any other field: another version may have other bounds.
-    if seen != PROTOCOL_VERSION:
-        raise VersionError(seen, PROTOCOL_VERSION)
-    return seen
+    return _status(bounds.parse(federation_pb2.VoteReply, data, _SMALL_LIMIT).status)
 
 
 def _status(text: str) -> str:
     if text not in _STATUSES:
         raise DecodeError(f"status {text[:_TEXT]!r} is not one of {sorted(_STATUSES)}")
     return text
-
-
-def _text(text: str, field: str, limit: int) -> str:
-    if len(text) > limit or not text.isprintable():
-        raise DecodeError(f"{field} is not printable text of at most {limit} characters")
-    return text
-
-
-def _seconds(value: int) -> int:
-    if value > _LATEST:
-        raise DecodeError(f"{value} seconds, expected at most {_LATEST}")
-    return value
-
-
-def _exactly(data: bytes, field: str, size: int) -> bytes:
-    if len(data) != size:
-        raise DecodeError(f"{field} has {len(data)} bytes, expected {size}")
-    return data
-
-
-def _within(data: bytes, field: str, limit: int) -> bytes:
-    if not 1 <= len(data) <= limit:
-        raise DecodeError(f"{field} has {len(data)} bytes, expected 1 to {limit}")
-    return data
-
-
-def _count(seen: int, field: str, limit: int) -> None:
-    if seen > limit:
-        raise DecodeError(f"{seen} {field}, expected at most {limit}")

@@ -8,9 +8,9 @@ parties never read different things out of the same bytes.
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TypeVar, cast
 
 from consortium.canonical import Label, canonical_json, hash_with, parse_canonical
@@ -20,7 +20,11 @@ from consortium.plan import TrainingPlan
 
 T = TypeVar("T")
 
+Reader = Callable[[object, str], object]
+"""Takes a value of parsed JSON and its place in the document; raises DecodeError."""
+
 _UNIONS = (types.UnionType, typing.Union)
+_AS_THEY_ARE = frozenset({str, int, bool})
 
 
 def document_of(value: object) -> bytes:
@@ -30,7 +34,8 @@ def document_of(value: object) -> bytes:
 
 def parse_document(kind: type[T], data: bytes) -> T:
     """Return the value of type ``kind``, or raise DecodeError naming the field."""
-    return cast("T", _typed(kind, parse_canonical(data), kind.__name__))
+    whole: object = kind
+    return cast("T", _reader(whole)(parse_canonical(data), kind.__name__))
 
 
 def plan_digest(plan: TrainingPlan) -> Digest:
@@ -39,13 +44,14 @@ def plan_digest(plan: TrainingPlan) -> Digest:
 
 
 def _plain(value: object) -> object:
+    if type(value) in _AS_THEY_ARE:
+        return value
     if isinstance(value, Enum):
         return value.value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        hints = _hints(type(value))
         return {
-            field.name: _field(hints[field.name], getattr(value, field.name))
-            for field in dataclasses.fields(value)
+            name: _optional(getattr(value, name)) if optional else _plain(getattr(value, name))
+            for name, optional in _fields(type(value))
         }
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
@@ -55,63 +61,83 @@ def _plain(value: object) -> object:
 
 
 @lru_cache(maxsize=256)
+def _fields(kind: type) -> tuple[tuple[str, bool], ...]:
+    """Names of a dataclass's fields, and whether each is optional."""
+    hints = _hints(kind)
+    return tuple(
+        (field.name, typing.get_origin(hints[field.name]) in _UNIONS)
+        for field in dataclasses.fields(kind)
+    )
+
+
+@lru_cache(maxsize=256)
 def _hints(kind: type) -> Mapping[str, object]:
     """Types of a dataclass's fields; of a closed set of classes, so the cache is bounded."""
     return typing.get_type_hints(kind)
 
 
-def _field(kind: object, value: object) -> object:
+def _optional(value: object) -> object:
     """Optional fields are lists of one or none: canonical JSON has no null."""
-    if typing.get_origin(kind) in _UNIONS:
-        return [] if value is None else [_plain(value)]
-    return _plain(value)
+    return [] if value is None else [_plain(value)]
 
 
-def _typed(kind: object, value: object, where: str) -> object:
+@lru_cache(maxsize=512)
+def _reader(kind: object) -> Reader:
+    """What reads a value of the type ``kind``; made once for each type of a closed set."""
     origin = typing.get_origin(kind)
     if origin is tuple:
-        return _tuple(typing.get_args(kind), value, where)
+        return partial(_tuple, _reader(typing.get_args(kind)[0]))
     if origin in _UNIONS:
         options = [option for option in typing.get_args(kind) if option is not type(None)]
-        found = _tuple((options[0],), value, where)
-        if len(found) > 1:
-            raise DecodeError(f"{where}: {len(found)} values for an optional field")
-        return found[0] if found else None
+        return partial(_one_or_none, _reader(options[0]))
     supertype = getattr(kind, "__supertype__", None)
     if supertype is not None:
-        return _typed(supertype, value, where)
-    if isinstance(kind, type):
-        return _plain_type(kind, value, where)
-    raise DecodeError(f"{where}: no rule for {kind!r}")
+        return _reader(supertype)
+    if not isinstance(kind, type):
+        raise DecodeError(f"no rule for {kind!r}")
+    if dataclasses.is_dataclass(kind):
+        return partial(_dataclass, kind)
+    return partial(_enum_or_bytes if issubclass(kind, (Enum, bytes)) else _plain_type, kind)
 
 
 def _plain_type(kind: type, value: object, where: str) -> object:
-    if dataclasses.is_dataclass(kind):
-        return _dataclass(kind, value, where)
-    try:
-        if issubclass(kind, Enum):
-            return kind(value)
-        if kind is bytes and isinstance(value, str):
-            return bytes.fromhex(value)
-    except ValueError as error:
-        raise DecodeError(f"{where}: {value!r} is no {kind.__name__}") from error
     if type(value) is not kind:
         raise DecodeError(f"{where}: expected {kind.__name__}, seen {type(value).__name__}")
     return value
 
 
-def _tuple(arguments: tuple[object, ...], value: object, where: str) -> tuple[object, ...]:
+def _enum_or_bytes(kind: type, value: object, where: str) -> object:
+    try:
+        if issubclass(kind, Enum):
+            return kind(value)
+        if isinstance(value, str):
+            return bytes.fromhex(value)
+    except ValueError as error:
+        raise DecodeError(f"{where}: {value!r} is no {kind.__name__}") from error
+    return _plain_type(kind, value, where)
+
+
+def _one_or_none(read: Reader, value: object, where: str) -> object:
+    found = _tuple(read, value, where)
+    if len(found) > 1:
+        raise DecodeError(f"{where}: {len(found)} values for an optional field")
+    return found[0] if found else None
+
+
+def _tuple(read: Reader, value: object, where: str) -> tuple[object, ...]:
     if not isinstance(value, list):
         raise DecodeError(f"{where}: expected a list, seen {type(value).__name__}")
-    return tuple(_typed(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    return tuple(read(item, f"{where}[{i}]") for i, item in enumerate(value))
 
 
 def _dataclass(kind: type, value: object, where: str) -> object:
     if not isinstance(value, dict):
         raise DecodeError(f"{where}: expected an object, seen {type(value).__name__}")
     hints = _hints(kind)
-    names = [field.name for field in dataclasses.fields(kind)]
+    names = [name for name, _ in _fields(kind)]
     if set(value) != set(names):
         odd = sorted(set(value) ^ set(names))
         raise DecodeError(f"{where}: unknown or missing fields {', '.join(odd)[:200]}")
-    return kind(**{name: _typed(hints[name], value[name], f"{where}.{name}") for name in names})
+    return kind(
+        **{name: _reader(hints[name])(value[name], f"{where}.{name}") for name in names}
+    )

@@ -14,6 +14,7 @@ RiskWeaveError                    carries: code, fault, a text fit for the other
 │   ├── OutOfOrderError           a message that may not follow what was
 │   ├── RefusalError              a node says no, with a code of R01 to R22 (protocol 3.8)
 │   │   └── BudgetExceededError   nobody's fault: the right answer (R12)
+│   ├── RepeatedKeyError          an idempotency key that came with another question
 │   └── ScoreRefusalError         the scoring stream says no: S01 to S18 (protocol 7.15)
 ├── TrustError                    a signature, proof or view fails: stop, tell the operator
 │   ├── SignatureError            the signer's
@@ -210,6 +211,13 @@ class BudgetExceededError(RefusalError):
 
     def __init__(self, detail: str) -> None:
         super().__init__(RefusalCode.BUDGET, detail)
+
+
+class RepeatedKeyError(ProtocolError):
+    """An idempotency key came with another question than before (protocol 13.7)."""
+
+    code = "repeated_key"
+    public = "idempotency key used for another question"
 
 
 class ScoreRefusalError(ProtocolError):

@@ -159,10 +159,16 @@ class OprfReply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OprfReplies:
-    """Replies as the coordinator hands them to the asker."""
+    """Replies as the coordinator hands them to the asker, in one frame or several.
+
+    Complete when each of S but the asker is among the replies or the missing.
+    """
 
     replies: tuple[OprfReply, ...]
     missing: tuple[PartnerId, ...]
+    """Who left or gave none in time, or was not asked."""
+    code: str = ""
+    """Empty, or why the coordinator asked nobody (protocol 7.15)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

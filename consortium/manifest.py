@@ -177,6 +177,16 @@ class Manifest:
         """The coordinator's entry."""
         return next(m for m in self.members if m.role is Role.COORDINATOR)
 
+    def askers_floor(self, askers: Iterable[PartnerId]) -> int:
+        """The least m_b of a head with these askers (protocol 4.2.2).
+
+        A row is at an asker that holds the person, with all families that the asker has; so
+        what bounds the askers of one person are the families that every asker has.
+        """
+        held = [set(member.families) for member in self.partners if member.id in set(askers)]
+        shared = set.intersection(*held) if held else set()
+        return self.policy.holders_floor(sorted(shared))
+
     def member(self, name: PartnerId) -> Member:
         """Return the active member of that id, or raise ManifestError."""
         for member in self.members:
@@ -419,3 +429,17 @@ def verify_manifest(manifest: Manifest, signatures: Iterable[Signed], *, now: in
             bytes.fromhex(digest),
             signed.signature,
         )
+
+
+def digest_of_code(record: str) -> Digest:
+    """Hash of a wheel's RECORD (protocol 2.2), or ``NO_CODE`` if no source file is in it.
+
+    An editable installation records links and no file: two of them with different code would
+    have one digest, so they are said to have none.
+    """
+    covers = any(line.startswith("consortium/") for line in record.splitlines())
+    return hash_with(Label.CODE, record.encode() if covers else b"")
+
+
+NO_CODE = digest_of_code("")
+"""Digest of an installation whose files nobody has recorded."""

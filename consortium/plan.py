@@ -19,6 +19,8 @@ class ModelKind(StrEnum):
 
     SCORECARD = "scorecard"
     MLP = "mlp"
+    HEAD = "head"
+    """Recalibration of a released model by coverage, on joint rows (protocol 7.11)."""
 
 
 class Algorithm(StrEnum):
@@ -45,6 +47,8 @@ class ReleaseKind(StrEnum):
     BINS = "bins"
     GRADIENT = "gradient"
     RECALIBRATION = "recalibration"
+    OVERLAP = "overlap"
+    """Persons by number of covered families and of partners (protocol 7.11)."""
     EVALUATION = "evaluation"
 
 
@@ -70,7 +74,11 @@ def decimal(text: str, field: str, *, low: str, high: str) -> Fraction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """Feature families trained together on the rows of the partners that hold all of them."""
+    """Feature families trained together on the rows of the partners that hold all of them.
+
+    In a head's plan the families are those of the base model, and the holders are the askers,
+    who need not hold them: their rows are joint sums (protocol 7.11).
+    """
 
     name: str
     families: tuple[str, ...]
@@ -100,6 +108,7 @@ class BudgetShares:
     bins: str = "0"
     training: str = "0.9"
     recalibration: str = "0.1"
+    overlap: str = "0"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,3 +164,7 @@ class TrainingPlan:
     holdout_fraction: str
     holdout_salt: str
     """Person p is held out iff SHA-256(salt "|" p)[:8] / 2**64 < fraction (protocol 5.8)."""
+    base: Digest | None = None
+    """The released model that a head is for; None for every other plan."""
+    start: str = ""
+    """Log-odds that a head starts from, the base model's own, as a decimal; else empty."""

@@ -68,18 +68,27 @@ class Mechanism:
     """m: partners whose releases compose for one person."""
     shared: SharedNoise | None = None
     """None: this node's noise suffices alone."""
+    echoes: int = 0
+    """Most rows of a head's sums that one record at another partner turns into others, each
+    of which moves by two lengths of a row (4.2.2); 0: a record moves its own row only."""
 
     def units(self, *, person: bool, level: Level = Level.CLAIMED) -> int:
         """The charge ``ceil(mu**2 * 2**40)``, always rounded up (protocol 4.6 (1))."""
-        record = self.sensitivity**2
+        row = self.sensitivity**2
         if self.shared is None:
-            factor = self.persons_factor if person else 1
-            return _units(factor * record, self.variance)
+            factor = self.persons_factor if person else max(1, 4 * self.echoes)
+            return _units(factor * row, self.variance)
         persons = self.shared.persons
         return max(
-            _units(persons[honest - 1] if person else record, honest * self.variance)
+            _units(
+                persons[honest - 1] if person else self._record(honest), honest * self.variance
+            )
             for honest in self.shared.honest_of(level)
         )
+
+    def _record(self, honest: int) -> int:
+        """Most that one record moves the sums of ``honest`` members, squared."""
+        return self.sensitivity**2 * max(1, (2 * min(self.echoes, honest)) ** 2)
 
 
 def _units(squared: int, variance: int) -> int:

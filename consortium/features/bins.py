@@ -294,6 +294,20 @@ def bin_label(feature: Feature, edges: tuple[str, ...], code: int) -> str:
     return _interval(low, high, whole=feature.kind is Kind.INTEGER)
 
 
+def reaching_label(feature: Feature, edges: tuple[str, ...], code: int, *, up: bool) -> str:
+    """A bin and all beyond it: ``below 501`` or, upwards, ``501 or more``.
+
+    Raises:
+        DomainError: no such bin, or one without a beyond: missing, or of a category.
+    """
+    if feature.kind is Kind.CATEGORY or not MISSING < code < bin_count(feature, edges):
+        raise DomainError(f"feature {feature.name!r}: nothing lies beyond bin {code}")
+    cuts = [Decimal(edge) for edge in edges]
+    if up:
+        return _interval(cuts[code - 2] if code > 1 else None, None, whole=False)
+    return _interval(None, cuts[code - 1] if code <= len(cuts) else None, whole=False)
+
+
 def _interval(low: Decimal | None, high: Decimal | None, *, whole: bool) -> str:
     if low is None:
         return "any value" if high is None else f"below {high:,f}"

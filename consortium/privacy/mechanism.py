@@ -12,6 +12,7 @@ Q is computed here from the width, never typed in: sensitivity and noise cannot 
 
 import math
 from fractions import Fraction
+from functools import lru_cache
 from typing import TypedDict
 
 from consortium.errors import ConfigurationError, DomainError, RefusalCode, RefusalError
@@ -21,6 +22,7 @@ from consortium.plan import (
     BinSource,
     Block,
     LocalSteps,
+    ModelKind,
     ReleaseKind,
     TrainingPlan,
     decimal,
@@ -52,6 +54,7 @@ class Reservation(TypedDict):
     """Persons held out: the evaluation. Disjoint from the others, so it does not add."""
 
 
+@lru_cache(maxsize=256)  # asked several times an attempt, always with the same few answers
 def mechanism_for(
     plan: TrainingPlan, kind: ReleaseKind, *, width: int, partners: int
 ) -> Mechanism:
@@ -106,7 +109,24 @@ def mechanism_for(
         variance=variance,
         persons_factor=plan.max_partners_per_person,
         shared=shared,
+        echoes=_echoes(plan),
     )
+
+
+def _echoes(plan: TrainingPlan) -> int:
+    """Most askers whose row of a head one record elsewhere can change (protocol 4.2.2)."""
+    if plan.model is not ModelKind.HEAD:
+        return 0
+    m = plan.max_partners_per_person
+    return min(m, max(_cap(block, m) for block in plan.blocks))
+
+
+def kinds_of(plan: TrainingPlan) -> tuple[ReleaseKind, ...]:
+    """The kinds of sums that the run may ask for, in their order (protocol 3.1, 7.11)."""
+    if plan.model is ModelKind.HEAD:
+        return (ReleaseKind.GRADIENT, ReleaseKind.OVERLAP, ReleaseKind.EVALUATION)
+    after = (ReleaseKind.GRADIENT, ReleaseKind.RECALIBRATION, ReleaseKind.EVALUATION)
+    return (ReleaseKind.BINS, *after) if plan.bin_source is BinSource.PRIVATE else after
 
 
 def honest_of(plan: TrainingPlan, partners: int) -> int:
@@ -187,9 +207,7 @@ def reserve_units(plan: TrainingPlan) -> Reservation:
         ConfigurationError: the charge is above the plan's own epsilon, which only a plan
             with local steps can bring about; or as ``mechanism_for``.
     """
-    kinds = [ReleaseKind.GRADIENT, ReleaseKind.RECALIBRATION]
-    if plan.bin_source is BinSource.PRIVATE:
-        kinds.append(ReleaseKind.BINS)
+    kinds = set(kinds_of(plan)) - {ReleaseKind.EVALUATION}
     training = sum(_run_units(plan, kind) for kind in kinds)
     holdout = _run_units(plan, ReleaseKind.EVALUATION)
     if max(training, holdout) > _target(plan):
@@ -235,7 +253,7 @@ def _part(kind: ReleaseKind, width: int) -> int:
             return ((1 << SCALE_BITS) + _ceil_root(width)) ** 2
         case ReleaseKind.BINS:  # protocol 5.3: one person changes one cell of each feature
             return COUNT_SCALE**2 * width
-        case ReleaseKind.RECALIBRATION | ReleaseKind.EVALUATION:  # 5.5: one cell a block
+        case _:  # protocol 5.5, 5.8, 7.11: one cell a block
             return COUNT_SCALE**2
 
 
@@ -260,6 +278,7 @@ def _share(plan: TrainingPlan, kind: ReleaseKind) -> Fraction:
         ReleaseKind.BINS: plan.shares.bins,
         ReleaseKind.GRADIENT: plan.shares.training,
         ReleaseKind.RECALIBRATION: plan.shares.recalibration,
+        ReleaseKind.OVERLAP: plan.shares.overlap,
     }
     parsed = {
         name: decimal(text, f"shares.{name.value}", low="0", high="1")

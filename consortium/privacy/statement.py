@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from math import sqrt
 
-from consortium.plan import Algorithm, ReleaseKind, TrainingPlan
+from consortium.manifest import NO_CODE
+from consortium.plan import Algorithm, ModelKind, ReleaseKind, TrainingPlan
 from consortium.privacy.accountant import (
     UNITS,
     Epsilons,
@@ -41,6 +42,11 @@ NOT_PROTECTED = (
     "the correctness of the model against a partner that poisons its own sums",
 )
 
+OF_A_HEAD = (
+    "joint scores themselves: they carry no noise, and these figures are of the head alone",
+    "who answered whom in the study, and that a person was asked about, towards every partner",
+)
+
 _MECHANISM = (
     "every row's part is clipped to C and rounded to integers of norm Q at most, rows are "
     "added exactly, each partner adds a discrete Gaussian of variance V, and masks that cancel "
@@ -56,6 +62,9 @@ _TRUST_PAIR = (
     "aggregation protects from the coordinator only, for each sees the other's upload by "
     "subtracting its own"
 )
+
+_EVERY_FILE = "every file of the installed package"
+_NO_FILE = "no file: the software was installed from a source tree that nobody recorded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +197,13 @@ def statement(
         "accountants": _accountants(plan, training, holdout),
         "sampler": "discrete Gaussian on integers, AES-256-CTR, protocol 3.5.4",
         "code": plan.code,
-        "not_protected": list(NOT_PROTECTED),
+        "code_covers": _NO_FILE if plan.code == NO_CODE else _EVERY_FILE,
+        "not_protected": list(NOT_PROTECTED + _more(plan)),
     }
+
+
+def _more(plan: TrainingPlan) -> tuple[str, ...]:
+    return OF_A_HEAD if plan.model is ModelKind.HEAD else ()
 
 
 def _trust(plan: TrainingPlan, attempts: Sequence[Attempt]) -> str:

@@ -13,8 +13,8 @@ from consortium.canonical import Label
 from consortium.crypto.keys import Secret, hkdf
 from consortium.errors import DomainError, RefusalCode, RefusalError
 from consortium.ids import Digest
-from consortium.plan import BinSource, ReleaseKind, TrainingPlan
-from consortium.privacy.mechanism import attempts_of
+from consortium.plan import TrainingPlan
+from consortium.privacy.mechanism import attempts_of, kinds_of
 
 _INFO = b"riskweave/chain/v1"
 _PREFIX = Label.LINK.line
@@ -30,10 +30,7 @@ class Link:
 
 def chain_length(plan: TrainingPlan) -> int:
     """L: all attempts of the run, at gradients and at histograms (protocol 3.1)."""
-    kinds = set(ReleaseKind)
-    if plan.bin_source is BinSource.PUBLIC:
-        kinds.discard(ReleaseKind.BINS)
-    return sum(attempts_of(plan, kind) for kind in kinds)
+    return sum(attempts_of(plan, kind) for kind in kinds_of(plan))
 
 
 def link(seed: Secret, length: int, count: int) -> Digest:

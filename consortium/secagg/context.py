@@ -7,6 +7,7 @@ member's JOIN: masks, noise and uploads are bound to it.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,7 @@ class SumInputs:
         return hash_with(Label.INPUTS, *parts, lp(self.bins))
 
 
+@lru_cache(maxsize=16)  # each side asks for it several times an attempt
 def context_of(request: SumRequest, manifest: Digest) -> Digest:
     """ctx: what the JOINs of this attempt are signed for (protocol 3.2)."""
     return hash_with(Label.CONTEXT, bytes.fromhex(manifest), document_of(request))
