@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16proto/v1/control.proto\x12\x0criskweave.v1\"\x1f\n\x0fStartRunRequest\x12\x0c\n\x04plan\x18\x01 \x01(\t\"\x1e\n\x0fWatchRunRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\"\x86\x01\n\x08RunEvent\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\r\n\x05stage\x18\x02 \x01(\t\x12\r\n\x05round\x18\x03 \x01(\r\x12\x0e\n\x06rounds\x18\x04 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\r\x12\x0f\n\x07seconds\x18\x06 \x01(\x01\x12\x0c\n\x04text\x18\x07 \x01(\t\x12\x0f\n\x07version\x18\x08 \x01(\t\"\x0f\n\rStatusRequest\"C\n\rPartnerStatus\x12\x0f\n\x07partner\x18\x01 \x01(\t\x12\x10\n\x08training\x18\x02 \x01(\x08\x12\x0f\n\x07scoring\x18\x03 \x01(\x08\"\x8c\x01\n\x0bStatusReply\x12\x10\n\x08manifest\x18\x01 \x01(\t\x12\x19\n\x11manifest_complete\x18\x02 \x01(\x08\x12-\n\x08partners\x18\x03 \x03(\x0b\x32\x1b.riskweave.v1.PartnerStatus\x12\x0b\n\x03run\x18\x04 \x01(\t\x12\x14\n\x0c\x61\x63tive_model\x18\x05 \x01(\t2\xd5\x01\n\x07\x43ontrol\x12\x43\n\x08StartRun\x12\x1d.riskweave.v1.StartRunRequest\x1a\x16.riskweave.v1.RunEvent0\x01\x12\x43\n\x08WatchRun\x12\x1d.riskweave.v1.WatchRunRequest\x1a\x16.riskweave.v1.RunEvent0\x01\x12@\n\x06Status\x12\x1b.riskweave.v1.StatusRequest\x1a\x19.riskweave.v1.StatusReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16proto/v1/control.proto\x12\x0criskweave.v1\"\x1f\n\x0fStartRunRequest\x12\x0c\n\x04plan\x18\x01 \x01(\t\"\x1e\n\x0fWatchRunRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\"\x86\x01\n\x08RunEvent\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\r\n\x05stage\x18\x02 \x01(\t\x12\r\n\x05round\x18\x03 \x01(\r\x12\x0e\n\x06rounds\x18\x04 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\r\x12\x0f\n\x07seconds\x18\x06 \x01(\x01\x12\x0c\n\x04text\x18\x07 \x01(\t\x12\x0f\n\x07version\x18\x08 \x01(\t\"\x0f\n\rStatusRequest\"C\n\rPartnerStatus\x12\x0f\n\x07partner\x18\x01 \x01(\t\x12\x10\n\x08training\x18\x02 \x01(\x08\x12\x0f\n\x07scoring\x18\x03 \x01(\x08\"\x83\x01\n\rScoringStatus\x12\r\n\x05\x65poch\x18\x01 \x01(\r\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\x0f\n\x07holders\x18\x04 \x03(\t\x12\x0f\n\x07lacking\x18\x05 \x03(\t\x12\x11\n\tin_flight\x18\x06 \x01(\r\x12\x0f\n\x07\x64ropped\x18\x07 \x01(\x04\"\xba\x01\n\x0bStatusReply\x12\x10\n\x08manifest\x18\x01 \x01(\t\x12\x19\n\x11manifest_complete\x18\x02 \x01(\x08\x12-\n\x08partners\x18\x03 \x03(\x0b\x32\x1b.riskweave.v1.PartnerStatus\x12\x0b\n\x03run\x18\x04 \x01(\t\x12\x14\n\x0c\x61\x63tive_model\x18\x05 \x01(\t\x12,\n\x07scoring\x18\x06 \x01(\x0b\x32\x1b.riskweave.v1.ScoringStatus2\xd5\x01\n\x07\x43ontrol\x12\x43\n\x08StartRun\x12\x1d.riskweave.v1.StartRunRequest\x1a\x16.riskweave.v1.RunEvent0\x01\x12\x43\n\x08WatchRun\x12\x1d.riskweave.v1.WatchRunRequest\x1a\x16.riskweave.v1.RunEvent0\x01\x12@\n\x06Status\x12\x1b.riskweave.v1.StatusRequest\x1a\x19.riskweave.v1.StatusReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,8 +41,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATUSREQUEST']._serialized_end=257
   _globals['_PARTNERSTATUS']._serialized_start=259
   _globals['_PARTNERSTATUS']._serialized_end=326
-  _globals['_STATUSREPLY']._serialized_start=329
-  _globals['_STATUSREPLY']._serialized_end=469
-  _globals['_CONTROL']._serialized_start=472
-  _globals['_CONTROL']._serialized_end=685
+  _globals['_SCORINGSTATUS']._serialized_start=329
+  _globals['_SCORINGSTATUS']._serialized_end=460
+  _globals['_STATUSREPLY']._serialized_start=463
+  _globals['_STATUSREPLY']._serialized_end=649
+  _globals['_CONTROL']._serialized_start=652
+  _globals['_CONTROL']._serialized_end=865
 # @@protoc_insertion_point(module_scope)

@@ -142,6 +142,52 @@ class PartnerStatus(_message.Message):
 Global___PartnerStatus: _TypeAlias = PartnerStatus  # noqa: Y015
 
 @_typing.final
+class ScoringStatus(_message.Message):
+    """The epoch of the pseudonyms, and the relay of joint scores."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EPOCH_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    HOLDERS_FIELD_NUMBER: _builtins.int
+    LACKING_FIELD_NUMBER: _builtins.int
+    IN_FLIGHT_FIELD_NUMBER: _builtins.int
+    DROPPED_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.int
+    """0: the manifest asks for none"""
+    state: _builtins.str
+    """none, waiting, commit, reveal, confirm, complete, failed, lost"""
+    detail: _builtins.str
+    in_flight: _builtins.int
+    dropped: _builtins.int
+    """frames that nobody waited for"""
+    @_builtins.property
+    def holders(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def lacking(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """holders that cannot use the record"""
+
+    def __init__(
+        self,
+        *,
+        epoch: _builtins.int = ...,
+        state: _builtins.str = ...,
+        detail: _builtins.str = ...,
+        holders: _abc.Iterable[_builtins.str] | None = ...,
+        lacking: _abc.Iterable[_builtins.str] | None = ...,
+        in_flight: _builtins.int = ...,
+        dropped: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "dropped", b"dropped", "epoch", b"epoch", "holders", b"holders", "in_flight", b"in_flight", "lacking", b"lacking", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScoringStatus: _TypeAlias = ScoringStatus  # noqa: Y015
+
+@_typing.final
 class StatusReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -150,12 +196,15 @@ class StatusReply(_message.Message):
     PARTNERS_FIELD_NUMBER: _builtins.int
     RUN_FIELD_NUMBER: _builtins.int
     ACTIVE_MODEL_FIELD_NUMBER: _builtins.int
+    SCORING_FIELD_NUMBER: _builtins.int
     manifest: _builtins.str
     manifest_complete: _builtins.bool
     run: _builtins.str
     active_model: _builtins.str
     @_builtins.property
     def partners(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartnerStatus]: ...
+    @_builtins.property
+    def scoring(self) -> Global___ScoringStatus: ...
     def __init__(
         self,
         *,
@@ -164,10 +213,11 @@ class StatusReply(_message.Message):
         partners: _abc.Iterable[Global___PartnerStatus] | None = ...,
         run: _builtins.str = ...,
         active_model: _builtins.str = ...,
+        scoring: Global___ScoringStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["scoring", b"scoring"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_model", b"active_model", "manifest", b"manifest", "manifest_complete", b"manifest_complete", "partners", b"partners", "run", b"run"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_model", b"active_model", "manifest", b"manifest", "manifest_complete", b"manifest_complete", "partners", b"partners", "run", b"run", "scoring", b"scoring"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
