@@ -22,11 +22,21 @@ from consortium.features.grids import CELLS as GRID_CELLS
 from consortium.features.schema import Schema
 from consortium.ids import Digest, PartnerId
 from consortium.messages import SumRequest
-from consortium.plan import Algorithm, BinSource, Block, ReleaseKind, TrainingPlan
-from consortium.privacy.mechanism import COUNT_SCALE, mechanism_for
+from consortium.plan import (
+    Algorithm,
+    BinSource,
+    Block,
+    ModelKind,
+    ReleaseKind,
+    TrainingPlan,
+    decimal,
+)
+from consortium.privacy.mechanism import COUNT_SCALE, kinds_of, mechanism_for
 from consortium.release import Attempt, Mechanism, Outcome
+from consortium.scoring.head import STRATA
 from consortium.secagg.context import SumInputs, first_head, next_head
 from consortium.secagg.ring import SCALE_BITS, decode_gradient
+from models.head import PARTNER_BANDS, scarce_strata, start_weights, with_pooled
 from models.spec import ModelSpec, initial_weights, spec_of
 
 Float = NDArray[np.float64]
@@ -68,8 +78,12 @@ class RunState:
     """Score-band edges, float64, shape (blocks, 15)."""
     recalibration: bytes
     """Noisy counts, float64, shape (blocks, 24, 2)."""
+    overlap: bytes
+    """Noisy counts of a head's study, float64, shape (3, 3)."""
+    pooled: tuple[int, ...]
+    """Strata of a head with too few persons; they get the mean of the others."""
     evaluation: bytes
-    """Noisy counts, float64, shape (blocks, 16, 2)."""
+    """Noisy counts, float64, shape (blocks, 16, 2); of a head (strata, 16, 2)."""
     attempts: tuple[Attempt, ...]
     closed: int
     """Sums that are closed."""
@@ -125,16 +139,17 @@ class RunSession:
 
     def size(self) -> int:
         """Words of the due sum."""
-        blocks = len(self.plan.blocks)
         match self.state.stage:
             case ReleaseKind.BINS:
                 return len(private_features(self.schema)) * GRID_CELLS * 2
             case ReleaseKind.GRADIENT:
                 return self.spec.size
             case ReleaseKind.RECALIBRATION:
-                return blocks * tables.CELLS * 2
+                return len(self.plan.blocks) * tables.CELLS * 2
+            case ReleaseKind.OVERLAP:
+                return STRATA * PARTNER_BANDS
             case ReleaseKind.EVALUATION:
-                return blocks * tables.BANDS * 2
+                return self._tables * tables.BANDS * 2
             case None:
                 raise RunFailedError("the run is finished")
 
@@ -160,6 +175,16 @@ class RunSession:
             head=state.head,
         )
         return request, inputs
+
+    @property
+    def is_head(self) -> bool:
+        """Whether the run calibrates a released model."""
+        return self.plan.model is ModelKind.HEAD
+
+    @property
+    def _tables(self) -> int:
+        """Tables of bands in the evaluation."""
+        return STRATA if self.is_head else len(self.plan.blocks)
 
     def lacks(self, roster: Roster) -> str:
         """Why ``roster`` cannot carry the due sum; empty if it can."""
@@ -221,8 +246,10 @@ class RunSession:
                 self._on_gradient(total, request.roster)
             case ReleaseKind.RECALIBRATION:
                 self._on_recalibration(total, request.roster)
+            case ReleaseKind.OVERLAP:
+                self._on_overlap(total, request.roster)
             case ReleaseKind.EVALUATION:
-                counts = _counts(total, len(self.plan.blocks))
+                counts = _counts(total, self._tables)
                 self.state = replace(self.state, evaluation=counts.tobytes(), stage=None)
         self.state = replace(
             self.state,
@@ -294,10 +321,14 @@ class RunSession:
         self._optimizer = (
             optimizer.from_bytes(self.state.optimizer)
             if self.state.optimizer
-            else optimizer.initial_state(
-                initial_weights(self._spec, bytes.fromhex(self._digest))
-            )
+            else optimizer.initial_state(self._start(self._spec))
         )
+
+    def _start(self, spec: ModelSpec) -> Float:
+        if not self.is_head:
+            return initial_weights(spec, bytes.fromhex(self._digest))
+        start = float(decimal(self.plan.start, "start", low="-16", high="16"))
+        return start_weights(start, len(self.plan.blocks[0].families))
 
     def _inputs(self, kind: ReleaseKind) -> SumInputs:
         if kind is ReleaseKind.BINS:
@@ -305,6 +336,10 @@ class RunSession:
         bins = self.state.bins
         if kind is ReleaseKind.GRADIENT:
             return SumInputs(arrays=(self._optimizer.weights,), bins=bins)
+        if kind is ReleaseKind.OVERLAP:
+            return SumInputs(arrays=())
+        if self.is_head:
+            return SumInputs(arrays=(self.head_weights,))
         if kind is ReleaseKind.RECALIBRATION:
             return SumInputs(arrays=(self.released_weights,), bins=bins)
         edges = np.frombuffer(self.state.edges, dtype="<f8")
@@ -334,10 +369,12 @@ class RunSession:
             change = decode_gradient(total, 1.0, self._holder_counts(roster))
             self._optimizer = optimizer.average_step(self._optimizer, change, settings, rounds)
         last = self.state.round == self.plan.rounds
+        order = kinds_of(self.plan)
+        after = order[order.index(ReleaseKind.GRADIENT) + 1]
         self.state = replace(
             self.state,
             optimizer=optimizer.to_bytes(self._optimizer),
-            stage=ReleaseKind.RECALIBRATION if last else ReleaseKind.GRADIENT,
+            stage=after if last else ReleaseKind.GRADIENT,
             round=1 if last else self.state.round + 1,
             attempt=1,
         )
@@ -371,10 +408,34 @@ class RunSession:
             recalibration=counts.tobytes(),
             calibration=tuple(lines),
             edges=np.concatenate(edges).astype("<f8").tobytes(),
-            stage=ReleaseKind.EVALUATION if self.plan.holdout_fraction != "0" else None,
+            stage=self._evaluation(),
             round=1,
             attempt=1,
         )
+
+    def _on_overlap(self, total: Integers, roster: Roster) -> None:
+        counts = (total / COUNT_SCALE).reshape(STRATA, PARTNER_BANDS)
+        deviation = self.deviation(ReleaseKind.OVERLAP, self.plan.blocks[0], roster)
+        scarce = scarce_strata(counts, deviation=deviation)
+        if len(scarce) == STRATA:
+            raise RunFailedError("the study has too few persons for the noise of its counts")
+        self.state = replace(
+            self.state,
+            overlap=counts.tobytes(),
+            pooled=scarce,
+            stage=self._evaluation(),
+            round=1,
+            attempt=1,
+        )
+
+    def _evaluation(self) -> ReleaseKind | None:
+        return ReleaseKind.EVALUATION if self.plan.holdout_fraction != "0" else None
+
+    @property
+    def head_weights(self) -> Float:
+        """The weights that a head is released with: scarce strata have the others' mean."""
+        counts = np.frombuffer(self.state.overlap).reshape(STRATA, PARTNER_BANDS)
+        return with_pooled(self.released_weights, counts, self.state.pooled)
 
 
 def _initial_state(plan: TrainingPlan) -> RunState:
@@ -388,6 +449,8 @@ def _initial_state(plan: TrainingPlan) -> RunState:
         calibration=(),
         edges=b"",
         recalibration=b"",
+        overlap=b"",
+        pooled=(),
         evaluation=b"",
         attempts=(),
         closed=0,

@@ -20,6 +20,7 @@ from consortium.errors import ConfigurationError, DomainError, ShapeError
 from consortium.features.bins import Bins, bin_count
 from consortium.features.schema import Schema
 from consortium.plan import Block, ModelKind, TrainingPlan
+from consortium.scoring.head import STRATA
 
 Float = NDArray[np.float64]
 
@@ -90,6 +91,8 @@ def spec_of(plan: TrainingPlan, schema: Schema, bins: Bins) -> ModelSpec:
             layers that do not fit the kind of model.
     """
     _check_hidden(plan.model, plan.hidden)
+    if plan.model is ModelKind.HEAD:
+        return _head_spec(plan)
     families = [family for block in plan.blocks for family in block.families]
     if len(set(families)) != len(families):
         raise ConfigurationError("blocks: a family is in two blocks")
@@ -98,6 +101,24 @@ def spec_of(plan: TrainingPlan, schema: Schema, bins: Bins) -> ModelSpec:
         offset = blocks[-1].window.stop if blocks else 0
         blocks.append(_block_spec(plan, block, schema, bins, offset=offset))
     return ModelSpec(kind=plan.model, hidden=plan.hidden, blocks=tuple(blocks))
+
+
+def _head_spec(plan: TrainingPlan) -> ModelSpec:
+    """A head's layout: each stratum is read as a feature, its offset and slopes as its bins."""
+    if len(plan.blocks) != 1:
+        raise ConfigurationError("blocks: a head has one")
+    block = plan.blocks[0]
+    slots = len(block.families) + 1
+    strata = tuple(f"stratum {number}" for number in range(1, STRATA + 1))
+    spec = BlockSpec(
+        name=block.name,
+        features=strata,
+        families=(block.name,) * STRATA,
+        bin_counts=(slots,) * STRATA,
+        offset=0,
+        size=STRATA * slots,
+    )
+    return ModelSpec(kind=plan.model, hidden=(), blocks=(spec,))
 
 
 def _block_spec(
@@ -118,8 +139,8 @@ def _block_spec(
 
 
 def _check_hidden(kind: ModelKind, hidden: tuple[int, ...]) -> None:
-    if kind is ModelKind.SCORECARD and hidden:
-        raise ConfigurationError("hidden: a scorecard has no hidden layers")
+    if kind is not ModelKind.MLP and hidden:
+        raise ConfigurationError(f"hidden: a {kind.value} has no hidden layers")
     if kind is ModelKind.MLP and not (hidden and all(0 < h <= MAX_WIDTH for h in hidden)):
         raise ConfigurationError(f"hidden: an MLP needs layers of 1 to {MAX_WIDTH} units")
 
