@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from datetime import date, timedelta
 from pathlib import Path
 
 from rich.progress import (
@@ -19,12 +20,18 @@ from rich.progress import (
 from consortium.canonical import parse_canonical
 from consortium.crypto.keys import Secret
 from consortium.errors import ConfigurationError, ManifestError
+from consortium.ids import parse_partner_id
 from consortium.manifest import Manifest, parse_manifest
 from coordinator import control, registry, statement_page, wiring
+from coordinator.calibration import HeadSettings
 from coordinator.config import address, load_config
 from coordinator.events import RunEvent
 from coordinator.membership import partner_for_token
+from coordinator.pseudonym_epochs import EpochStatus
+from coordinator.scoring_storage import InquiryCount, ScoringStore
 from coordinator.storage import ModelRow
+
+_EPOCH_DAY = date(1970, 1, 1)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -80,7 +87,23 @@ def _parser() -> argparse.ArgumentParser:
     )
     _json(verb)
 
+    verb = _verb(
+        verbs, "calibrate", _calibrate, "train the head of the active model, for joint scores"
+    )
+    defaults = HeadSettings()
+    verb.add_argument("--epsilon", default=defaults.epsilon, help="beside the model's own")
+    verb.add_argument("--rounds", type=int, default=defaults.rounds, help="(%(default)s)")
+    verb.add_argument("--clip", default=defaults.clip, help="C (%(default)s)")
+    verb.add_argument(
+        "--askers", default="", help="a,b: who studies its customers (first block's holders)"
+    )
+    verb.add_argument("--print", action="store_true", help="print the plan, start nothing")
+    _json(verb)
+
     _json(_verb(verbs, "status", _status, "who is connected, which run, which model"))
+    _json(
+        _verb(verbs, "inquiries", _inquiries, "how many joint scores were asked for, by whom")
+    )
     return parser
 
 
@@ -182,7 +205,9 @@ def _manifest(arguments: argparse.Namespace) -> int:
 def _manifest_lines(manifest: Manifest, signed: Iterable[str]) -> Iterable[str]:
     yield f"manifest {manifest.version} of {manifest.federation}: {manifest.digest}"
     yield f"  schema {manifest.schema}"
-    for key, value in asdict(manifest.policy).items():
+    policy = asdict(manifest.policy)
+    policy |= {f"scoring.{key}": value for key, value in policy.pop("scoring").items()}
+    for key, value in policy.items():
         listed = isinstance(value, (tuple, list))
         shown = (", ".join(str(one) for one in value) or "any") if listed else value
         yield f"  {key} = {shown}"
@@ -212,6 +237,24 @@ def _train(arguments: argparse.Namespace) -> int:
     else:
         events = control.start_run(socket, wiring.read_text(arguments.plan))
     return _show_run(events, as_json=arguments.json)
+
+
+def _calibrate(arguments: argparse.Namespace) -> int:
+    desk = wiring.open_desk(arguments.directory)
+    names = [part.strip() for part in arguments.askers.split(",") if part.strip()]
+    settings = HeadSettings(
+        epsilon=arguments.epsilon,
+        rounds=arguments.rounds,
+        clip=arguments.clip,
+        askers=tuple(parse_partner_id(name) for name in names),
+    )
+    plan = wiring.plan_of_head(desk, settings)
+    if arguments.print:
+        print(plan, end="")
+        return 0
+    return _show_run(
+        control.start_run(desk.config.control_socket, plan), as_json=arguments.json
+    )
 
 
 def _show_run(events: Iterable[RunEvent], *, as_json: bool) -> int:
@@ -285,7 +328,40 @@ def _status(arguments: argparse.Namespace) -> int:
         print(f"partner   {one.partner:<32} {', '.join(up) or 'not connected'}")
     print(f"run       {seen.run or 'none'}")
     print(f"model     {seen.active_model or 'none active'}")
+    print(f"epoch     {_epoch_line(seen.scoring.epoch)}")
     return 0
+
+
+def _epoch_line(epoch: EpochStatus) -> str:
+    if not epoch.epoch:
+        return "none: the manifest asks for no pseudonyms"
+    parts = [f"{epoch.epoch} {epoch.state} {epoch.detail}".rstrip()]
+    if epoch.holders:
+        parts.append(f"key shares at {', '.join(epoch.holders)}")
+    if epoch.lacking:
+        parts.append(f"unusable at {', '.join(epoch.lacking)}")
+    return "; ".join(parts)
+
+
+def _inquiries(arguments: argparse.Namespace) -> int:
+    rows = ScoringStore(wiring.open_desk(arguments.directory).store).inquiry_counts()
+    facts = [_count_facts(row) for row in rows]
+    if arguments.json:
+        print(json.dumps(facts))
+        return 0
+    for row, fact in zip(rows, facts, strict=True):
+        print(
+            f"{fact['day']}  {row.requester:<32} {row.purpose:<12} requests {row.requests:>7}  "
+            f"persons {row.persons:>8}  answered {row.answered:>7}  "
+            f"retries {row.retries / row.requests:.2%}"
+        )
+    return 0
+
+
+def _count_facts(row: InquiryCount) -> dict[str, object]:
+    day = (_EPOCH_DAY + timedelta(days=row.day)).isoformat()
+    share = row.retries / row.requests
+    return asdict(row) | {"day": day, "retry_share": round(share, 6)}
 
 
 # --- models -----------------------------------------------------------------------------------
@@ -295,14 +371,17 @@ def _models_list(arguments: argparse.Namespace) -> int:
     desk = wiring.open_desk(arguments.directory)
     rows = desk.store.models()
     if arguments.json:
-        print(json.dumps([_model_facts(row) for row in rows]))
+        facts = [_model_facts(row) | {"base": desk.store.base_of(row.version)} for row in rows]
+        print(json.dumps(facts))
         return 0
     for row in rows:
         votes = ""
         if manifest := desk.membership.current():
             count = registry.tally(desk.store, manifest, row.version)
             votes = f"votes {len(count.accepted)} of {count.quorum}"
-        print(f"{row.version}  {row.status:<9}  run {row.run}  {votes}")
+        base = desk.store.base_of(row.version)
+        head = f"  head of {base[:12]}" if base else ""
+        print(f"{row.version}  {row.status:<9}  run {row.run}  {votes}{head}")
     return 0
 
 

@@ -14,6 +14,7 @@ from consortium.errors import ConfigurationError
 from consortium.ids import parse_digest
 from consortium.manifest import Policy
 from consortium.plan import ModelKind, decimal
+from coordinator.scoring_config import KEYS, TEMPLATE_SCORING, parse_scoring
 
 FILE = "coordinator.toml"
 
@@ -41,7 +42,7 @@ max_partners_per_person = 2        # most partners that may hold one person
 delta = "1e-6"
 max_epsilon_per_run = "3"
 max_epsilon_lifetime = "8"
-model_kinds = ["scorecard", "mlp"]
+model_kinds = ["scorecard", "mlp", "head"]
 code = []                          # digests of the node software that may train; empty: any
 vote_quorum = 2                    # accepting votes that make a model active
 honest_fraction = "0.5"            # share of a roster that the shared noise may rely on
@@ -50,13 +51,14 @@ allow_pair = false                 # whether two partners may train under shared
 [policy.family_m]                  # most partners of a family that may hold one person, where
 # repayment = 1                    # that is fewer than max_partners_per_person
 """
+TEMPLATE_POLICY += TEMPLATE_SCORING
 
 TEMPLATE_LIMITS = """\
 
 [limits]
 attempt_timeout_s = 30
 training_message_mib = 16
-scoring_message_kib = 256
+scoring_message_kib = 2048
 """
 
 
@@ -66,7 +68,7 @@ class Limits:
 
     attempt_timeout_s: int = 30
     training_message_mib: int = 16
-    scoring_message_kib: int = 256
+    scoring_message_kib: int = 2048
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +119,7 @@ _TABLES = {
         "allow_pair",
         "family_m",
     },
+    "scoring": set(KEYS),
     "limits": {"attempt_timeout_s", "training_message_mib", "scoring_message_kib"},
 }
 
@@ -155,13 +158,16 @@ def parse_config(text: str, path: Path) -> Config:
 
 
 def parse_policy(text: str, source: str) -> Policy:
-    """Read a file whose only table is ``[policy]``; raise ConfigurationError."""
+    """Read a file whose tables are ``[policy]`` and ``[scoring]``; raise ConfigurationError."""
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{source}: {error}") from error
     _refuse_unknown(document, Path(source))
-    return _policy_of(_table(document, "policy"))
+    try:
+        return _policy_of(document)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{source}: {error}") from error
 
 
 def _config_of(document: Mapping[str, object], path: Path) -> Config:
@@ -180,7 +186,7 @@ def _config_of(document: Mapping[str, object], path: Path) -> Config:
             _get(_table(document, "storage"), "url", str, "sqlite:///coordinator.db"),
             path.parent,
         ),
-        policy=_policy_of(_table(document, "policy")),
+        policy=_policy_of(document),
         limits=Limits(
             attempt_timeout_s=_whole(limits, "attempt_timeout_s", defaults.attempt_timeout_s),
             training_message_mib=_whole(
@@ -193,7 +199,8 @@ def _config_of(document: Mapping[str, object], path: Path) -> Config:
     )
 
 
-def _policy_of(table: Mapping[str, object]) -> Policy:
+def _policy_of(document: Mapping[str, object]) -> Policy:
+    table = _table(document, "policy")
     decimal(_get(table, "delta", str, "1e-6"), "delta", low="1e-12", high="1e-3")
     for key, default in (("max_epsilon_per_run", "3"), ("max_epsilon_lifetime", "8")):
         decimal(_get(table, key, str, default), key, low="0.01", high="100")
@@ -212,6 +219,7 @@ def _policy_of(table: Mapping[str, object]) -> Policy:
         honest_fraction=_fraction(table),
         allow_pair=_flag(table, "allow_pair"),
         family_m=_family_m(table),
+        scoring=parse_scoring(_table(document, "scoring")),
     )
 
 

@@ -26,6 +26,7 @@ from consortium.ids import Digest, PartnerId, RunId, parse_run_id
 from consortium.manifest import Manifest
 from coordinator.events import RunEvent
 from coordinator.interceptors import status_of
+from coordinator.pseudonym_epochs import EpochStatus
 from coordinator.storage import Store
 from proto.v1 import control_pb2, control_pb2_grpc
 
@@ -56,6 +57,17 @@ class PartnerStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScoringStatus:
+    """How joint scores stand."""
+
+    epoch: EpochStatus
+    in_flight: int
+    """Requests that wait for answers."""
+    dropped: int
+    """Frames that nobody waited for, since the start."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
     """How the coordinator stands."""
 
@@ -65,6 +77,7 @@ class Status:
     partners: tuple[PartnerStatus, ...]
     run: str
     active_model: str
+    scoring: ScoringStatus
 
 
 class Links(Protocol):
@@ -85,6 +98,7 @@ class ControlPorts:
     trainer: Trainer
     links: Links
     manifest: Callable[[], Manifest | None]
+    scoring: Callable[[], ScoringStatus]
 
 
 def status(ports: ControlPorts) -> Status:
@@ -104,6 +118,7 @@ def status(ports: ControlPorts) -> Status:
         ),
         run=run.run if run else "",
         active_model=model.version if model else "",
+        scoring=ports.scoring(),
     )
 
 
@@ -154,6 +169,11 @@ class ControlService(control_pb2_grpc.ControlServicer):
             partners=[control_pb2.PartnerStatus(**asdict(one)) for one in seen.partners],
             run=seen.run,
             active_model=seen.active_model,
+            scoring=control_pb2.ScoringStatus(
+                **asdict(seen.scoring.epoch),
+                in_flight=seen.scoring.in_flight,
+                dropped=seen.scoring.dropped,
+            ),
         )
 
     def _find(self, text: str) -> RunId:
@@ -246,6 +266,17 @@ def fetch_status(socket: Path) -> Status:
         ),
         run=reply.run,
         active_model=reply.active_model,
+        scoring=ScoringStatus(
+            epoch=EpochStatus(
+                epoch=reply.scoring.epoch,
+                state=reply.scoring.state,
+                detail=reply.scoring.detail,
+                holders=tuple(map(PartnerId, reply.scoring.holders)),
+                lacking=tuple(map(PartnerId, reply.scoring.lacking)),
+            ),
+            in_flight=reply.scoring.in_flight,
+            dropped=reply.scoring.dropped,
+        ),
     )
 
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from consortium.errors import ConfigurationError
 from consortium.features.schema import Schema
-from consortium.ids import Digest, PartnerId, RunId, parse_partner_id
+from consortium.ids import Digest, PartnerId, RunId, parse_digest, parse_partner_id
 from consortium.manifest import Manifest
 from consortium.plan import (
     Algorithm,
@@ -42,7 +42,10 @@ _PLAN_KEYS: Mapping[str, object] = {
     "epsilon": "1",
     "holdout_fraction": "0.2",
     "holdout_salt": "riskweave",
+    "base": "",
+    "start": "",
 }
+_HEAD_SHARES = BudgetShares(training="0.95", recalibration="0", overlap="0.05")
 _BLOCK_KEYS = {"name", "families", "holders", "normaliser", "holders_per_person"}
 
 
@@ -72,8 +75,11 @@ def parse_plan(text: str, context: PlanContext) -> TrainingPlan:
     if unknown:
         raise ConfigurationError(f"plan: unknown table {min(unknown)!r}")
     settings = _settings(document.get("plan", {}))
-    blocks = _blocks(document.get("block", []), context)
-    if settings["bins"] == "auto":
+    model = _choice(ModelKind, settings["model"], "plan.model")
+    blocks = _blocks(document.get("block", []), context, head=model is ModelKind.HEAD)
+    if model is ModelKind.HEAD:
+        settings["bins"] = BinSource.PUBLIC.value  # none are used
+    elif settings["bins"] == "auto":
         settings["bins"] = _bins_for(blocks, context.schema)
     local = document.get("local")
     rounds = _whole(settings["rounds"], "plan.rounds", 1, 10_000)
@@ -87,7 +93,7 @@ def parse_plan(text: str, context: PlanContext) -> TrainingPlan:
         manifest=context.manifest.digest,
         schema=context.schema.digest,
         code=context.code,
-        model=_choice(ModelKind, settings["model"], "plan.model"),
+        model=model,
         hidden=tuple(
             _whole(width, "plan.hidden", 1, 512) for width in _list(settings["hidden"])
         ),
@@ -108,13 +114,15 @@ def parse_plan(text: str, context: PlanContext) -> TrainingPlan:
             policy.honest_fraction,
         ),
         min_partners=policy.partners_floor(len(context.manifest.partners), noise),
-        shares=_shares(document.get("shares"), settings["bins"]),
+        shares=_shares(document.get("shares"), settings["bins"], model),
         optimizer=OptimizerSettings(**_strings(document.get("optimizer", {}), "optimizer")),
         local=_local(local) if local is not None else None,
         holdout_fraction=_number(
             settings["holdout_fraction"], "plan.holdout_fraction", "0", "0.9"
         ),
         holdout_salt=str(settings["holdout_salt"]),
+        base=parse_digest(str(settings["base"])) if settings["base"] else None,
+        start=str(settings["start"]),
     )
     _check(plan)
     return plan
@@ -130,6 +138,11 @@ def _settings(table: Mapping[str, object]) -> dict[str, object]:
 def _check(plan: TrainingPlan) -> None:
     if (plan.model is ModelKind.MLP) != bool(plan.hidden):
         raise ConfigurationError("plan.hidden: an mlp needs widths, a scorecard has none")
+    head = plan.model is ModelKind.HEAD
+    if head != (plan.base is not None) or head != bool(plan.start):
+        raise ConfigurationError("plan: base and start go with model = head, and only so")
+    if head and (plan.algorithm is not Algorithm.SUM or len(plan.blocks) != 1):
+        raise ConfigurationError("plan: a head has one block and is trained by sums")
     if (plan.algorithm is Algorithm.LOCAL_STEPS) != (plan.local is not None):
         raise ConfigurationError("plan: [local] goes with algorithm = local_steps, and only so")
     named = [family for block in plan.blocks for family in block.families]
@@ -144,29 +157,33 @@ def _bins_for(blocks: tuple[Block, ...], schema: Schema) -> str:
     return BinSource.PRIVATE.value if private else BinSource.PUBLIC.value
 
 
-def _blocks(tables: object, context: PlanContext) -> tuple[Block, ...]:
+def _blocks(tables: object, context: PlanContext, *, head: bool) -> tuple[Block, ...]:
     if not isinstance(tables, list) or not tables:
         raise ConfigurationError("plan: at least one [[block]] is needed")
-    return tuple(_block(table, context) for table in tables)
+    return tuple(_block(table, context, head=head) for table in tables)
 
 
-def _block(table: Mapping[str, object], context: PlanContext) -> Block:
+def _block(table: Mapping[str, object], context: PlanContext, *, head: bool) -> Block:
     if unknown := set(table) - _BLOCK_KEYS:
         raise ConfigurationError(f"plan: unknown key {min(unknown)!r} in [[block]]")
     name = str(table.get("name", "all"))
     families = tuple(str(family) for family in _list(table.get("families", ())))
-    if missing := set(families) - set(context.schema.families):
+    missing = set(families) - set(context.schema.families)
+    if missing and not head:  # of a head they are the columns of the joint sums (7.1)
         raise ConfigurationError(f"plan: block {name}: schema has no family {missing.pop()!r}")
-    able = [m.id for m in context.manifest.partners if set(families) <= set(m.families)]
+    able = _able(families, context, head=head)
     named = [parse_partner_id(str(one)) for one in _list(table.get("holders", able))]
     holders: tuple[PartnerId, ...] = tuple(sorted(named))
     for holder in holders:
         if holder not in able:
-            raise ConfigurationError(f"plan: block {name}: {holder} does not hold {families}")
+            lacking = "may not ask" if head else f"does not hold {families}"
+            raise ConfigurationError(f"plan: block {name}: {holder} {lacking}")
     if not holders or not families:
         raise ConfigurationError(f"plan: block {name}: nobody holds {families or 'nothing'}")
     normaliser = _whole(table.get("normaliser"), f"block {name}: normaliser", 1, 10**12)
     floor = context.manifest.policy.holders_floor(families)
+    if head:
+        floor = context.manifest.askers_floor(holders)
     return Block(
         name=name,
         families=families,
@@ -181,12 +198,22 @@ def _block(table: Mapping[str, object], context: PlanContext) -> Block:
     )
 
 
-def _shares(table: Mapping[str, object] | None, bins: object) -> BudgetShares:
+def _able(families: tuple[str, ...], context: PlanContext, *, head: bool) -> list[PartnerId]:
+    """Who may hold a block: who has its families; of a head, who may ask for joint scores."""
+    partners, scoring = context.manifest.partners, context.manifest.policy.scoring
+    if head:
+        return [member.id for member in partners if scoring.may_ask(member.id)]
+    return [member.id for member in partners if set(families) <= set(member.families)]
+
+
+def _shares(table: Mapping[str, object] | None, bins: object, model: ModelKind) -> BudgetShares:
+    if table is None and model is ModelKind.HEAD:
+        return _HEAD_SHARES
     if table is None:
         private = BudgetShares(bins="0.08", training="0.82", recalibration="0.1")
         return private if bins == BinSource.PRIVATE.value else BudgetShares()
     shares = BudgetShares(**_strings(table, "shares"))
-    parts = (shares.bins, shares.training, shares.recalibration)
+    parts = (shares.bins, shares.training, shares.recalibration, shares.overlap)
     if sum(decimal(part, "shares", low="0", high="1") for part in parts) != 1:
         raise ConfigurationError(f"plan: shares {parts} do not add up to 1")
     return shares
@@ -234,7 +261,7 @@ def _list(value: object) -> list[object]:
 def _strings(table: Mapping[str, object], name: str) -> dict[str, str]:
     allowed = {
         "optimizer": {"kind", "learning_rate", "beta1", "beta2", "tail"},
-        "shares": {"bins", "training", "recalibration"},
+        "shares": {"bins", "training", "recalibration", "overlap"},
     }[name]
     if unknown := set(table) - allowed:
         raise ConfigurationError(f"plan: unknown key {min(unknown)!r} in [{name}]")

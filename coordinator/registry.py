@@ -64,7 +64,8 @@ def cast_vote(store: Store, manifest: Manifest, vote: Vote, now: Callable[[], in
     if not store.add_vote(vote, now()):
         raise OutOfOrderError(f"{vote.member} voted later than vote {vote.number}")
     # A late vote is kept as well; what is active stays so until the operator rolls back.
-    if model.status == "candidate" and tally(store, manifest, vote.version).carried:
+    carried = tally(store, manifest, vote.version).carried
+    if model.status == "candidate" and carried and _usable(store, vote.version):
         store.set_model_status(vote.version, "active", now())
     return _known(store, vote.version).status
 
@@ -73,9 +74,13 @@ def activate(store: Store, manifest: Manifest, prefix: str, now: int) -> ModelRo
     """Make a version active by the operator's hand; the votes must carry it.
 
     Raises:
-        ConfigurationError: no or several versions begin with ``prefix``, or no quorum.
+        ConfigurationError: no or several versions begin with ``prefix``, no quorum, or a
+            head of a model that is not active.
     """
     model = find(store, prefix)
+    if not _usable(store, model.version):
+        base = store.base_of(model.version) or ""
+        raise ConfigurationError(f"activate its base model first: {base[:12]}")
     votes = tally(store, manifest, model.version)
     if not votes.carried:
         raise ConfigurationError(
@@ -89,16 +94,28 @@ def activate(store: Store, manifest: Manifest, prefix: str, now: int) -> ModelRo
 def rollback(store: Store, now: int) -> ModelRow:
     """Return to the version that was active before the active one.
 
+    From a head that is its base model alone, or the head before; from a base model it is the
+    earlier one, with the head that it had.
+
     Raises:
         ConfigurationError: there is none.
     """
-    active, log = store.active_model(), store.activations()
+    active, log = store.active_head() or store.active_model(), store.activations()
     # Before its first activation: a version that was rolled away from is not a way back.
     earlier = log[: log.index(active.version)] if active is not None else ()
     if not earlier:
         raise ConfigurationError("no earlier version was ever active")
+    base = store.base_of(earlier[-1])
+    if base is not None and not _usable(store, earlier[-1]):
+        store.set_model_status(base, "active", now)
     store.set_model_status(earlier[-1], "active", now)
     return _known(store, earlier[-1])
+
+
+def _usable(store: Store, version: Digest) -> bool:
+    """Whether a version may become active now: a head only with its base (protocol 7.11)."""
+    base, active = store.base_of(version), store.active_model()
+    return base is None or (active is not None and active.version == base)
 
 
 def find(store: Store, prefix: str) -> ModelRow:

@@ -9,14 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consortium.credit import tables
+from consortium.errors import DomainError
 from consortium.features.bins import private_features
 from consortium.ids import Digest
 from consortium.manifest import Manifest
 from consortium.plan import ReleaseKind
 from consortium.privacy.statement import statement
-from models.document import ModelDocument, version_of
+from consortium.scoring.head import STRATA, Head
+from models import head
+from models.document import HeadDocument, ModelDocument, version_of
 from models.inference import Model
-from models.run import RunFailedError, RunSession
+from models.partials import Joint, joint_of
+from models.run import Roster, RunFailedError, RunSession
 
 Float = NDArray[np.float64]
 
@@ -37,20 +41,99 @@ def candidate_of(session: RunSession, manifest: Manifest) -> Candidate:
     """
     if not session.finished:
         raise RunFailedError("the run is not finished")
+    if session.is_head:
+        return _head_candidate(session, manifest)
+    model = model_of(session)
     document = ModelDocument(
         manifest=manifest.digest,
         plan=session.plan,
         bins=session.bins,
-        model=model_of(session),
+        model=model,
+        joint=_joint(session, model),
         metrics=_metrics(session),
-        statement=statement(
-            session.plan,
-            session.state.attempts,
-            width=session.spec.size,
-            grid=len(private_features(session.schema)),
-        ),
+        statement=_statement(session),
     ).to_bytes()
     return Candidate(version_of(document), document)
+
+
+def _statement(session: RunSession) -> dict[str, object]:
+    return statement(
+        session.plan,
+        session.state.attempts,
+        width=session.spec.size,
+        grid=len(private_features(session.schema)),
+    )
+
+
+def _joint(session: RunSession, model: Model) -> Joint:
+    blocks = session.plan.blocks
+    cells = np.frombuffer(session.state.recalibration).reshape(len(blocks), tables.CELLS, 2)
+    roster = _rosters(session)[ReleaseKind.RECALIBRATION]
+    deviations = [
+        session.deviation(ReleaseKind.RECALIBRATION, block, roster) for block in blocks
+    ]
+    try:
+        return joint_of(model, cells, deviations)
+    except DomainError as error:
+        raise RunFailedError(str(error)) from error
+
+
+def _rosters(session: RunSession) -> dict[ReleaseKind, Roster]:
+    """Who made the last sum of each kind that was closed."""
+    return {one.kind: one.roster for one in session.state.attempts if not one.missing}
+
+
+# --- heads ------------------------------------------------------------------------------------
+
+
+def _head_candidate(session: RunSession, manifest: Manifest) -> Candidate:
+    plan, state = session.plan, session.state
+    served = head_of(session)
+    deviation = session.deviation(
+        ReleaseKind.OVERLAP, plan.blocks[0], _rosters(session)[ReleaseKind.OVERLAP]
+    )
+    counts = np.frombuffer(state.overlap).reshape(STRATA, head.PARTNER_BANDS)
+    document = HeadDocument(
+        manifest=manifest.digest,
+        plan=plan,
+        head=served,
+        pooled=state.pooled,
+        overlap={
+            "rows": "families covered: 1, 2, 3+",
+            "columns": "partners with anything of the person: 1, 2, 3+",
+            "table": [[_decimal(float(cell)) for cell in row] for row in counts],
+            "partners": [_decimal(float(cell)) for cell in counts.sum(axis=0)],
+            "count_deviation": _decimal(deviation),
+        },
+        metrics=_head_metrics(session),
+        statement=_statement(session),
+    ).to_bytes()
+    return Candidate(version_of(document), document)
+
+
+def head_of(session: RunSession) -> Head:
+    """The released head of a run that has counted its study."""
+    families = session.plan.blocks[0].families
+    return head.head_of(session.head_weights, families, float(session.plan.start))
+
+
+def _head_metrics(session: RunSession) -> dict[str, object]:
+    """Figures of each stratum and of all, from the noisy table of the hold-out."""
+    if not session.state.evaluation:
+        return {}
+    counts = np.frombuffer(session.state.evaluation).reshape(STRATA, tables.BANDS, 2)
+    roster = _rosters(session)[ReleaseKind.EVALUATION]
+    deviation = session.deviation(ReleaseKind.EVALUATION, session.plan.blocks[0], roster)
+    eta = head.band_centres()
+    metrics: dict[str, object] = {
+        name: _figures(counts[stratum], eta, deviation)
+        for stratum, name in enumerate(head.STRATUM_NAMES)
+    }
+    whole = deviation * float(np.sqrt(STRATA))
+    return metrics | {"all": _figures(counts.sum(axis=0), eta, whole)}
+
+
+# --- base models ------------------------------------------------------------------------------
 
 
 def model_of(session: RunSession) -> Model:
@@ -76,7 +159,7 @@ def _metrics(session: RunSession) -> dict[str, object]:
     cells = np.frombuffer(session.state.recalibration).reshape(blocks, tables.CELLS, 2)
     edges = np.frombuffer(session.state.edges, dtype="<f8").reshape(blocks, tables.BANDS - 1)
     lines = np.array([float(x) for x in session.state.calibration]).reshape(blocks, 2)
-    rosters = {one.kind: one.roster for one in session.state.attempts if not one.missing}
+    rosters = _rosters(session)
     metrics: dict[str, object] = {}
     for index, block in enumerate(session.plan.blocks):
         evaluation, recalibration = (

@@ -30,11 +30,14 @@ from consortium.errors import (
     RefusalError,
     RiskWeaveError,
     StorageError,
+    TransportError,
     TrustError,
 )
 from consortium.ids import PartnerId, node_id_of
 from consortium.manifest import Manifest
 from consortium.messages import Join, PlanAccepted, PlanOffer, SumRequest, Upload
+from consortium.plan import ReleaseKind
+from consortium.privacy.mechanism import kinds_of
 from consortium.secagg.aggregator import Aggregator
 from consortium.secagg.chain import Link, chain_length
 from consortium.secagg.context import SumInputs
@@ -51,7 +54,9 @@ OnClosed = Callable[[SumRequest, float, ClosedSum | None], None]
 """Called after each attempt with its wall seconds and the sum, or None if it was aborted:
 store the state, report."""
 
-_PASSING = frozenset({"unavailable", "worker lost", "memory", StorageError.public})
+_PASSING = frozenset(
+    {"unavailable", "worker lost", "memory", StorageError.public, TransportError.public}
+)
 """Answers to an offer that say nothing of the plan: the node may be asked again."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9 .,:_-]{1,40}")
@@ -130,7 +135,8 @@ class SumStrategy(Strategy):
             "joins": [document_of(join) for join in attempt.joins],
             "acceptances": [document_of(self._acceptances[name]) for name in request.roster],
         }
-        return [_upload_message(node, shown, inputs) for node in roster]
+        content = _upload_content(shown, inputs)  # the same for all of them
+        return [Message(content, node, "train.upload") for node in roster]
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -157,10 +163,12 @@ class SumStrategy(Strategy):
         self, grid: Grid, roster: dict[int, PartnerId], attempt: Aggregator
     ) -> dict[PartnerId, str]:
         """Send the proposal to the roster and take the JOINs; reasons by who gave none."""
-        messages = [
-            _join_message(node, attempt.request, self._sums[self._knows.get(node, 0) :])
-            for node in roster
-        ]
+        known = {node: self._knows.get(node, 0) for node in roster}
+        contents = {
+            count: _join_content(attempt.request, self._sums[count:])
+            for count in set(known.values())
+        }
+        messages = [Message(contents[known[node]], node, "query.join") for node in roster]
         replies = grid.send_and_receive(messages, timeout=self._deadlines.attempt)
 
         def take(reply: Message) -> None:
@@ -337,12 +345,12 @@ def _close(grid: Grid, session: RunSession, deadlines: Deadlines) -> None:
 
 def remaining_sums(session: RunSession) -> int:
     """Sums until the end if every attempt succeeds."""
-    state, order = session.state, ("bins", "gradient", "recalibration", "evaluation")
+    state, order = session.state, kinds_of(session.plan)
     if state.stage is None:
         return 0
-    after = len(order) - 1 - order.index(state.stage.value)
-    due = session.plan.rounds - state.round + 1 if state.stage.value == "gradient" else 1
-    return due + after + (session.plan.rounds - 1 if state.stage.value == "bins" else 0)
+    after = len(order) - 1 - order.index(state.stage)
+    due = session.plan.rounds - state.round + 1 if state.stage is ReleaseKind.GRADIENT else 1
+    return due + after + (session.plan.rounds - 1 if state.stage is ReleaseKind.BINS else 0)
 
 
 def _reason(reply: Message) -> str:
@@ -368,7 +376,7 @@ def _take(attempt: Aggregator, reply: Message) -> None:
     attempt.on_upload(upload, read_vector(record["words"].data, WORDS))
 
 
-def _join_message(node: int, request: SumRequest, sums: list[ClosedSum]) -> Message:
+def _join_content(request: SumRequest, sums: list[ClosedSum]) -> RecordDict:
     body = ConfigRecord(
         {
             "request": document_of(request),
@@ -377,13 +385,11 @@ def _join_message(node: int, request: SumRequest, sums: list[ClosedSum]) -> Mess
         }
     )
     totals = ArrayRecord({str(i): Array(to_ring(one.total)) for i, one in enumerate(sums)})
-    return Message(RecordDict({"body": body, "sums": totals}), node, "query.join")
+    return RecordDict({"body": body, "sums": totals})
 
 
-def _upload_message(
-    node: int, shown: Mapping[str, bytes | list[bytes]], inputs: SumInputs
-) -> Message:
+def _upload_content(shown: Mapping[str, bytes | list[bytes]], inputs: SumInputs) -> RecordDict:
     """What every member of the roster is shown, JOINs and acceptances of all included."""
     body = ConfigRecord(dict(shown))
     arrays = ArrayRecord({str(i): Array(array) for i, array in enumerate(inputs.arrays)})
-    return Message(RecordDict({"body": body, "inputs": arrays}), node, "train.upload")
+    return RecordDict({"body": body, "inputs": arrays})

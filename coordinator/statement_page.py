@@ -36,6 +36,7 @@ RELATIONS = {
 _TEXTS = (
     *("unit", "relation", "trust", "mechanism", "noise_mode", "honest_fraction", "delta"),
     *("delta_times_rows", "target_epsilon", "batch", "clip", "accountant", "sampler", "code"),
+    "code_covers",
 )
 _OTHERS = (
     *("max_partners_per_person", "most_blocks_at_one_partner", "rounds", "blocks", "rosters"),
@@ -154,6 +155,7 @@ def _summary(statement: Fields) -> list[tuple[str, object]]:
         ("rounds", statement["rounds"]),
         ("sampler", statement["sampler"]),
         ("software", statement["code"]),
+        ("its digest covers", statement["code_covers"]),
     ]
 
 

@@ -111,6 +111,12 @@ _MODELS = sa.Table(
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("changed_at", sa.BigInteger, nullable=False),
 )
+_HEADS = sa.Table(
+    "heads",
+    _META,
+    sa.Column("version", sa.String(64), sa.ForeignKey("models.version"), primary_key=True),
+    sa.Column("base", sa.String(64), nullable=False),
+)
 _ACTIVATIONS = sa.Table(
     "activations",
     _META,
@@ -209,7 +215,7 @@ class Store:
         if self._engine.dialect.name == "sqlite":
             sa.event.listen(self._engine, "connect", _set_pragmas)
             sa.event.listen(self._engine, "begin", _begin_immediate)
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             _META.create_all(connection)
             seen = connection.scalar(sa.select(_VERSION.c.version))
             if seen is None:
@@ -222,7 +228,8 @@ class Store:
         self._engine.dispose()
 
     @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
+    def transaction(self) -> Iterator[sa.Connection]:
+        """One transaction, for ``coordinator.scoring_storage``; raises StorageError."""
         try:
             with self._engine.begin() as connection:
                 yield connection
@@ -234,18 +241,18 @@ class Store:
         self, table: sa.Table, row: Mapping[str, object], *, replacing: Sequence[str] = ()
     ) -> None:
         """Insert the row, in place of one with equal columns ``replacing``."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             if replacing:
                 same = [table.c[name] == row[name] for name in replacing]
                 connection.execute(table.delete().where(*same))
             connection.execute(table.insert().values(**row))
 
     def _all(self, query: sa.Select[Any]) -> list[sa.RowMapping]:
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return list(connection.execute(query).mappings())
 
     def _one(self, query: sa.Select[Any]) -> sa.RowMapping | None:
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return connection.execute(query.limit(1)).mappings().first()
 
     # --- tokens and members -------------------------------------------------------------------
@@ -275,7 +282,7 @@ class Store:
         The index given with ``member`` is ignored: a member that is known keeps its own, a
         new one gets the next (protocol 0.4). Returns False if the token was used before.
         """
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             used = connection.execute(
                 _TOKENS.update()
                 .where(_TOKENS.c.secret_sha256 == secret_sha256, _TOKENS.c.used_at.is_(None))
@@ -321,7 +328,7 @@ class Store:
 
     def manifest(self, digest: Digest) -> ManifestBundle | None:
         """The manifest of that digest with the signatures gathered so far."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             found = sa.select(_MANIFESTS).where(_MANIFESTS.c.digest == digest)
             row = connection.execute(found).mappings().first()
             if row is None:
@@ -356,7 +363,7 @@ class Store:
 
     def set_run_status(self, run: RunId, status: str, detail: str = "") -> None:
         """Note where the run stands: running, finished or failed."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.execute(
                 _RUNS.update().where(_RUNS.c.run == run).values(status=status, detail=detail)
             )
@@ -376,11 +383,15 @@ class Store:
         query = sa.select(_RUNS).where(_RUNS.c.status == "running").order_by(_RUNS.c.number)
         return tuple(_run(row) for row in self._all(query))
 
-    def save_checkpoint(self, checkpoint: CheckpointRow, closed: SumRow | None = None) -> None:
-        """Replace the run's checkpoint and keep the sum that it rests on, both or neither."""
-        with self._transaction() as connection:
+    def save_checkpoint(
+        self, checkpoint: CheckpointRow, closed: SumRow | None = None, event: str | None = None
+    ) -> None:
+        """Replace the run's checkpoint, keep the sum that it rests on, log; all or nothing."""
+        with self.transaction() as connection:
             if closed is not None:
                 connection.execute(_SUMS.insert().values(**asdict(closed)))
+            if event is not None:
+                connection.execute(_EVENTS.insert().values(run=checkpoint.run, document=event))
             connection.execute(
                 _CHECKPOINTS.delete().where(_CHECKPOINTS.c.run == checkpoint.run)
             )
@@ -407,8 +418,19 @@ class Store:
 
     # --- models -------------------------------------------------------------------------------
 
-    def add_model(self, version: Digest, run: RunId, document: bytes, at: int) -> None:
-        """Keep a candidate; a version that is there already is left as it is."""
+    def add_model(
+        self,
+        version: Digest,
+        run: RunId,
+        document: bytes,
+        at: int,
+        *,
+        base: Digest | None = None,
+    ) -> None:
+        """Keep a candidate; a version that is there already is left as it is.
+
+        A head names its base model.
+        """
         row = ModelRow(
             version=version,
             run=run,
@@ -417,10 +439,12 @@ class Store:
             created_at=at,
             changed_at=at,
         )
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             known = sa.select(_MODELS.c.version).where(_MODELS.c.version == version)
             if connection.scalar(known) is None:
                 connection.execute(_MODELS.insert().values(**asdict(row)))
+                if base is not None:
+                    connection.execute(_HEADS.insert().values(version=version, base=base))
 
     def models(self) -> tuple[ModelRow, ...]:
         """All model versions, newest first."""
@@ -433,17 +457,38 @@ class Store:
         return None if row is None else _model(row)
 
     def active_model(self) -> ModelRow | None:
-        """The model in use."""
-        row = self._one(sa.select(_MODELS).where(_MODELS.c.status == "active"))
+        """The base model in use."""
+        return self._active(_MODELS.c.version.not_in(sa.select(_HEADS.c.version)))
+
+    def active_head(self) -> ModelRow | None:
+        """The head in use with the base model; None: joint scores are not calibrated."""
+        return self._active(_MODELS.c.version.in_(sa.select(_HEADS.c.version)))
+
+    def base_of(self, version: Digest) -> Digest | None:
+        """The base model of a head; None for a base model."""
+        row = self._one(sa.select(_HEADS.c.base).where(_HEADS.c.version == version))
+        return None if row is None else Digest(row["base"])
+
+    def _active(self, kind: sa.ColumnElement[bool]) -> ModelRow | None:
+        row = self._one(sa.select(_MODELS).where(_MODELS.c.status == "active", kind))
         return None if row is None else _model(row)
 
     def set_model_status(self, version: Digest, status: str, at: int) -> None:
-        """Set candidate, active or retired. Activating retires the one that was active."""
-        with self._transaction() as connection:
+        """Set candidate, active or retired.
+
+        Activating a base model retires the one that was active and its head; activating a
+        head retires another head of the same base, which stays active.
+        """
+        with self.transaction() as connection:
             if status == "active":
+                own = sa.select(_HEADS.c.base).where(_HEADS.c.version == version)
                 connection.execute(
                     _MODELS.update()
-                    .where(_MODELS.c.status == "active", _MODELS.c.version != version)
+                    .where(
+                        _MODELS.c.status == "active",
+                        _MODELS.c.version != version,
+                        _MODELS.c.version.not_in(own),
+                    )
                     .values(status="retired", changed_at=at)
                 )
                 connection.execute(_ACTIVATIONS.insert().values(version=version, at=at))
@@ -464,7 +509,7 @@ class Store:
         Returns False, and changes nothing, unless its number is above the earlier one's.
         """
         same = (_VOTES.c.version == vote.version, _VOTES.c.member == vote.member)
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             last = connection.scalar(sa.select(_VOTES.c.number).where(*same))
             if last is not None and vote.number <= last:
                 return False

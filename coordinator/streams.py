@@ -9,11 +9,12 @@ import asyncio
 import itertools
 import logging
 import threading
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import grpc
 import grpc.aio
@@ -39,7 +40,9 @@ Greet = Callable[[Hello, PartnerId, StreamKind], Welcome]
 STOPPING = Goodbye(code="stopping", reason="the coordinator stops; dial again")
 _REPLACED = Goodbye(code="replaced", reason="a newer stream of this partner took over")
 _SILENT = Goodbye(code="silent", reason="nothing was heard from this partner")
+_FULL = Goodbye(code="full", reason="this partner does not read its stream")
 _QUEUE = 1024
+_QUEUE_BYTES = 64 << 20
 _ENVELOPE = 64
 """Bytes that a frame adds to its payload, at most."""
 _GONE = (grpc.aio.BaseError, grpc.RpcError, asyncio.InvalidStateError)
@@ -65,6 +68,66 @@ class Settings:
         return self.training_limit if kind is StreamKind.TRAINING else self.scoring_limit
 
 
+class ScoringSide(Protocol):
+    """Who owns the scoring streams. Called in the loop's thread; returns at once."""
+
+    def on_up(self, partner: PartnerId) -> None:
+        """The partner's scoring stream is welcomed."""
+
+    def on_down(self, partner: PartnerId) -> None:
+        """It has ended, or a newer one takes its place: nothing more comes on it."""
+
+    def on_frame(self, partner: PartnerId, frame: Frame) -> None:
+        """A frame of scoring or key generation; an error of ours ends the stream."""
+
+
+class _Outbox:
+    """Frames as bytes, waiting for the stream's only writer; bounded in number and in bytes."""
+
+    __slots__ = ("_closed", "_frames", "_size", "_wake")
+
+    def __init__(self) -> None:
+        self._closed = False
+        self._frames: deque[bytes] = deque()
+        self._size = 0
+        self._wake = asyncio.Event()
+
+    def put(self, data: bytes) -> bool:
+        """Add a frame; False if there is no room for it."""
+        full = len(self._frames) >= _QUEUE or self._size + len(data) > _QUEUE_BYTES
+        if full or self._closed:
+            return False
+        self._frames.append(data)
+        self._size += len(data)
+        self._wake.set()
+        return True
+
+    def close(self, last: bytes) -> None:
+        """Take nothing more; of what waits only ``last`` is still written."""
+        self._closed = True
+        self._frames = deque((last,))
+        self._wake.set()
+
+    async def get(self) -> bytes | None:
+        """The oldest frame, once there is one; None after the last."""
+        while not self._frames:
+            if self._closed:
+                return None
+            self._wake.clear()
+            await self._wake.wait()
+        data = self._frames.popleft()
+        self._size -= len(data)
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What waits for an answer, and the timer that ends the waiting."""
+
+    future: "Future[bytes]"
+    expiry: asyncio.TimerHandle
+
+
 @dataclass(eq=False, slots=True)
 class _Stream:
     """One welcomed stream. Touched in the loop's thread only."""
@@ -72,10 +135,8 @@ class _Stream:
     partner: PartnerId
     kind: StreamKind
     heard: float
-    outbox: "asyncio.Queue[Frame]" = field(
-        default_factory=lambda: asyncio.Queue(maxsize=_QUEUE)
-    )
-    waiting: "dict[int, Future[bytes]]" = field(default_factory=dict)
+    outbox: _Outbox = field(default_factory=_Outbox)
+    waiting: "dict[int, _Question]" = field(default_factory=dict)
     ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
     ending: asyncio.Event = field(default_factory=asyncio.Event)
     farewell: Goodbye | None = None
@@ -89,8 +150,9 @@ class _Stream:
     def fail_waiters(self, reason: str) -> None:
         """No answer will come on this stream."""
         waiting, self.waiting = self.waiting, {}
-        for future in waiting.values():
-            future.set_exception(TransportError(f"{self.partner}: {reason}"))
+        for question in waiting.values():
+            question.expiry.cancel()
+            question.future.set_exception(TransportError(f"{self.partner}: {reason}"))
 
 
 class StreamHub:
@@ -106,6 +168,7 @@ class StreamHub:
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopping = False
+        self._scoring: ScoringSide | None = None
         self._greeting: Counter[PartnerId] = Counter()
         """Streams of a partner that were not welcomed yet."""
 
@@ -164,21 +227,56 @@ class StreamHub:
             future.set_exception(TransportError(f"{partner}: not connected"))
         elif len(payload) > limit:
             future.set_exception(MessageTooLargeError(len(payload), limit))
-        elif stream.outbox.full():
-            future.set_exception(TransportError(f"{partner}: does not read its stream"))
         else:
             question = next(stream.ids)
-            stream.waiting[question] = future
-            stream.outbox.put_nowait(Frame(FlowerMessage(payload), question))
+            frame = Frame(FlowerMessage(payload), question)
+            if not stream.outbox.put(codec.encode_down(StreamKind.TRAINING, frame)):
+                text = f"{partner}: does not read its stream"
+                future.set_exception(TransportError(text))
+                return
             loop = asyncio.get_running_loop()
-            loop.call_later(timeout_s, self._expire, stream, question, timeout_s)
+            expiry = loop.call_later(timeout_s, self._expire, stream, question, timeout_s)
+            stream.waiting[question] = _Question(future, expiry)
 
     @staticmethod
     def _expire(stream: _Stream, question: int, timeout_s: float) -> None:
-        future = stream.waiting.pop(question, None)
-        if future is not None:
+        asked = stream.waiting.pop(question, None)
+        if asked is not None:
             text = f"{stream.partner}: no answer within {timeout_s:g} s"
-            future.set_exception(TransportError(text))
+            asked.future.set_exception(TransportError(text))
+
+    def push(self, partner: PartnerId, body: Body, number: int = 0) -> bool:
+        """Send one frame on the partner's scoring stream, without waiting.
+
+        Returns False if there is no such stream, or if the partner does not read it; the
+        stream is then closed. An error of ours is raised if the body fits no frame.
+        """
+        return not self.spread((partner,), body, number)
+
+    def spread(
+        self, partners: Iterable[PartnerId], body: Body, number: int = 0
+    ) -> tuple[PartnerId, ...]:
+        """Send one frame to several partners; its bytes are made once.
+
+        Returns those whom it will not reach; ``push`` says why.
+        """
+        data = codec.encode_down(StreamKind.SCORING, Frame(body, number))
+        if len(data) > self.settings.scoring_limit:
+            raise MessageTooLargeError(len(data), self.settings.scoring_limit)
+        return tuple(partner for partner in partners if not self._put(partner, data))
+
+    def _put(self, partner: PartnerId, data: bytes) -> bool:
+        stream = self._streams.get((partner, StreamKind.SCORING))
+        if stream is None or stream.ending.is_set():
+            return False
+        if not stream.outbox.put(data):
+            stream.close(_FULL)
+            return False
+        return True
+
+    def attach(self, scoring: ScoringSide) -> None:
+        """Hand the scoring streams to their owner; call before the server starts."""
+        self._scoring = scoring
 
     def open(self) -> None:
         """Bind the hub to the running loop; call before the server starts."""
@@ -244,8 +342,10 @@ class StreamHub:
         self._streams[key] = stream
         if earlier is not None:
             earlier.close(_REPLACED)
+            self._tell(stream, up=False)
         log.info("%s stream of %s is up", stream.kind, stream.partner)
         self._publish(stream.kind)
+        self._tell(stream, up=True)
 
     def _unregister(self, stream: _Stream) -> None:
         key = (stream.partner, stream.kind)
@@ -253,6 +353,11 @@ class StreamHub:
             del self._streams[key]
             log.info("%s stream of %s is down", stream.kind, stream.partner)
             self._publish(stream.kind)
+            self._tell(stream, up=False)
+
+    def _tell(self, stream: _Stream, *, up: bool) -> None:
+        if self._scoring is not None and stream.kind is StreamKind.SCORING:
+            (self._scoring.on_up if up else self._scoring.on_down)(stream.partner)
 
     def _publish(self, kind: StreamKind) -> None:
         if self._streams:
@@ -267,20 +372,25 @@ class StreamHub:
 
     async def _carry(self, stream: _Stream, context: Context) -> None:
         """Until one of the four ends: read, write, watch the silence, or be told to close."""
+        writing = asyncio.create_task(_write(stream, context))
         tasks = (
             asyncio.create_task(self._read(stream, context)),
-            asyncio.create_task(_write(stream, context)),
+            writing,
             asyncio.create_task(self._watch(stream)),
             asyncio.create_task(stream.ending.wait()),
         )
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            # Before the farewell, which may take a second: whoever waits is told at once.
+            self._unregister(stream)
+            if stream.farewell is not None:
+                stream.outbox.close(codec.encode_down(stream.kind, Frame(stream.farewell)))
+                # By the writer, after what it is at; a deaf peer is not waited for.
+                await asyncio.wait((writing,), timeout=_LAST_WORD_S)
             for task in tasks:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
-        if stream.farewell is not None:
-            await _say(stream.kind, context, stream.farewell)
         for result in results:
             if isinstance(result, Exception) and not isinstance(result, _GONE):
                 raise result
@@ -304,27 +414,35 @@ class StreamHub:
         match frame.body:
             case FlowerMessage(payload):
                 # Nobody waits for a late answer any more: it is dropped.
-                if (future := stream.waiting.pop(frame.id, None)) is not None:
-                    future.set_result(payload)
+                if (asked := stream.waiting.pop(frame.id, None)) is not None:
+                    asked.expiry.cancel()
+                    asked.future.set_result(payload)
             case Hello():
                 raise OutOfOrderError("a second greeting")
-            case _:
+            case Heartbeat() | Goodbye():
                 return
+            case _:
+                self._on_scoring_frame(stream, frame)
+
+    def _on_scoring_frame(self, stream: _Stream, frame: Frame) -> None:
+        # A stream that was replaced, or is being closed, speaks for nobody any more.
+        current = self._streams.get((stream.partner, stream.kind)) is stream
+        if self._scoring is not None and current and not stream.ending.is_set():
+            self._scoring.on_frame(stream.partner, frame)
 
     async def _watch(self, stream: _Stream) -> None:
         loop = asyncio.get_running_loop()
+        heartbeat = codec.encode_down(stream.kind, Frame(Heartbeat()))
         while loop.time() - stream.heard < self.settings.silence_s:
-            if not stream.outbox.full():
-                stream.outbox.put_nowait(Frame(Heartbeat()))
+            stream.outbox.put(heartbeat)
             await asyncio.sleep(self.settings.heartbeat_s)
         stream.close(_SILENT)
 
 
 async def _write(stream: _Stream, context: Context) -> None:
     """The stream's only writer while it lasts: grpc.aio forbids two at once."""
-    while True:
-        frame = await stream.outbox.get()
-        await context.write(codec.encode_down(stream.kind, frame))
+    while (data := await stream.outbox.get()) is not None:
+        await context.write(data)
 
 
 async def _say(kind: StreamKind, context: Context, body: Body) -> None:

@@ -41,6 +41,7 @@ STAGES = {
     "bins": "bins",
     "gradient": "training",
     "recalibration": "recalibration",
+    "overlap": "overlap",
     "evaluation": "evaluation",
 }
 
@@ -84,7 +85,8 @@ class Trainer:
         """Check the plan, store the run, train it in the background.
 
         Raises:
-            ConfigurationError: the plan, no manifest in force, or a run is under way.
+            ConfigurationError: the plan, no manifest in force, a head of a model that is not
+            active, or a run is under way.
         """
         manifest = self._manifest()
         context = PlanContext(
@@ -94,6 +96,9 @@ class Trainer:
             code=self._ports.code,
         )
         plan = parse_plan(plan_text, context)
+        active = self._ports.store.active_model()
+        if plan.base is not None and (active is None or active.version != plan.base):
+            raise ConfigurationError(f"plan.base: {plan.base[:12]} is not the active model")
         with self._turn:
             if self.running:
                 raise ConfigurationError("a run is under way; one at a time")
@@ -190,7 +195,10 @@ class Trainer:
         candidate = candidate_of(session, manifest)
         store, at = self._ports.store, self._ports.now()
         version, document = candidate.version, candidate.document
-        self._durably(plan.run, lambda: store.add_model(version, plan.run, document, at))
+        self._durably(
+            plan.run,
+            lambda: store.add_model(version, plan.run, document, at, base=plan.base),
+        )
         self._durably(plan.run, lambda: store.set_run_status(plan.run, "finished", version))
         self._tell(
             RunEvent(
@@ -212,32 +220,24 @@ class Trainer:
     ) -> None:
         """Store the state before anybody hears of it."""
         last = session.state.attempts[-1]
-        checkpoint = CheckpointRow(
-            run=request.run,
-            stage=request.kind.value,
-            round=request.round,
-            attempts=len(session.state.attempts),
-            payload=document_of(session.state),
-        )
-        row = None if closed is None else _sum_row(session.state.closed, closed)
-        self._durably(request.run, lambda: self._ports.store.save_checkpoint(checkpoint, row))
         text = ""
         if last.missing:
             pairs = zip(last.missing, last.reasons, strict=True)
             text = "aborted: " + ", ".join(f"{name} ({reason})" for name, reason in pairs)
             out = left_out(session, last.roster) & set(last.missing)
             text += "".join(f"; {name} is left out" for name in sorted(out))
-        self._tell(
-            RunEvent(
-                run=request.run,
-                stage=STAGES[request.kind.value],
-                round=request.round,
-                rounds=session.plan.rounds if request.kind.value == "gradient" else 1,
-                attempt=request.attempt,
-                seconds=seconds,
-                text=text,
-            )
+        event = RunEvent(
+            run=request.run,
+            stage=STAGES[request.kind.value],
+            round=request.round,
+            rounds=session.plan.rounds if request.kind.value == "gradient" else 1,
+            attempt=request.attempt,
+            seconds=seconds,
+            text=text,
         )
+        store = self._ports.store
+        self._durably(request.run, lambda: keep_attempt(store, session, event, closed))
+        self._ports.log.append(event)
         if self._stopping.is_set():
             raise StoppedError("the coordinator is stopping")
 
@@ -246,7 +246,7 @@ class Trainer:
         return self._ports.hub.wait_for(lambda now: now != before, seconds)
 
     def _tell(self, event: RunEvent) -> None:
-        text = json.dumps(asdict(event))
+        text = _text(event)
         self._durably(event.run, lambda: self._ports.store.add_event(event.run, text))
         self._ports.log.append(event)
 
@@ -271,6 +271,26 @@ class Trainer:
                     raise StoppedError("the coordinator is stopping") from error
             else:
                 return
+
+
+def keep_attempt(
+    store: Store, session: RunSession, event: RunEvent, closed: ClosedSum | None
+) -> None:
+    """Store the run's state after an attempt, the sum if it was closed, and its event."""
+    attempts = session.state.attempts
+    checkpoint = CheckpointRow(
+        run=session.plan.run,
+        stage=attempts[-1].kind.value,
+        round=attempts[-1].round,
+        attempts=len(attempts),
+        payload=document_of(session.state),
+    )
+    row = None if closed is None else _sum_row(session.state.closed, closed)
+    store.save_checkpoint(checkpoint, row, _text(event))
+
+
+def _text(event: RunEvent) -> str:
+    return json.dumps(asdict(event))
 
 
 def _sum_row(number: int, closed: ClosedSum) -> SumRow:

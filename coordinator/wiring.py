@@ -11,17 +11,18 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from consortium.canonical import Label, hash_with
 from consortium.crypto.keys import IdentityKey, Secret
-from consortium.errors import ConfigurationError, RiskWeaveError
+from consortium.errors import ConfigurationError, ManifestError, RiskWeaveError
 from consortium.features.schema import Schema, parse_schema
 from consortium.ids import Digest, PartnerId, RunId
-from consortium.manifest import Role
+from consortium.inquiries import Roster
+from consortium.manifest import Role, digest_of_code
+from consortium.scoring.roster import sign_roster
 from coordinator import config as configuration
 from coordinator.authority import (
     Authority,
@@ -30,10 +31,16 @@ from coordinator.authority import (
     secret_digest,
     spki_of_pem,
 )
+from coordinator.calibration import HeadSettings, head_plan
 from coordinator.config import Config, load_config, parse_config
-from coordinator.control import ControlPorts, control_server
+from coordinator.control import ControlPorts, ScoringStatus, control_server
 from coordinator.events import EventLog, RunEvent
+from coordinator.inquiry_log import InquiryLog
+from coordinator.joint_scoring import ScoringRelay
 from coordinator.membership import Membership, Own
+from coordinator.pseudonym_epochs import PseudonymEpochs
+from coordinator.rosters import RosterPorts, Rosters, Served
+from coordinator.scoring_storage import ScoringStore
 from coordinator.server import Doors, Questions, Server
 from coordinator.storage import Store, TokenRow
 from coordinator.streams import Settings, StreamHub
@@ -45,11 +52,17 @@ log = logging.getLogger(__name__)
 
 DISTRIBUTION = "riskweave"
 _OTHERS = 0o077
+_SALT_BYTES = 16
 
 
 def now() -> int:
     """Seconds since 1970, UTC."""
     return int(time.time())
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970, UTC."""
+    return time.time_ns() // 1_000_000
 
 
 def entropy(size: int = 32) -> Secret:
@@ -71,7 +84,7 @@ def code_digest() -> Digest:
         record = importlib.metadata.distribution(DISTRIBUTION).read_text("RECORD")
     except importlib.metadata.PackageNotFoundError:
         record = None
-    return hash_with(Label.CODE, (record or "").encode())
+    return digest_of_code(record or "")
 
 
 def set_up_logging() -> None:
@@ -195,6 +208,7 @@ class Desk:
     membership: Membership
     authority: Authority
     tls: KeyPair
+    identity: IdentityKey
 
 
 def open_desk(directory: Path) -> Desk:
@@ -210,8 +224,9 @@ def open_desk(directory: Path) -> Desk:
     authority = Authority(
         KeyPair(_read_secret(keys / "ca.key"), _read_secret(keys / "ca.pem").expose())
     )
+    identity = _identity(keys / "identity.key")
     own = Own(
-        identity=_identity(keys / "identity.key"),
+        identity=identity,
         tls_spki=spki_of_pem(tls.certificate),
         software=software(),
     )
@@ -223,7 +238,26 @@ def open_desk(directory: Path) -> Desk:
         membership=Membership(store, own, now=now),
         authority=authority,
         tls=tls,
+        identity=identity,
     )
+
+
+def plan_of_head(desk: Desk, settings: HeadSettings) -> str:
+    """The plan file of a head for the active model.
+
+    Raises:
+        ManifestError: no manifest is in force.
+        ConfigurationError: no model is active, or nobody may ask for joint scores.
+    """
+    from models.document import parse_model_document  # noqa: PLC0415 - loads the models
+
+    manifest, active = desk.membership.current(), desk.store.active_model()
+    if manifest is None:
+        raise ManifestError("no manifest is in force")
+    if active is None:
+        raise ConfigurationError("no model is active: there is nothing to calibrate")
+    document = parse_model_document(active.document, desk.schema)
+    return head_plan(active.version, document, manifest, settings)
 
 
 def _identity(path: Path) -> IdentityKey:
@@ -293,9 +327,14 @@ async def _serve(desk: Desk, on_ready: Callable[[], None]) -> None:
         scoring_limit=limits.scoring_message_kib << 10,
     )
     hub = StreamHub(desk.membership.greet, settings)
+    scoring = open_scoring(desk, hub)
     trainer = _trainer(desk, hub)
     ports = ControlPorts(
-        store=desk.store, trainer=trainer, links=hub, manifest=desk.membership.current
+        store=desk.store,
+        trainer=trainer,
+        links=hub,
+        manifest=desk.membership.current,
+        scoring=scoring.status,
     )
     server = Server(
         Doors(
@@ -311,19 +350,78 @@ async def _serve(desk: Desk, on_ready: Callable[[], None]) -> None:
     )
     stopped = _stop_signal()
     await server.start()
+    relaying = asyncio.create_task(scoring.relay.run())
     control = control_server(ports, desk.config.control_socket)
     await control.start()
     try:
         await asyncio.to_thread(_resume, trainer)
         on_ready()
-        await stopped.wait()
+        await _first(stopped.wait(), relaying)
         log.info("stopping")
     finally:
         # The trainer first: an attempt under way is closed rather than lost.
         await asyncio.to_thread(trainer.stop)
         await server.stop()
+        relaying.cancel()
+        await scoring.relay.stop()
         await control.stop(0)
         desk.config.control_socket.unlink(missing_ok=True)
+
+
+async def _first(stopped: Coroutine[Any, Any, Any], relaying: "asyncio.Task[None]") -> None:
+    """Wait for the signal to stop; a relay that ends before it ends the coordinator."""
+    stopping = asyncio.create_task(stopped)
+    await asyncio.wait((stopping, relaying), return_when=asyncio.FIRST_COMPLETED)
+    if not stopping.done():
+        stopping.cancel()
+        await relaying
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scoring:
+    """The coordinator's side of joint scores, attached to a hub."""
+
+    relay: ScoringRelay
+    epochs: PseudonymEpochs
+
+    def status(self) -> ScoringStatus:
+        """As it stands now; from any thread."""
+        return ScoringStatus(
+            epoch=self.epochs.status,
+            in_flight=self.relay.in_flight,
+            dropped=sum(self.relay.dropped.values()),
+        )
+
+
+def open_scoring(desk: Desk, hub: StreamHub) -> Scoring:
+    """Build it and attach it; ``relay.run`` must then run in the hub's loop."""
+    store = ScoringStore(desk.store)
+
+    def sign(roster: Roster) -> Roster:
+        return sign_roster(roster, desk.identity)
+
+    rosters = Rosters(
+        RosterPorts(
+            lines=hub,
+            manifest=desk.membership.current,
+            served=lambda: served(desk.store),
+            sign=sign,
+            now_ms=now_ms,
+        )
+    )
+    epochs = PseudonymEpochs(hub, rosters, store, now=now)
+    inquiries = InquiryLog(store.add_inquiries, lambda: os.urandom(_SALT_BYTES))
+    relay = ScoringRelay(
+        hub, rosters=rosters, epochs=epochs, inquiries=inquiries, now_ms=now_ms
+    )
+    hub.attach(relay)
+    return Scoring(relay=relay, epochs=epochs)
+
+
+def served(store: Store) -> Served:
+    """The model that nodes should score with, and the head over it."""
+    model, head = store.active_model(), store.active_head()
+    return (None if model is None else model.version), (None if head is None else head.version)
 
 
 def _trainer(desk: Desk, hub: StreamHub) -> "Trainer":

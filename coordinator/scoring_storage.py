@@ -1,0 +1,201 @@
+"""The coordinator's tables of joint scores: inquiries, and epochs of the pseudonyms.
+
+In the same database as ``coordinator.storage`` and by its rules: every public method is one
+transaction, safe to use from any thread, and raises StorageError.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import sqlalchemy as sa
+
+from consortium.ids import Digest, PartnerId, RequestId
+from coordinator.storage import Store
+
+_META = sa.MetaData()
+_INQUIRIES = sa.Table(
+    "inquiries",
+    _META,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("request", sa.String(32), nullable=False, index=True),
+    sa.Column("requester", sa.String(32), nullable=False),
+    sa.Column("roster_version", sa.BigInteger, nullable=False),
+    sa.Column("purpose", sa.String(16), nullable=False),
+    sa.Column("model", sa.String(64), nullable=False),
+    sa.Column("consents", sa.String(97), nullable=False),
+    sa.Column("context", sa.String(64), nullable=False),
+    sa.Column("persons", sa.Integer, nullable=False),
+    sa.Column("began_ms", sa.BigInteger, nullable=False),
+    sa.Column("ended_ms", sa.BigInteger, nullable=False),
+    sa.Column("outcome", sa.String(16), nullable=False),
+    sa.Column("responders", sa.Text, nullable=False),
+    sa.Column("retry_of", sa.String(32)),
+)
+_EPOCHS = sa.Table(
+    "epochs",
+    _META,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("epoch", sa.Integer, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("manifest", sa.String(64), nullable=False),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("document", sa.LargeBinary, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.UniqueConstraint("epoch", "attempt"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InquiryRow:
+    """One relayed inquiry (protocol 7.13): no token, no word, no score."""
+
+    request: RequestId
+    requester: PartnerId
+    roster_version: int
+    purpose: str
+    model: Digest
+    consents: str
+    """Salt, colon, salted hash of the consents' digest."""
+    context: Digest
+    persons: int
+    began_ms: int
+    """Milliseconds since 1970, UTC."""
+    ended_ms: int
+    outcome: str
+    responders: str
+    """JSON: status by partner."""
+    retry_of: RequestId | None
+
+
+_INQUIRY_FIELDS = tuple(field.name for field in fields(InquiryRow))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InquiryCount:
+    """How often one partner asked for one purpose on one day."""
+
+    requester: PartnerId
+    purpose: str
+    day: int
+    """Days since 1970, UTC."""
+    requests: int
+    persons: int
+    answered: int
+    retries: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochRow:
+    """One attempt at an epoch's key (protocol 6.3, 6.8)."""
+
+    epoch: int
+    attempt: int
+    manifest: Digest
+    status: str
+    """started, complete, failed, or complaint."""
+    detail: str
+    document: bytes
+    """The public record of a complete one; the complaint; else empty."""
+    at: int
+
+
+class ScoringStore:
+    """Rows of joint scores, in the database of a ``Store``."""
+
+    def __init__(self, store: Store) -> None:
+        """Create the tables if they are missing."""
+        self._store = store
+        with store.transaction() as connection:
+            _META.create_all(connection)
+
+    def _all(self, query: sa.Select[Any]) -> list[sa.RowMapping]:
+        with self._store.transaction() as connection:
+            return list(connection.execute(query).mappings())
+
+    # --- joint scores -------------------------------------------------------------------------
+
+    def add_inquiries(self, rows: Sequence[InquiryRow]) -> None:
+        """Keep all of them or none."""
+        with self._store.transaction() as connection:
+            # Not asdict: it copies deeply, and this is done for every score.
+            values = [{name: getattr(row, name) for name in _INQUIRY_FIELDS} for row in rows]
+            connection.execute(_INQUIRIES.insert(), values)
+
+    def inquiries(self, request: RequestId) -> tuple[InquiryRow, ...]:
+        """The inquiries of that request id: one, unless somebody used it twice."""
+        query = sa.select(_INQUIRIES).where(_INQUIRIES.c.request == request)
+        return tuple(InquiryRow(**_unnumbered(row)) for row in self._all(query))
+
+    def inquiry_counts(self) -> tuple[InquiryCount, ...]:
+        """Counts by requester, purpose and day, newest day first."""
+        table = _INQUIRIES.c
+        day = sa.cast(sa.func.floor(table.began_ms / 86_400_000), sa.Integer).label("day")
+        query = (
+            sa.select(
+                table.requester,
+                table.purpose,
+                day,
+                sa.func.count().label("requests"),
+                sa.func.sum(table.persons).label("persons"),
+                sa.func.sum(sa.case((table.outcome == "answered", 1), else_=0)).label(
+                    "answered"
+                ),
+                sa.func.count(table.retry_of).label("retries"),
+            )
+            .group_by(table.requester, table.purpose, day)
+            .order_by(day.desc(), table.requester, table.purpose)
+        )
+        return tuple(InquiryCount(**row) for row in self._all(query))
+
+    # --- epochs of the pseudonyms -------------------------------------------------------------
+
+    def begin_epoch(self, epoch: int, manifest: Digest, at: int) -> int:
+        """Note a new attempt at the epoch's key and return its number, from 1."""
+        with self._store.transaction() as connection:
+            last = connection.scalar(
+                sa.select(sa.func.max(_EPOCHS.c.attempt)).where(_EPOCHS.c.epoch == epoch)
+            )
+            row = EpochRow(
+                epoch=epoch,
+                attempt=(last or 0) + 1,
+                manifest=manifest,
+                status="started",
+                detail="",
+                document=b"",
+                at=at,
+            )
+            connection.execute(_EPOCHS.insert().values(**asdict(row)))
+            return row.attempt
+
+    def end_epoch(
+        self, epoch: int, attempt: int, *, status: str, detail: str = "", document: bytes = b""
+    ) -> None:
+        """Note how an attempt ended: complete, failed or complaint."""
+        with self._store.transaction() as connection:
+            connection.execute(
+                _EPOCHS.update()
+                .where(_EPOCHS.c.epoch == epoch, _EPOCHS.c.attempt == attempt)
+                .values(status=status, detail=detail, document=document)
+            )
+
+    def epochs(self, epoch: int) -> tuple[EpochRow, ...]:
+        """All attempts at the epoch's key, newest first."""
+        query = (
+            sa.select(_EPOCHS)
+            .where(_EPOCHS.c.epoch == epoch)
+            .order_by(_EPOCHS.c.attempt.desc())
+        )
+        return tuple(EpochRow(**_unnumbered(row)) for row in self._all(query))
+
+    def epoch_record(self, epoch: int) -> EpochRow | None:
+        """The newest complete attempt at the epoch's key."""
+        complete = (_EPOCHS.c.epoch == epoch, _EPOCHS.c.status == "complete")
+        query = sa.select(_EPOCHS).where(*complete).order_by(_EPOCHS.c.attempt.desc())
+        rows = self._all(query.limit(1))
+        return EpochRow(**_unnumbered(rows[0])) if rows else None
+
+
+def _unnumbered(row: sa.RowMapping) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name != "number"}
