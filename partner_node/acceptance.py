@@ -17,14 +17,22 @@ from consortium.crypto.statements import vote_statement
 from consortium.errors import DataError
 from consortium.ids import Digest, PartnerId
 from consortium.messages import Vote
+from consortium.scoring.combine import joint_eta
+from consortium.scoring.layout import JointSums
+from consortium.scoring.scorecard import UNIT_BITS
 from models.calibration import calibrated
-from models.document import ModelDocument
+from models.document import HeadDocument, ModelDocument
 from models.evaluation import LocalFigures, evaluate
+from models.head import STRATUM_NAMES
 from models.inference import block_logits
 from partner_node.ingest import EncodedTable
+from partner_node.study import JointRows
 
 REASONS = ("validated", "quality", "calibration", "policy", "other")
 """Classes of reasons that may travel with a vote; a figure may not."""
+
+ALL = "all strata"
+_UNIT = 2.0**-UNIT_BITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +75,46 @@ def validate(
     return tuple(results)
 
 
+def validate_head(document: HeadDocument, rows: JointRows) -> tuple[BlockResult, ...]:
+    """A head's quality on this partner's own hold-out: all of it, then by stratum. Private.
+
+    Args:
+        document: The candidate.
+        rows: Of its base model's study at this partner. Private.
+
+    Raises:
+        DataError: the rows are of another model, or none of them is held out.
+    """
+    if rows.base != document.base or rows.families != document.head.families:
+        raise DataError("joint rows are of another model than the head's")
+    out = rows.holdout
+    if not bool(out.any()):
+        raise DataError("no joint row is held out by the plan's rule")
+    sums = JointSums(
+        columns=rows.families,
+        logits=rows.logits[out],
+        counts=rows.counts[out],
+        partners=rows.partners[out],
+    )
+    units, strata = joint_eta(document.head, sums)
+    eta, labels = units.astype(np.float64) * _UNIT, rows.labels[out]
+    found = [BlockResult(ALL, evaluate(eta, labels))]
+    for number, name in enumerate(STRATUM_NAMES, start=1):
+        chosen = strata == number
+        if bool(chosen.any()):
+            found.append(BlockResult(name, evaluate(eta[chosen], labels[chosen])))
+    return tuple(found)
+
+
 def shortcomings(results: Iterable[BlockResult], *, min_auc: str) -> list[str]:
     """Why an accepting vote would break this partner's own rule; empty if it would not."""
     least = float(Decimal(min_auc))
     return [
         f"block {one.block}: AUC {_shown(one.figures.auc)} is below min_auc = {min_auc}"
         for one in results
-        if one.figures.auc is None or one.figures.auc < least
+        # A stratum of a head may have few rows, or one class only: the whole is what counts.
+        if one.block not in STRATUM_NAMES
+        and (one.figures.auc is None or one.figures.auc < least)
     ]
 
 

@@ -24,7 +24,7 @@ from consortium.privacy.accountant import (
 from consortium.privacy.budget import Account, Figures
 from consortium.privacy.mechanism import local_steps_units, mechanism_for
 from consortium.release import Mechanism
-from partner_node.storage import ChargedSums
+from partner_node.records import ChargedSums
 
 SCOPES = ("training", "holdout")
 """Whose rows are spent on: persons in training, and persons held out."""

@@ -2,14 +2,16 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from consortium.errors import RiskWeaveError
+from consortium.errors import ConfigurationError, RiskWeaveError
 from consortium.ids import parse_digest, parse_partner_id
+from consortium.inquiries import Purpose
 from partner_node import budget, wiring
 from partner_node.trust import manifest_lines
 
@@ -19,6 +21,8 @@ SHOWN_ONLY = 3
 ACCEPTED = "validated"
 REFUSALS = ("quality", "calibration", "policy", "other")
 """What a vote may say; figures stay here. All are of ``acceptance.REASONS``."""
+
+PURPOSES = tuple(purpose.value for purpose in Purpose)
 
 if TYPE_CHECKING:
     Verbs: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
@@ -41,6 +45,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_set_up(verbs)
     _add_daily(verbs)
     _add_models(verbs)
+    _add_scoring(verbs)
+    _add_desk(verbs)
     return parser
 
 
@@ -89,7 +95,48 @@ def _add_models(verbs: "Verbs") -> None:
         verb.add_argument("version", metavar="VERSION", help="digest of the model, 64 hex")
         if name == "refuse":
             verb.add_argument("--reason", required=True, choices=REFUSALS, help="a class only")
+        if name == "validate":
+            verb.add_argument(
+                "--opacus", action="store_true", help="ask Opacus about the statement, too"
+            )
         _json(verb)
+
+
+def _add_scoring(verbs: "Verbs") -> None:
+    text = "get a pseudonym for every customer; goes on where it stopped; the node must serve"
+    _json(_verb(verbs, "tokenize", _tokenize, text))
+    text = "end a person's consent here; it counts from the next inquiry on"
+    verb = _verb(verbs, "withdraw", _withdraw, text)
+    verb.add_argument("--person", required=True, help="the identifier; - reads it from stdin")
+    verb.add_argument(
+        "--purpose", action="append", choices=PURPOSES, help="only this one; may be repeated"
+    )
+    verb.add_argument("--restore", action="store_true", help="the person has consented anew")
+
+
+def _add_desk(verbs: "Verbs") -> None:
+    text = "ask the serving node for joint scores: of one person, or of a file"
+    verb = _json(_verb(verbs, "score", _score, text))
+    verb.add_argument("--person", help="the identifier; - reads it from stdin")
+    verb.add_argument("--consent", metavar="REF", help="own record of the person's consent")
+    verb.add_argument(
+        "--expires", metavar="DATE", default="", help="of the consent; none: this inquiry only"
+    )
+    verb.add_argument(
+        "--attributes", metavar="JSON", help="own features of an applicant, as an object"
+    )
+    verb.add_argument("--key", metavar="KEY", default="", help="the same key: the same answer")
+    verb.add_argument(
+        "--file",
+        type=Path,
+        help="Parquet or CSV: person, consent; if wanted expires, key, own features by name",
+    )
+    verb.add_argument("--out", type=Path, help="Parquet or CSV for the scores of --file")
+
+    text = "issue a certificate to one of the own systems, for the ports of [desk]"
+    verb = _verb(verbs, "desk-client", _desk_client, text)
+    verb.add_argument("name", metavar="NAME", help="1 to 32 of a-z, 0-9, hyphen, underscore")
+    verb.add_argument("--out", required=True, type=Path, help="directory for key, certificate")
 
 
 def _verb(
@@ -101,8 +148,9 @@ def _verb(
     return verb
 
 
-def _json(verb: argparse.ArgumentParser) -> None:
+def _json(verb: argparse.ArgumentParser) -> argparse.ArgumentParser:
     verb.add_argument("--json", action="store_true", help="print JSON for scripts")
+    return verb
 
 
 def _day(seconds: int) -> str:
@@ -202,9 +250,32 @@ def _status(arguments: argparse.Namespace) -> int:
         "coordinator": _reach(desk),
         "serving": wiring.is_served(arguments.directory),
     }
+    found |= _scoring_state(arguments.directory)
     if desk.config.database.exists():
         found["runs"] = [plan.run for plan in desk.store().commitments()]
     return _show(found, as_json=arguments.json)
+
+
+def _scoring_state(directory: Path) -> dict[str, object]:
+    """What the serving process says of joint scores; nothing if none serves."""
+    from partner_node import node_control  # noqa: PLC0415 - loads DuckDB and models
+
+    if not wiring.is_served(directory):
+        return {}
+    try:
+        (state,) = node_control.ask(directory, "scoring")
+    except (RiskWeaveError, ValueError) as error:
+        return {"scoring": str(error)}
+    return {
+        "served_version": state["served"],
+        "not_served_because": state["refusal"],
+        "served_head": state["head"],
+        "persons": state["persons"],
+        "tokens": state["tokens"],
+        "epoch": state["epoch"],
+        "epoch_installed": state["epoch_installed"],
+        "scores_are": state["fallback"] or "joint",
+    }
 
 
 def _state(desk: wiring.Desk) -> str:
@@ -258,13 +329,18 @@ def _validate(arguments: argparse.Namespace) -> int:
     from partner_node import acceptance, voting  # noqa: PLC0415 - loads DuckDB and models
 
     desk = wiring.open_desk(arguments.directory)
-    verdict = voting.validate(desk, parse_digest(arguments.version))
+    version = parse_digest(arguments.version)
+    verdict = voting.validate(desk, version)
+    witnesses = voting.witnesses(desk, version) if arguments.opacus else {}
     if arguments.json:
         results = [asdict(one) for one in verdict.results]
-        print(json.dumps({"blocks": results, "shortcomings": verdict.shortcomings}))
+        found = {"blocks": results, "shortcomings": verdict.shortcomings}
+        print(json.dumps(found | ({"accountants": witnesses} if arguments.opacus else {})))
     else:
         for line in (*acceptance.lines(verdict.results), *verdict.shortcomings):
             print(line)
+        for name, figure in witnesses.items():
+            print(f"accountant {name}: {figure}")
     return SHOWN_ONLY if verdict.shortcomings else 0
 
 
@@ -294,4 +370,119 @@ def _show(found: dict[str, object], *, as_json: bool) -> int:
     for name, value in found.items():
         shown = ", ".join(str(item) for item in value) if isinstance(value, list) else value
         print(f"{name:<{width}}  {'-' if shown in (None, '') else shown}")
+    return 0
+
+
+# --- joint scores -----------------------------------------------------------------------------
+
+
+def _tokenize(arguments: argparse.Namespace) -> int:
+    from partner_node import node_control  # noqa: PLC0415 - loads DuckDB and models
+    from partner_node.progress import shown  # noqa: PLC0415 - loads rich
+
+    last: dict[str, object] = {}
+    lines = node_control.ask(arguments.directory, "tokenize")
+    for last in lines if arguments.json else shown(lines):
+        if arguments.json:
+            print(json.dumps(last), flush=True)
+    faults = last.get("faults")
+    if not arguments.json and isinstance(faults, dict):
+        for why, count in faults.items():
+            print(f"left out  {count:>12,}   {why}")
+    return 0
+
+
+def _withdraw(arguments: argparse.Namespace) -> int:
+    person = sys.stdin.readline().strip() if arguments.person == "-" else arguments.person
+    purposes = [Purpose(name) for name in arguments.purpose or PURPOSES]
+    desk = wiring.open_desk(arguments.directory)
+    wiring.withdraw(desk, person, purposes, restore=arguments.restore)
+    word = "restored" if arguments.restore else "withdrawn"
+    print(f"{word}: {', '.join(purposes)}")
+    return 0
+
+
+# --- the desk ---------------------------------------------------------------------------------
+
+
+def _score(arguments: argparse.Namespace) -> int:
+    if arguments.file is not None:
+        return _score_file(arguments)
+    if arguments.person is None or arguments.out is not None:
+        raise ConfigurationError("give --person and --consent, or --file and --out")
+    from partner_node import desk_caller, score_page  # noqa: PLC0415 - loads gRPC and rich
+    from partner_node.loan_desk import Consent, Question  # noqa: PLC0415
+    from partner_node.score_dates import expires_of  # noqa: PLC0415
+
+    person = sys.stdin.readline().strip() if arguments.person == "-" else arguments.person
+    question = Question(
+        person=person,
+        consent=Consent(
+            reference=arguments.consent or "", expires=expires_of(arguments.expires)
+        ),
+        attributes=_attributes(arguments.attributes),
+        key=arguments.key,
+    )
+    with desk_caller.DeskCaller(_socket(arguments)) as desk:
+        found = desk.score(question)
+    if arguments.json:
+        print(found.to_bytes().decode())
+        return 0
+    for line in score_page.lines(found):
+        print(line)
+    return 0
+
+
+def _socket(arguments: argparse.Namespace) -> Path:
+    return wiring.open_desk(arguments.directory).config.desk_socket
+
+
+def _attributes(text: str | None) -> dict[str, float | str | None] | None:
+    if text is None:
+        return None
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise ConfigurationError("--attributes is not JSON") from error
+    if not isinstance(found, dict):
+        raise ConfigurationError("--attributes is not an object")
+    return {
+        name: value if value is None or isinstance(value, str) else float(value)
+        for name, value in found.items()
+    }
+
+
+def _score_file(arguments: argparse.Namespace) -> int:
+    from partner_node import applicants, desk_caller, score_page  # noqa: PLC0415 - DuckDB
+
+    if arguments.out is None or arguments.person is not None:
+        raise ConfigurationError("give --person and --consent, or --file and --out")
+    desk = wiring.open_desk(arguments.directory)
+    pin = desk.known_pin()
+    features = pin.schema.of_families(desk.families(pin))
+    source = applicants.ApplicantFile(arguments.file, features)
+    columns = source.columns()
+    if columns.ignored:
+        sys.stderr.write(f"not read: {', '.join(columns.ignored)}\n")
+    with (
+        desk_caller.DeskCaller(desk.config.desk_socket) as caller,
+        applicants.ScoreFile(arguments.out) as target,
+        score_page.progress() as tell,
+    ):
+        tally = applicants.score(source.batches(columns), caller.score_batch, target, tell)
+    if arguments.json:
+        print(json.dumps(tally.to_json()))
+        return 0
+    for line in tally.lines():
+        print(line)
+    return 0
+
+
+def _desk_client(arguments: argparse.Namespace) -> int:
+    desk = wiring.open_desk(arguments.directory)
+    wiring.issue_desk_client(desk, arguments.name, arguments.out)
+    print(f"{arguments.out}: client.key, client.pem and ca.pem of {arguments.name} written")
+    print("hand them over by a safe way; another one of that name is shut out from now on")
+    if desk.config.desk.listen is None and not desk.config.desk.rest_tls:
+        print(f"next: name a port in {desk.config.path}, [desk] listen")
     return 0

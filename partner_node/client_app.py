@@ -9,6 +9,7 @@ coordinator is never executed: it sends bytes, this installation decides (protoc
 import logging
 import traceback
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, RecordDict
@@ -90,14 +91,14 @@ def build_app(sessions: Sessions) -> ClientApp:
 
     @app.query("join")
     def join(message: Message, context: Context) -> Message:
-        request = parse_document(SumRequest, _body(message, "request"))
+        request = _request(_body(message, "request"))
         made = sessions(context).on_proposal(request, _sums(message))
         record = ConfigRecord({"join": document_of(made)})
         return Message(RecordDict({"body": record}), reply_to=message)
 
     @app.train("upload")
     def upload(message: Message, context: Context) -> Message:
-        request = parse_document(SumRequest, _body(message, "request"))
+        request = _request(_body(message, "request"))
         inputs = SumInputs(arrays=_arrays(message), bins=_body(message, "bins"))
         words, signed = sessions(context).on_joins(
             request,
@@ -110,6 +111,12 @@ def build_app(sessions: Sessions) -> ClientApp:
         return Message(content, reply_to=message)
 
     return app
+
+
+@lru_cache(maxsize=8)
+def _request(document: bytes) -> SumRequest:
+    """The request; one comes with its JOIN, with its upload and, closed, with the next."""
+    return parse_document(SumRequest, document)
 
 
 def _body(message: Message, name: str) -> bytes:
@@ -141,7 +148,7 @@ def _sums(message: Message) -> list[ClosedSum]:
         raise DecodeError("query.join: sums, requests and contexts are not as many")
     return [
         ClosedSum(
-            request=parse_document(SumRequest, request),
+            request=_request(request),
             joined=parse_digest(context.hex()),
             total=to_signed(read_vector(array.data, WORDS)),
         )

@@ -8,6 +8,7 @@ file are relative to its directory.
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -48,9 +49,23 @@ epoch = "default"            # a new name starts a new account: only for new per
 [votes]
 min_auc = "0.5"              # `validate` says no to a model below this on the own hold-out
 
+[scoring]
+# study_consent = "consent"  # column with the reference of a person's consent to CALIBRATION:
+                             # who has none is never asked about in a study
+threads = 1                  # for pseudonyms of whole tables
+refresh_hours = 24           # how often the table is read anew
+
+[desk]                       # riskweave.v1.CreditDesk: always on desk.sock in this directory
+# listen = "127.0.0.1:9443"  # also by gRPC over mutual TLS; `riskweave node desk-client`
+# rest = "127.0.0.1:9080"    # REST: host:port, or "socket" for desk-rest.sock
+# rest_tls = true            # by client certificate; must be, unless the host is loopback
+
 [speed]
 worker_nice = 5              # how far the training process steps back for others
 """
+
+REST_SOCKET = "socket"
+"""``[desk] rest`` that means a unix socket."""
 
 _HEAD = "[coordinator]                # written by `riskweave node join`"
 
@@ -94,6 +109,27 @@ class Votes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Scoring:
+    """``[scoring]``: joint scores, as far as they are this node's own matter."""
+
+    study_consent: str | None = None
+    """Column with the reference of a person's consent to studies; None: nobody has one."""
+    threads: int = 1
+    refresh_hours: int = 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeskDoors:
+    """``[desk]``: where the partner's own systems ask, beside the unix socket."""
+
+    listen: str | None = None
+    """host:port of gRPC over mutual TLS."""
+    rest: str | None = None
+    """host:port, or ``socket``."""
+    rest_tls: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Speed:
     """Changes no released number."""
 
@@ -112,6 +148,8 @@ class Config:
     """None before its owner has named a query."""
     budget: Budget = field(default_factory=Budget)
     votes: Votes = field(default_factory=Votes)
+    scoring: Scoring = field(default_factory=Scoring)
+    desk: DeskDoors = field(default_factory=DeskDoors)
     speed: Speed = field(default_factory=Speed)
 
     @property
@@ -123,6 +161,21 @@ class Config:
     def database(self) -> Path:
         """Commitments, budget and journal."""
         return self.directory / "node.db"
+
+    @property
+    def scoring_database(self) -> Path:
+        """Key shares, pseudonyms, quotas and the access log."""
+        return self.directory / "scoring.db"
+
+    @property
+    def desk_socket(self) -> Path:
+        """Where ``riskweave node score`` and the partner's own systems ask."""
+        return self.directory / "desk.sock"
+
+    @property
+    def rest_socket(self) -> Path:
+        """The same over HTTP, if ``rest`` is ``socket``."""
+        return self.directory / "desk-rest.sock"
 
     def joined(self) -> Addresses:
         """The coordinator's doors, or ConfigurationError."""
@@ -154,6 +207,8 @@ _TABLES = {
     },
     "budget": {"lifetime_epsilon", "run_epsilon", "epoch"},
     "votes": {"min_auc"},
+    "scoring": {"study_consent", "threads", "refresh_hours"},
+    "desk": {"listen", "rest", "rest_tls"},
     "speed": {"worker_nice"},
 }
 
@@ -233,6 +288,8 @@ def _config_of(document: Mapping[str, object], directory: Path) -> Config:
         data=_data_of(data, directory) if data else None,
         budget=_budget_of(_table(document, "budget")),
         votes=_votes_of(_table(document, "votes")),
+        scoring=_scoring_of(_table(document, "scoring")),
+        desk=_desk_of(_table(document, "desk")),
         speed=_speed_of(_table(document, "speed")),
     )
 
@@ -275,6 +332,43 @@ def _votes_of(table: Mapping[str, object]) -> Votes:
     least = _get(table, "min_auc", str, Votes().min_auc)
     decimal(least, "min_auc", low="0", high="1")
     return Votes(min_auc=least)
+
+
+def _scoring_of(table: Mapping[str, object]) -> Scoring:
+    default = Scoring()
+    consent = _get(table, "study_consent", str) if "study_consent" in table else None
+    if consent == "":
+        raise ConfigurationError("study_consent: an empty name; leave the key out")
+    return Scoring(
+        study_consent=consent,
+        threads=_whole(table, "threads", default.threads, low=1),
+        refresh_hours=_whole(table, "refresh_hours", default.refresh_hours, low=1),
+    )
+
+
+def _desk_of(table: Mapping[str, object]) -> DeskDoors:
+    listen = host_and_port(_get(table, "listen", str)) if "listen" in table else None
+    rest = _get(table, "rest", str) if "rest" in table else None
+    tls = table.get("rest_tls", False)
+    if not isinstance(tls, bool):
+        raise ConfigurationError(f"rest_tls = {tls!r} is not true or false")
+    if rest == REST_SOCKET and tls:
+        raise ConfigurationError("rest_tls: a unix socket needs no TLS")
+    if rest not in (None, REST_SOCKET):
+        host = host_and_port(rest or "").rpartition(":")[0].strip("[]")
+        if not tls and not _is_loopback(host):
+            raise ConfigurationError(
+                f"rest = {rest!r}: plain HTTP is for loopback only; set rest_tls = true, or "
+                'use rest = "socket"'
+            )
+    return DeskDoors(listen=listen, rest=rest, rest_tls=tls)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _speed_of(table: Mapping[str, object]) -> Speed:

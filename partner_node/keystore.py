@@ -129,6 +129,16 @@ class Keystore:
         """Signs checkpoints and nothing else."""
         return IdentityKey.from_secret(self._seed("witness"))
 
+    def local(self, entropy: Callable[[], Secret]) -> Secret:
+        """Key of this node's own hashes of persons: made when first asked for, told nobody.
+
+        Without it the pseudonyms in ``scoring.db`` are of nobody, and are made again.
+        """
+        path = self._keys / "local.key"
+        if not path.exists():
+            write_file(path, entropy().expose().hex().encode() + b"\n")
+        return self._read(path)
+
     # --- the certificate (protocol 12.1) ------------------------------------------------------
 
     def certificate_request(self, partner: PartnerId) -> bytes:
@@ -254,7 +264,9 @@ class Keystore:
         write_file(self._trust, json.dumps(document, indent=1).encode() + b"\n")
 
     def _seed(self, name: str) -> Secret:
-        path = self._keys / f"{name}.key"
+        return self._read(self._keys / f"{name}.key")
+
+    def _read(self, path: Path) -> Secret:
         try:
             seed = Secret(bytes.fromhex(read_secret(path).expose().decode("ascii").strip()))
             IdentityKey.from_secret(seed)

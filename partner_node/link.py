@@ -2,23 +2,24 @@
 
 ``Link`` keeps the two streams up: each has a channel of its own, greets, checks the
 coordinator's proof, then carries frames until one side leaves, and dials again with back-off.
-Payloads are opaque here and never logged. Every gRPC error leaves this file as one of ours.
-Single questions are asked in ``partner_node.door``.
+Questions of training go to ``Ports.handle``, frames of the scoring stream to a
+``ScoringPort``, which sends its own whenever it likes. Payloads are never logged. Every gRPC
+error leaves this file as one of ours. Single questions are asked in ``partner_node.door``.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 import grpc.aio
 
 from consortium import codec, errors
 from consortium.canonical import Label
-from consortium.codec import Frame, StreamKind
+from consortium.codec import Body, Frame, StreamKind
 from consortium.crypto.keys import verify_signature
 from consortium.crypto.statements import welcome_statement
 from consortium.ids import PartnerId
@@ -39,6 +40,11 @@ SERVER_NAME = "coordinator.riskweave"
 
 _PENDING = 16
 """Questions that may wait for the training process; the coordinator asks one at a time."""
+
+_QUEUE = 4096
+"""Frames that may wait for a stream's writer."""
+_BUSY = 1024
+"""Scoring frames that may be answered at a time."""
 
 Options = tuple[tuple[str, str | int], ...]
 
@@ -104,6 +110,41 @@ class Pace:
     farewell: float = 1.0
 
 
+Send = Callable[[Body, int], None]
+"""(body, id) -> the frame is in the outbox: never waits. Raises TransportError if the stream
+is down or takes no more, MessageTooLargeError if the frame is over the limit."""
+
+
+class ScoringPort(Protocol):
+    """The node's side of joint scores, in the link's loop."""
+
+    def attach(self, send: Send) -> None:
+        """The scoring stream is welcomed; ``send`` is good until ``on_down``."""
+
+    def on_frame(self, body: Body, number: int) -> Awaitable[None] | None:
+        """A frame with its id; what takes time is returned and runs in a task of its own.
+
+        An error of ours, here or in the task, ends the stream, which is dialled again.
+        """
+
+    def on_down(self) -> None:
+        """The stream has ended: whoever waits for an answer on it must be told now."""
+
+
+class NoScoring:
+    """A node that takes no part in joint scores: frames are read and dropped."""
+
+    def attach(self, send: Send) -> None:
+        """Nothing is ever sent."""
+
+    def on_frame(self, _body: Body, _number: int) -> Awaitable[None] | None:
+        """Nothing is answered."""
+        return None
+
+    def on_down(self) -> None:
+        """Nobody waits."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
     """What the link needs from outside."""
@@ -115,6 +156,7 @@ class Ports:
     handle: Callable[[bytes], Awaitable[bytes]]
     """Answers one Flower message."""
     entropy: Callable[[int], bytes]
+    scoring: ScoringPort = field(default_factory=NoScoring)
     on_change: Callable[[StreamKind, bool], None] = lambda _kind, _up: None
     """Told when a stream comes up (welcomed) and when it goes down."""
 
@@ -167,7 +209,7 @@ class Link:
         pin = await self._ports.pin()
         dial = self._ports.dial()
         async with _channel(dial, kind) as channel:
-            stream = _Stream(kind, channel, self._ports.handle, self._pace)
+            stream = _Stream(kind, channel, self._ports, self._pace)
             hello = Hello(
                 protocol_version=PROTOCOL_VERSION,
                 software=dial.software,
@@ -179,8 +221,13 @@ class Link:
             log.info("%s stream is up", kind.value)
             self._ports.on_change(kind, True)  # noqa: FBT003 - a port
             try:
+                if kind is StreamKind.SCORING:
+                    self._ports.scoring.attach(stream.send)
                 await stream.carry(stop)
             finally:
+                stream.down = True
+                if kind is StreamKind.SCORING:
+                    self._ports.scoring.on_down()
                 self._ports.on_change(kind, False)  # noqa: FBT003 - a port
 
 
@@ -199,11 +246,12 @@ class _Stream:
 
     kind: StreamKind
     channel: grpc.aio.Channel
-    handle: Callable[[bytes], Awaitable[bytes]]
+    ports: Ports
     pace: Pace
     call: Any = field(init=False)
     """Of grpc.aio; carries bytes both ways."""
-    outbox: "asyncio.Queue[Frame]" = field(default_factory=lambda: asyncio.Queue(2 * _PENDING))
+    outbox: "asyncio.Queue[bytes]" = field(default_factory=lambda: asyncio.Queue(_QUEUE))
+    down: bool = False
     answers: "set[asyncio.Task[None]]" = field(default_factory=set)
     failed: "asyncio.Queue[BaseException]" = field(default_factory=asyncio.Queue)
     heard: float = 0.0
@@ -260,8 +308,17 @@ class _Stream:
         goodbye = Goodbye(code="stopping", reason="the node stops")
         if isinstance(reason, errors.RiskWeaveError):
             goodbye = Goodbye(code=reason.code, reason=reason.public)
-        with suppress(asyncio.QueueFull):
-            self.outbox.put_nowait(Frame(goodbye))
+        with suppress(errors.TransportError):
+            self.send(goodbye)
+
+    def send(self, body: Body, number: int = 0) -> None:
+        """Put a frame into the outbox; ``Send`` says what is raised."""
+        data = codec.encode_up(self.kind, Frame(body, number))
+        if len(data) > self.kind.limit:
+            raise errors.MessageTooLargeError(len(data), self.kind.limit)
+        if self.down or self.outbox.full():
+            raise errors.TransportError("the stream is down, or the coordinator does not read")
+        self.outbox.put_nowait(data)
 
     async def _next(self) -> Frame:
         """The next frame; a Goodbye is raised as the error that it reports."""
@@ -284,8 +341,23 @@ class _Stream:
                         self._answer(frame.id, payload)
                     case Heartbeat():
                         pass
-                    case _:
+                    case Hello() | Welcome():
                         raise errors.OutOfOrderError("a second greeting")
+                    case _:
+                        self._score(frame)
+
+    def _score(self, frame: Frame) -> None:
+        work = self.ports.scoring.on_frame(frame.body, frame.id)
+        if work is None:
+            return
+        if len(self.answers) >= _BUSY:
+            raise errors.OutOfOrderError(f"more than {_BUSY} frames at a time")
+        self._run(_returns(work))
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self.answers.add(task)
+        task.add_done_callback(self._answered)
 
     def _answer(self, question: int, payload: bytes) -> None:
         """Answer in a task of its own, so that reading goes on meanwhile.
@@ -295,9 +367,7 @@ class _Stream:
         """
         if len(self.answers) >= _PENDING:
             raise errors.OutOfOrderError(f"more than {_PENDING} questions at a time")
-        task = asyncio.create_task(self._handle(question, payload))
-        self.answers.add(task)
-        task.add_done_callback(self._answered)
+        self._run(self._handle(question, payload))
 
     def _answered(self, task: "asyncio.Task[None]") -> None:
         """Without an answer the stream ends, so that whoever waits for it learns it at once."""
@@ -306,11 +376,9 @@ class _Stream:
             self.failed.put_nowait(error)
 
     async def _handle(self, question: int, payload: bytes) -> None:
-        answer = await self.handle(payload)
-        if len(answer) > self.kind.limit:
-            raise errors.MessageTooLargeError(len(answer), self.kind.limit)
-        if not self.outbox.full():  # full: nobody reads it any more
-            self.outbox.put_nowait(Frame(FlowerMessage(answer), question))
+        answer = await self.ports.handle(payload)
+        with suppress(errors.TransportError):  # nobody reads it any more
+            self.send(FlowerMessage(answer), question)
 
     async def _failure(self) -> None:
         raise await self.failed.get()
@@ -318,14 +386,13 @@ class _Stream:
     async def _write(self) -> None:
         async with _translated():
             while True:
-                frame = await self.outbox.get()
-                await self.call.write(codec.encode_up(self.kind, frame))
+                await self.call.write(await self.outbox.get())
 
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
         while loop.time() - self.heard < self.pace.silence:
-            if not self.outbox.full():
-                self.outbox.put_nowait(Frame(Heartbeat()))
+            with suppress(errors.TransportError):
+                self.send(Heartbeat())
             await asyncio.sleep(self.pace.heartbeat)
         raise errors.TransportError(f"nothing heard for {self.pace.silence:g} s")
 

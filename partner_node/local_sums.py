@@ -47,6 +47,22 @@ _LARGEST_MOVE = 2.0**20
 """No healthy step goes so far; keeps the sum inside the ring."""
 
 
+class Sums(Protocol):
+    """What a session needs of a partner's rows: ``LocalSums``, or a head's ``HeadSums``."""
+
+    @property
+    def plan(self) -> TrainingPlan:
+        """The run's."""
+
+    def prepare(self, request: SumRequest, inputs: SumInputs) -> None:
+        """Take up what the request brings; RefusalError if it does not fit."""
+
+    def compute(
+        self, request: SumRequest, inputs: SumInputs, *, seed: Secret, context: Digest
+    ) -> "ExactSum":
+        """The exact sum that the request asks for."""
+
+
 class Trainer(Protocol):
     """``models.own_noise.LocalTrainer``, which loads torch and is imported when needed."""
 

@@ -11,7 +11,15 @@ from consortium.errors import BudgetExceededError, RefusalCode, RefusalError
 from consortium.features.schema import Schema
 from consortium.ids import Digest, PartnerId
 from consortium.manifest import Manifest
-from consortium.plan import LocalSteps, TrainingPlan, decimal
+from consortium.plan import (
+    Algorithm,
+    BinSource,
+    Block,
+    LocalSteps,
+    ModelKind,
+    TrainingPlan,
+    decimal,
+)
 from consortium.privacy.witnesses import rdp_epsilon
 
 NOISE_MODES = ("shared", "own")
@@ -41,6 +49,7 @@ BOUNDS: tuple[tuple[str, Measure, int, int], ...] = (
     ("holdout_salt, characters", lambda plan: (len(plan.holdout_salt),), 1, 128),
     ("blocks", lambda plan: (len(plan.blocks),), 1, 64),
     ("block.name, characters", lambda plan: (len(b.name) for b in plan.blocks), 1, 64),
+    ("start, characters", lambda plan: (len(plan.start),), 0, 40),
     ("block.families", lambda plan: (len(b.families) for b in plan.blocks), 1, 256),
     ("block.holders", lambda plan: (len(b.holders) for b in plan.blocks), 1, 1024),
     ("block.normaliser", lambda plan: (b.normaliser for b in plan.blocks), 1, 10**12),
@@ -87,7 +96,10 @@ def check_plan(facts: SessionFacts, plan: TrainingPlan) -> None:
     if plan.min_partners < floor:
         raise RefusalError(RefusalCode.QUORUM, "floor is lower than the manifest's")
     _check_privacy(facts, plan)
-    _check_blocks(facts, plan)
+    if plan.model is ModelKind.HEAD:
+        _check_head(facts, plan)
+    else:
+        _check_blocks(facts, plan)
     _check_local(plan)
 
 
@@ -132,7 +144,34 @@ def _check_privacy(facts: SessionFacts, plan: TrainingPlan) -> None:
             raise BudgetExceededError(f"run asks epsilon {plan.epsilon}, the cap is {cap}")
 
 
+def _check_head(facts: SessionFacts, plan: TrainingPlan) -> None:
+    """A head's block: its holders are askers and need not hold the families (7.11)."""
+    if plan.base is None or len(plan.blocks) != 1:
+        raise RefusalError(RefusalCode.PLAN, "a head has a base model and one block")
+    if (plan.algorithm, plan.bin_source) != (Algorithm.SUM, BinSource.PUBLIC) or plan.hidden:
+        raise RefusalError(RefusalCode.PLAN, "a head is trained by sums, without bins")
+    decimal(plan.start, "plan.start", low="-16", high="16")
+    _check_askers(facts, plan, plan.blocks[0])
+
+
+def _check_askers(facts: SessionFacts, plan: TrainingPlan, block: Block) -> None:
+    scoring = facts.manifest.policy.scoring
+    active = {member.id for member in facts.manifest.partners}
+    for asker in block.holders:
+        if asker not in active:
+            raise RefusalError(RefusalCode.MEMBER, f"{asker} is no active partner")
+        if not scoring.may_ask(asker):
+            raise RefusalError(RefusalCode.PLAN, f"{asker} may not ask for joint scores")
+    if len(set(block.holders)) != len(block.holders):
+        raise RefusalError(RefusalCode.PLAN, f"block {block.name}: an asker stands twice")
+    stated = block.holders_per_person or plan.max_partners_per_person
+    if stated < facts.manifest.askers_floor(block.holders):
+        raise RefusalError(RefusalCode.NOISE, f"block {block.name}: fewer askers a person")
+
+
 def _check_blocks(facts: SessionFacts, plan: TrainingPlan) -> None:
+    if plan.base is not None or plan.start:
+        raise RefusalError(RefusalCode.PLAN, "only a head has a base model")
     policy = facts.manifest.policy
     members = {member.id: member for member in facts.manifest.partners}
     for block in plan.blocks:

@@ -20,6 +20,7 @@ from consortium.errors import (
     RefusalCode,
     RefusalError,
     RiskWeaveError,
+    TransportError,
 )
 from consortium.ids import Digest, PartnerId, RunId
 from consortium.messages import Join, PlanAccepted, PlanOffer, SumRequest, Upload
@@ -32,9 +33,10 @@ from consortium.secagg.context import SumInputs, context_of
 from consortium.secagg.joins import seed_commitment, sign_acceptance, verify_acceptance
 from consortium.secagg.partner import JoinedContext, PartnerFacts, PartnerMachine
 from consortium.secagg.ring import check_no_overflow
-from models.run import ATTEMPTS_PER_SUM, ClosedSum, RunSession, RunState
-from partner_node.local_sums import LocalSums
+from models.run import ATTEMPTS_PER_SUM, ClosedSum, RunSession
+from partner_node.local_sums import Sums
 from partner_node.plan_checks import SessionFacts, check_plan
+from partner_node.records import KeptSum, StoredJoin
 
 log = logging.getLogger(__name__)
 
@@ -43,18 +45,6 @@ LARGEST_TABLE = 1 << 30
 
 Words = NDArray[np.uint64]
 Integers = NDArray[np.int64]
-
-
-class StoredJoin(Protocol):
-    """A JOIN that was on disk before it was sent."""
-
-    @property
-    def context(self) -> Digest:
-        """What it was signed for."""
-
-    @property
-    def count(self) -> int:
-        """k: its number among the JOINs of the run, from 1."""
 
 
 class Commitments(Protocol):
@@ -75,17 +65,19 @@ class Commitments(Protocol):
     def accepted(self, run: RunId, signature: bytes) -> None:
         """Journal an acceptance that is about to leave."""
 
-    def join(self, request: SumRequest, context: Digest) -> StoredJoin:
-        """Keep a JOIN under the next number; RefusalError R06 for a second one."""
+    def join(
+        self, request: SumRequest, context: Digest, learned: Sequence[KeptSum] = ()
+    ) -> StoredJoin:
+        """Keep a JOIN and what led to it; RefusalError R06 for a second one."""
 
     def joined(self, request: SumRequest) -> StoredJoin | None:
         """The JOIN that was kept for this attempt."""
 
-    def state(self, run: RunId) -> bytes | None:
-        """Where the run stands after the published sums that this node was told of."""
+    def sums(self, run: RunId) -> tuple[KeptSum, ...]:
+        """The published sums of the run that were kept, in order."""
 
-    def keep_state(self, run: RunId, state: bytes) -> None:
-        """Keep where the run stands, in place of what was kept before."""
+    def keep_sums(self, run: RunId, learned: Sequence[KeptSum]) -> None:
+        """Keep published sums that this node was told of."""
 
     def charged(self, run: RunId, kind: ReleaseKind) -> int:
         """Units that were debited for this kind of sums of the run so far."""
@@ -127,6 +119,8 @@ class _Run:
     links: dict[PartnerId, Link]
     seen: set[bytes] = field(default_factory=set)
     """Acceptances that were read."""
+    learned: list[KeptSum] = field(default_factory=list)
+    """Published sums that were taken up and are not on disk yet."""
     machine: PartnerMachine | None = None
     request: SumRequest | None = None
 
@@ -141,14 +135,14 @@ class TrainingSession:
         keys: SessionKeys,
         store: Commitments,
         entropy: Callable[[], Secret],
-        open_sums: Callable[[TrainingPlan], LocalSums],
+        open_sums: Callable[[TrainingPlan], Sums],
     ) -> None:
         self._facts = facts
         self._keys = keys
         self._store = store
         self._entropy = entropy
         self._open_sums = open_sums
-        self._sums: LocalSums | None = None
+        self._sums: Sums | None = None
         self._manifest = facts.manifest.digest
         self._run: _Run | None = None
 
@@ -183,6 +177,10 @@ class TrainingSession:
         else:
             self._table(plan)
         run = self._accepted(plan.run)
+        # What it says of closed sums must be true of a process that comes after this one.
+        if run.learned:
+            self._store.keep_sums(plan.run, run.learned)
+            run.learned = []
         accepted = sign_acceptance(
             PlanAccepted(
                 plan=run.digest,
@@ -227,7 +225,9 @@ class TrainingSession:
             variance=mechanism.variance,
             partners=len(request.roster),
         )
-        stored = self._store.join(request, context_of(request, self._manifest))
+        context = context_of(request, self._manifest)
+        stored = self._store.join(request, context, run.learned)
+        run.learned = []
         return self._join(run, request, stored)
 
     def on_joins(
@@ -254,8 +254,6 @@ class TrainingSession:
             RefusalError: with the first rule that is broken; nothing is charged.
         """
         run = self._accepted(request.run)
-        if run.plan.run not in self._store.open_runs():
-            raise RefusalError(RefusalCode.PLAN, "the run was closed: nothing is reserved")
         if inputs.digest != request.inputs:
             raise RefusalError(RefusalCode.MODEL, "inputs are not those that the request names")
         for document in acceptances:
@@ -335,15 +333,13 @@ class TrainingSession:
         run.links[member.id] = verify_acceptance(accepted, plan=run.digest, member=member)
 
     def _catch_up(self, run: _Run, sums: Sequence[ClosedSum]) -> None:
-        """Run the machine over the sums that this node has not seen; a restart keeps it."""
-        known = run.replica.state.closed
+        """Run the machine over the sums that this node has not seen; the JOIN keeps them."""
         for closed in sums:
             if closed.request.head == run.replica.state.head:
                 run.replica.on_sum(closed)
-        if run.replica.state.closed > known:
-            # Attempts are the coordinator's record; what is due does not depend on them.
-            run.replica.state = replace(run.replica.state, attempts=())
-            self._store.keep_state(run.plan.run, document_of(run.replica.state))
+                run.learned.append(_kept(run.replica.state.closed, closed))
+        # Attempts are the coordinator's record; what is due does not depend on them.
+        run.replica.state = replace(run.replica.state, attempts=())
 
     def _check_follows(self, request: SumRequest, run: _Run) -> None:
         """Raise RefusalError unless the request is the one that the machine would make."""
@@ -385,12 +381,15 @@ class TrainingSession:
     def _check_table(self, plan: TrainingPlan) -> None:
         try:
             self._sums = self._open_sums(plan)
+        except TransportError:
+            self._store.withdraw(plan.run)
+            raise  # a study that cannot be made now: the node may be asked again
         except RiskWeaveError as error:
             self._store.withdraw(plan.run)
             log.error("the table does not fit: %s", error)  # noqa: TRY400 - no trace, it may hold values
             raise RefusalError(RefusalCode.DATA, "the table failed its checks") from None
 
-    def _table(self, plan: TrainingPlan) -> LocalSums:
+    def _table(self, plan: TrainingPlan) -> Sums:
         if self._sums is None or self._sums.plan.run != plan.run:
             self._sums = self._open_sums(plan)
         return self._sums
@@ -402,14 +401,15 @@ class TrainingSession:
             if stored is None:
                 raise RefusalError(RefusalCode.PLAN, "run was not accepted here")
             plan, seed = stored
-            kept = self._store.state(run)
-            state = None if kept is None else parse_document(RunState, kept)
+            replica = RunSession(plan, self._facts.schema)
+            for kept in self._store.sums(run):
+                replica.on_sum(_closed(kept))
             self._run = _Run(
                 plan=plan,
                 digest=plan_digest(plan),
                 seed=seed,
                 length=chain_length(plan),
-                replica=RunSession(plan, self._facts.schema, state=state),
+                replica=replica,
                 links={},
             )
         return self._run
@@ -431,3 +431,20 @@ class TrainingSession:
             raise RefusalError(
                 RefusalCode.QUORUM, f"{len(roster)} partners, at least {run.plan.min_partners}"
             )
+
+
+def _kept(number: int, closed: ClosedSum) -> KeptSum:
+    return KeptSum(
+        number=number,
+        request=document_of(closed.request),
+        joined=closed.joined,
+        total=closed.total.astype("<i8", copy=False).tobytes(),
+    )
+
+
+def _closed(kept: KeptSum) -> ClosedSum:
+    return ClosedSum(
+        request=parse_document(SumRequest, kept.request),
+        joined=kept.joined,
+        total=np.frombuffer(kept.total, dtype="<i8").astype(np.int64),
+    )

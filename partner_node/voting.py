@@ -4,15 +4,17 @@ The document is fetched once, checked against its digest, and kept; the test of 
 partner's own table. What leaves is the signed word alone, noted before it is sent.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from consortium.ids import Digest, digest_of
 from consortium.messages import Vote
-from models.document import ModelDocument, parse_model_document, verify_version
+from models.document import Document, HeadDocument, ModelDocument, parse_any, verify_version
 from partner_node import acceptance, ingest
 from partner_node.acceptance import BlockResult
 from partner_node.keystore import Pin
-from partner_node.storage import Disclosure
+from partner_node.records import Disclosure
+from partner_node.study import SOCKET, rows_of_socket
 from partner_node.wiring import Desk
 
 
@@ -24,8 +26,8 @@ class Verdict:
     shortcomings: list[str]
 
 
-def candidate(desk: Desk, pin: Pin, version: Digest) -> ModelDocument:
-    """The model of that version; fetched if this node does not have it yet.
+def candidate(desk: Desk, pin: Pin, version: Digest) -> Document:
+    """The model or head of that version; fetched if this node does not have it yet.
 
     Raises:
         DigestMismatchError: the document is another one. Fault: the coordinator.
@@ -39,17 +41,48 @@ def candidate(desk: Desk, pin: Pin, version: Digest) -> ModelDocument:
             data = coordinator.fetch_model(version).document
         store.keep_model(version, data)
     verify_version(data, version)
-    return parse_model_document(data, pin.schema)
+    return parse_any(data, pin.schema)
+
+
+def witnesses(desk: Desk, version: Digest) -> Mapping[str, str]:
+    """What all accountants say of the version's privacy statement, Opacus among them (4.7).
+
+    Raises:
+        TrustError: they disagree.
+    """
+    from models.opacus_witness import witnesses_of  # noqa: PLC0415 - loads torch
+
+    return witnesses_of(candidate(desk, desk.completed_pin(), version).statement)
 
 
 def validate(desk: Desk, version: Digest) -> Verdict:
     """Test a version on this partner's own hold-out rows.
 
+    A head is tested by its askers, on the joint rows that the serving process has; any other
+    partner has nothing to test it on, and no result.
+
     Raises:
         DataError: the table does not fit, or none of its rows is held out.
+        TransportError: a head, and nobody serves this node.
     """
     pin = desk.completed_pin()
     document = candidate(desk, pin, version)
+    least = desk.config.votes.min_auc
+    if isinstance(document, HeadDocument):
+        results = _head_results(desk, document)
+    else:
+        results = _model_results(desk, pin, document)
+    return Verdict(results, acceptance.shortcomings(results, min_auc=least))
+
+
+def _head_results(desk: Desk, document: HeadDocument) -> tuple[BlockResult, ...]:
+    if desk.config.partner not in document.plan.blocks[0].holders:
+        return ()
+    rows = rows_of_socket(desk.config.directory / SOCKET, document.base)
+    return acceptance.validate_head(document, rows)
+
+
+def _model_results(desk: Desk, pin: Pin, document: ModelDocument) -> tuple[BlockResult, ...]:
     plan = document.plan
     table = ingest.load(
         desk.data_source(),
@@ -58,9 +91,7 @@ def validate(desk: Desk, version: Digest) -> Verdict:
         desk.families(pin),
         holdout=(plan.holdout_salt, plan.holdout_fraction),
     )
-    results = acceptance.validate(document, table, desk.config.partner)
-    least = desk.config.votes.min_auc
-    return Verdict(results, acceptance.shortcomings(results, min_auc=least))
+    return acceptance.validate(document, table, desk.config.partner)
 
 
 def cast(desk: Desk, version: Digest, *, accept: bool, reason: str) -> str:

@@ -10,14 +10,16 @@ import importlib.metadata
 import logging
 import os
 import signal
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from consortium.canonical import Label, hash_with
+from consortium.canonical import Label
 from consortium.crypto.keys import Secret
 from consortium.crypto.statements import enrolment_statement
 from consortium.errors import (
@@ -28,8 +30,10 @@ from consortium.errors import (
     RefusalCode,
     RefusalError,
     RiskWeaveError,
+    TransportError,
 )
 from consortium.ids import Digest, PartnerId
+from consortium.manifest import digest_of_code
 from consortium.messages import PROTOCOL_VERSION, EnrolmentRequest, Signed
 from partner_node import config as configuration
 from partner_node import door
@@ -39,24 +43,35 @@ from partner_node.door import Door
 from partner_node.join_token import parse_token
 from partner_node.keystore import Keystore, Pin, read_bundle, read_file, write_file
 from partner_node.link import Dial, Link, Ports
+from partner_node.ristretto_library import load_ristretto
 from partner_node.storage import NodeStore
 from partner_node.trust import check_follows, check_own_entry
 from partner_node.worker import Worker
 
 if TYPE_CHECKING:
+    from consortium.inquiries import Purpose
     from consortium.plan import TrainingPlan
-    from partner_node.local_sums import LocalSums
+    from partner_node.local_sums import Sums
+    from partner_node.scoring_session import ScoringSession
+    from partner_node.study import JointRows, StudyAsker
     from partner_node.table import DataSource
     from partner_node.training_session import TrainingSession
 
 log = logging.getLogger(__name__)
 
 DISTRIBUTION = "riskweave"
+_SWITCH_S, _PAUSE_S = 0.001, 0.0005
+"""How long a thread may keep the interpreter from the loop, and how long it then rests."""
 
 
 def now() -> int:
     """Seconds since 1970, UTC."""
     return int(time.time())
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970, UTC."""
+    return time.time_ns() // 1_000_000
 
 
 def entropy() -> Secret:
@@ -78,7 +93,7 @@ def code_digest() -> Digest:
         record = importlib.metadata.distribution(DISTRIBUTION).read_text("RECORD")
     except importlib.metadata.PackageNotFoundError:
         record = None
-    return hash_with(Label.CODE, (record or "").encode())
+    return digest_of_code(record or "")
 
 
 def set_up_logging() -> None:
@@ -331,16 +346,97 @@ def serve(directory: Path) -> None:
 
 
 async def _serve(desk: Desk, worker: Worker) -> None:
+    from partner_node import (  # noqa: PLC0415 - after the library, as the session
+        desk_serving,
+        node_control,
+        scoring_parts,
+    )
+
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    ports = Ports(
-        dial=desk.dial, pin=SignedPin(desk).get, handle=worker.handle, entropy=os.urandom
-    )
     log.info("%s dials %s", desk.config.partner, desk.config.joined().federation)
-    await Link(ports).run(stop)
+    with scoring_session(desk) as session:
+        worker.attach(session.study)
+        ports = Ports(
+            dial=desk.dial,
+            pin=SignedPin(desk).get,
+            handle=worker.handle,
+            entropy=os.urandom,
+            scoring=session,
+        )
+        loans = scoring_parts.loan_desk(desk, session, now)
+        async with (
+            node_control.listening(desk.config.directory, session),
+            desk_serving.open_doors(desk.config, loans, now=now),
+        ):
+            await _until(stop, Link(ports).run(stop), session.run(stop))
     log.info("stopping")
+
+
+async def _until(stop: asyncio.Event, *parts: Coroutine[Any, Any, None]) -> None:
+    """Run all parts; when one fails the others stop."""
+    async with asyncio.TaskGroup() as group:
+        for part in parts:
+            task = group.create_task(part)
+            task.add_done_callback(lambda _: stop.set())
+
+
+@contextmanager
+def scoring_session(desk: Desk) -> "Iterator[ScoringSession]":
+    """The session, for the loop that runs the streams.
+
+    Raises:
+        ConfigurationError: the curve library cannot be loaded from the node's directory.
+        StorageError: the database cannot be opened.
+    """
+    load_ristretto(desk.config.directory / "lib")
+    from partner_node import scoring_parts  # noqa: PLC0415 - needs the library
+
+    # The loop waits for the interpreter no longer than this while a table is read.
+    sys.setswitchinterval(_SWITCH_S)
+    store = scoring_parts.scoring_store(desk, now)
+    with ThreadPoolExecutor(desk.config.scoring.threads, "curve") as pool:
+        outside = scoring_parts.Outside(
+            now_ms=now_ms, entropy=entropy, pause=lambda: time.sleep(_PAUSE_S), pool=pool
+        )
+        try:
+            yield scoring_parts.open_session(desk, store, outside)
+        finally:
+            store.close()
+
+
+def issue_desk_client(desk: Desk, name: str, directory: Path) -> None:
+    """A certificate for one of the partner's own systems (protocol 13.8).
+
+    Raises:
+        ConfigurationError: a name that is not of its form, or a key in ``directory`` already.
+    """
+    from partner_node import desk_certificates  # noqa: PLC0415 - few commands need it
+
+    authority = desk_certificates.DeskAuthority(desk.config.directory)
+    authority.create(desk.config.partner, now=now())
+    desk_certificates.check_free(directory)
+    desk_certificates.write_client(authority.issue_client(name, now=now()), directory)
+
+
+def withdraw(desk: Desk, person: str, purposes: "Sequence[Purpose]", *, restore: bool) -> None:
+    """End a person's consent at this node, or take up a new one; it counts at once.
+
+    Raises:
+        ManifestError: no manifest is pinned: the form of identifiers is in it.
+        PersonError: the identifier is not of that form.
+    """
+    from partner_node import scoring_parts  # noqa: PLC0415 - loads DuckDB and models
+
+    people = scoring_parts.people_of(desk, desk.known_pin().manifest, entropy)
+    subject = people.subject(people.form(person))
+    store = scoring_parts.scoring_store(desk, now)
+    try:
+        (store.restore if restore else store.withdraw)(subject, purposes)
+    finally:
+        store.close()
 
 
 class SignedPin:
@@ -389,23 +485,31 @@ def is_served(directory: Path) -> bool:
 # --- the training process ---------------------------------------------------------------------
 
 
-def worker_sessions(directory: Path) -> "Callable[[object], TrainingSession]":
-    """What the training process answers with: one session for each pinned manifest."""
+def worker_sessions(
+    directory: Path, study: "StudyAsker | None" = None
+) -> "Callable[[object], TrainingSession]":
+    """What the training process answers with: one session for each pinned manifest.
+
+    Args:
+        directory: The node's.
+        study: Where joint rows are asked for; None: no head can be trained here.
+    """
     # Read by flwr at its import, which comes after this call and nowhere else in the node.
     os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
     os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
     set_up_logging()
     desk = open_desk(directory)
     os.nice(desk.config.speed.worker_nice)
-    sessions = _Sessions(desk)
+    sessions = _Sessions(desk, study)
     return lambda _context: sessions.current()
 
 
 class _Sessions:
     """Builds the session anew when the operator has pinned another manifest."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, study: "StudyAsker | None") -> None:
         self._desk = desk
+        self._study = study
         self._store = desk.store()
         self._seen: tuple[int, int] | None = None
         self._session: TrainingSession | None = None
@@ -442,12 +546,23 @@ class _Sessions:
             keys=SessionKeys(identity=desk.keys.identity(), agreement=desk.keys.agreement()),
             store=self._store,
             entropy=entropy,
-            open_sums=lambda plan: open_sums(desk, pin, plan),
+            open_sums=lambda plan: open_sums(desk, pin, plan, study=self._study),
         )
 
 
-def open_sums(desk: Desk, pin: Pin, plan: "TrainingPlan") -> "LocalSums":
-    """Read this partner's table by the plan's rules; DataError if it does not fit."""
+def open_sums(
+    desk: Desk, pin: Pin, plan: "TrainingPlan", *, study: "StudyAsker | None" = None
+) -> "Sums":
+    """Read this partner's table by the plan's rules; DataError if it does not fit.
+
+    For a head, ask for its joint rows; TransportError if nobody can be asked now.
+    """
+    from consortium.plan import ModelKind  # noqa: PLC0415 - as the rest here
+
+    if plan.model is ModelKind.HEAD:
+        from partner_node.head_sums import HeadSums  # noqa: PLC0415 - loads models
+
+        return HeadSums(plan, desk.config.partner, joint_rows=_rows_of(study))
     from partner_node import ingest  # noqa: PLC0415 - loads DuckDB
     from partner_node.local_sums import LocalSums  # noqa: PLC0415
 
@@ -459,3 +574,10 @@ def open_sums(desk: Desk, pin: Pin, plan: "TrainingPlan") -> "LocalSums":
         desk.config.partner,
         load=lambda bins: ingest.load(source, pin.schema, bins, families, holdout=holdout),
     )
+
+
+def _rows_of(study: "StudyAsker | None") -> "Callable[[Digest], JointRows]":
+    def unavailable(_base: Digest) -> "JointRows":
+        raise TransportError("no scoring stream here to ask for joint rows")
+
+    return unavailable if study is None else study.rows

@@ -14,6 +14,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from consortium.errors import DecodeError, TransportError
+from partner_node.study import SOCKET, Study, StudyAsker, StudyServer
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,14 @@ class Worker:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._turn = asyncio.Lock()
-        self._process, self._pipe = _spawn(directory)
+        self._studies: StudyServer | None = None
+        self._process, self._pipe, self._rows = _spawn(directory)
+
+    def attach(self, study: Study) -> None:
+        """Let the process ask for joint rows; call once, in the loop, before any message."""
+        self._studies = StudyServer(study, asyncio.get_running_loop())
+        self._studies.serve(self._rows)
+        self._studies.listen(self._directory / SOCKET)
 
     @property
     def pid(self) -> int | None:
@@ -53,7 +61,9 @@ class Worker:
             except (EOFError, OSError):
                 log.exception("training process died; starting another")
             self._process.join(timeout=1)
-            self._process, self._pipe = _spawn(self._directory)
+            self._process, self._pipe, self._rows = _spawn(self._directory)
+            if self._studies is not None:
+                self._studies.serve(self._rows)
             try:
                 return await asyncio.to_thread(self._exchange, LOST + payload)
             except (EOFError, OSError) as error:
@@ -77,21 +87,25 @@ class Worker:
         return answer
 
 
-def _spawn(directory: Path) -> tuple[BaseProcess, Connection]:
+def _spawn(directory: Path) -> tuple[BaseProcess, Connection, Connection]:
+    """The process, the pipe for messages to it and the one for its questions."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_main, args=(theirs, str(directory)), daemon=True)
+    asked, asking = context.Pipe()
+    arguments = (theirs, asking, str(directory))
+    process = context.Process(target=_main, args=arguments, daemon=True)
     process.start()
     theirs.close()
-    return process, ours
+    asking.close()
+    return process, ours, asked
 
 
-def _main(pipe: Connection, directory: str) -> None:
+def _main(pipe: Connection, asking: Connection, directory: str) -> None:
     """The process's whole life. Flower's switches are read when it is imported."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     from partner_node.wiring import worker_sessions  # noqa: PLC0415 - sets the switches
 
-    sessions = worker_sessions(Path(directory))
+    sessions = worker_sessions(Path(directory), StudyAsker(asking))
     from partner_node.flower_node import answer_until_stopped  # noqa: PLC0415 - after them
 
     answer_until_stopped(pipe, sessions)

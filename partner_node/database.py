@@ -1,0 +1,176 @@
+"""The node's database file: its tables, and transactions that are on disk when they end.
+
+SQLite through SQLAlchemy Core. A transaction holds the write lock from its start, so two
+processes of one node cannot spend the same budget, and is flushed to disk at its commit.
+What the tables mean stands in ``partner_node.storage`` and docs/data_model.md.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from consortium.errors import StorageError
+
+SCHEMA_VERSION = 1
+BUSY_MS = 10_000
+
+_META = sa.MetaData()
+_VERSION = sa.Table("schema_version", _META, sa.Column("version", sa.Integer, nullable=False))
+COMMITMENTS = sa.Table(
+    "commitments",
+    _META,
+    sa.Column("run", sa.String(32), primary_key=True),
+    sa.Column("plan", sa.LargeBinary, nullable=False),
+    sa.Column("plan_digest", sa.String(64), nullable=False),
+    sa.Column("seed", sa.LargeBinary, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+ACCOUNTS = sa.Table(
+    "budget_account",
+    _META,
+    sa.Column("scope", sa.String(16), primary_key=True),
+    sa.Column("epoch", sa.String(64), primary_key=True),
+    sa.Column("cap_units", sa.BigInteger, nullable=False),
+    sa.Column("delta", sa.String(40), nullable=False),
+)
+RESERVES = sa.Table(
+    "budget_reserve",
+    _META,
+    sa.Column("run", sa.String(32), primary_key=True),
+    sa.Column("scope", sa.String(16), primary_key=True),
+    sa.Column("epoch", sa.String(64), nullable=False),
+    sa.Column("units", sa.BigInteger, nullable=False),
+    sa.Column("state", sa.String(8), nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+ENTRIES = sa.Table(
+    "budget_entry",
+    _META,
+    sa.Column("run", sa.String(32), primary_key=True),
+    sa.Column("round", sa.Integer, primary_key=True),
+    sa.Column("attempt", sa.Integer, primary_key=True),
+    sa.Column("kind", sa.String(16), primary_key=True),
+    sa.Column("scope", sa.String(16), nullable=False),
+    sa.Column("epoch", sa.String(64), nullable=False),
+    sa.Column("units", sa.BigInteger, nullable=False),
+    sa.Column("partners", sa.Integer, nullable=False),
+    sa.Column("dimension", sa.Integer, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+JOINS = sa.Table(
+    "joins",
+    _META,
+    sa.Column("run", sa.String(32), primary_key=True),
+    sa.Column("round", sa.Integer, primary_key=True),
+    sa.Column("attempt", sa.Integer, primary_key=True),
+    sa.Column("kind", sa.String(16), primary_key=True),
+    sa.Column("context", sa.String(64), nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+SUMS = sa.Table(
+    "closed_sums",
+    _META,
+    sa.Column("run", sa.String(32), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("request", sa.LargeBinary, nullable=False),
+    sa.Column("joined", sa.String(64), nullable=False),
+    sa.Column("total", sa.LargeBinary, nullable=False),
+)
+DISCLOSURES = sa.Table(
+    "disclosures",
+    _META,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("run", sa.String(32), nullable=False),
+    sa.Column("round", sa.Integer, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+)
+MODELS = sa.Table(
+    "models",
+    _META,
+    sa.Column("version", sa.String(64), primary_key=True),
+    sa.Column("document", sa.LargeBinary, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+VOTES = sa.Table(
+    "votes",
+    _META,
+    sa.Column("version", sa.String(64), primary_key=True),
+    sa.Column("accept", sa.Boolean, nullable=False),
+    sa.Column("reason", sa.String(64), nullable=False),
+    sa.Column("number", sa.BigInteger, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+
+
+class Database:
+    """One file and its tables; safe to use from any thread."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file, or create it so that only its owner may read it.
+
+        Raises:
+            StorageError: not a database, or written by another version of this program.
+        """
+        touch(path)
+        self._engine = sa.create_engine(f"sqlite:///{path.absolute()}")
+        self._unflushed = self._engine.execution_options(flushed=False)
+        sa.event.listen(self._engine, "connect", _set_pragmas)
+        sa.event.listen(self._engine, "begin", _begin_immediate)
+        with self.transaction() as connection:
+            _META.create_all(connection)
+            seen = connection.scalar(sa.select(_VERSION.c.version))
+            if seen is None:
+                connection.execute(_VERSION.insert().values(version=SCHEMA_VERSION))
+            elif seen != SCHEMA_VERSION:
+                raise StorageError(f"{path} has version {seen}, expected {SCHEMA_VERSION}")
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    @contextmanager
+    def transaction(self, *, flushed: bool = True) -> Iterator[sa.Connection]:
+        """All or nothing; raises StorageError: disk full, locked for too long, damaged.
+
+        Without ``flushed`` it survives a crash of every process, and a crash of the machine
+        only from the next flushed transaction on.
+        """
+        try:
+            with (self._engine if flushed else self._unflushed).begin() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            cause = getattr(error, "orig", None) or error
+            raise StorageError(f"database: {cause}") from error
+
+
+def touch(path: Path) -> None:
+    """Create the file for its owner alone: SQLite's side files take over its mode."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        if path.stat().st_mode & 0o077:
+            raise StorageError(f"{path} is open to others; run: chmod 600 {path}")
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}") from error
+
+
+def _set_pragmas(connection: Any, _record: object) -> None:  # noqa: ANN401 - of the driver
+    # The driver's own BEGIN is switched off: ours takes the write lock at once.
+    connection.isolation_level = None
+    for pragma in (f"busy_timeout={BUSY_MS}", "journal_mode=WAL", "synchronous=FULL"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_immediate(connection: sa.Connection) -> None:
+    flushed = connection.get_execution_options().get("flushed", True)
+    connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if flushed else 'NORMAL'}")
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

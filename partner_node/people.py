@@ -1,0 +1,39 @@
+"""Persons as the node may keep them: a keyed hash here, a token elsewhere, an id nowhere.
+
+The key is a file of this node and never leaves it, so what stands in the database says
+nothing to whoever has the database alone (protocol 6.1).
+"""
+
+import hmac
+from collections.abc import Callable
+
+from consortium.canonical import lp
+from consortium.crypto.keys import Secret, hkdf
+
+SUBJECT_BYTES = 16
+
+PersonForm = Callable[[str], bytes]
+"""The canonical input of a person's identifier; PersonError if it is not of the form."""
+
+
+class People:
+    """Turns identifiers into what may be kept."""
+
+    def __init__(self, form: PersonForm, key: Secret) -> None:
+        """``key``: 32 bytes of this node's own file. Secret."""
+        self.form = form
+        self._subject = hkdf(key, b"", b"riskweave/node-subject/v1").expose()
+        self._access = hkdf(key, b"", b"riskweave/node-access/v1").expose()
+        self._consent = hkdf(key, b"", b"riskweave/node-consent/v1").expose()
+
+    def subject(self, x: bytes) -> bytes:
+        """Under which this node keeps a person: 16 bytes."""
+        return hmac.digest(self._subject, x, "sha256")[:SUBJECT_BYTES]
+
+    def logged(self, x: bytes) -> bytes:
+        """The same for the access log, under another key: the two cannot be joined."""
+        return hmac.digest(self._access, x, "sha256")
+
+    def evidence(self, reference: str) -> bytes:
+        """32 bytes that bind this node's own record of a consent (protocol 7.8)."""
+        return hmac.digest(self._consent, lp(reference.encode("utf-8")), "sha256")

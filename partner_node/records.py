@@ -1,0 +1,63 @@
+"""What the node's database keeps and gives out, as values."""
+
+from dataclasses import dataclass
+
+from consortium.ids import Digest
+from consortium.plan import ReleaseKind
+
+
+@dataclass(frozen=True, slots=True)
+class StoredJoin:
+    """A JOIN that was on disk before it was sent."""
+
+    context: Digest
+    count: int
+    """k: its number among the JOINs of the run, from 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptSum:
+    """One published sum of an open run: what the node's machine is run on after a restart."""
+
+    number: int
+    """Its place among the closed sums of the run, from 1."""
+    request: bytes
+    joined: Digest
+    total: bytes
+    """Little-endian int64."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChargedSums:
+    """Charged attempts of one run that were alike."""
+
+    kind: ReleaseKind
+    partners: int
+    """K, size of their rosters."""
+    dimension: int
+    """Words of the sum."""
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disclosure:
+    """One thing that left the node: what for, how large, and the digest of its bytes."""
+
+    kind: str
+    size: int
+    sha256: Digest
+    run: str = ""
+    round: int = 0
+    attempt: int = 0
+    at: int = 0
+    """Seconds since 1970, UTC; set when it is written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CastVote:
+    """This node's word on a model version."""
+
+    version: Digest
+    accept: bool
+    reason: str
+    at: int

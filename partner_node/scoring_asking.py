@@ -1,0 +1,487 @@
+"""This partner's half of its own joint scores: pack, seal, ask, combine (protocol 7.3 to 7.10).
+
+Single questions that arrive while a request is under way wait for the next one and share it;
+an idle node waits for nobody. What cannot be had from the others in time is answered from
+this partner's own rows, with band "0" and the reason: a fault of a network is not the desk's.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consortium.crypto.keys import Secret
+from consortium.errors import (
+    RiskWeaveError,
+    ScoreRefusal,
+    ScoreRefusalError,
+    TransportError,
+)
+from consortium.ids import Digest, PartnerId, PersonToken, RequestId
+from consortium.inquiries import (
+    LARGEST_BATCH,
+    Purpose,
+    Roster,
+    ScoreAnswer,
+    ScoreAnswers,
+    ScoreFailed,
+    ScoreRequest,
+)
+from consortium.manifest import Delivery
+from consortium.scoring import consent, guard
+from consortium.scoring.combine import combine
+from consortium.scoring.inquiry import AskerSecrets, Terms, seal_inquiry
+from consortium.scoring.layout import JointSums, encode_holding
+from consortium.scoring.pairs import PairCache
+from consortium.scoring.partial import verify_refusal
+from consortium.scoring.roster import Rosters, members_digest
+from consortium.scoring_frames import ScoringBody
+from partner_node import answers
+from partner_node.customers import Holding, ScoreTable
+from partner_node.scoring_answering import persons_of, seen_of
+from partner_node.scoring_store import ScoringStore, Seen
+
+log = logging.getLogger(__name__)
+
+Codes = NDArray[np.uint8]
+Send = Callable[[ScoringBody, int], None]
+
+IN_FLIGHT = 2
+"""Requests of one purpose that are under way at a time; more persons share the next."""
+_FIRST = 0.55
+"""Share of the time that is left which the first of two rounds gets."""
+_GRACE = 0.15
+"""Share of a round in which word of its end can still come from the coordinator."""
+_LEAST_MS = 20
+"""Time that a request must have: with less it is not sent."""
+_PASSED_OVER = frozenset(
+    {
+        ScoreRefusal.MODEL,
+        ScoreRefusal.ROSTER,
+        ScoreRefusal.MANIFEST,
+        ScoreRefusal.EPOCH,
+        ScoreRefusal.INCOMPLETE,
+    }
+)
+"""Refusals of one partner's own state: the retry leaves it out."""
+_QUOTA = frozenset({ScoreRefusal.QUOTA, ScoreRefusal.DIFFERENCING})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """One person that is asked about, as far as the others are concerned. Private."""
+
+    token: PersonToken = field(repr=False)
+    evidence: bytes = field(repr=False)
+    purposes: frozenset[Purpose]
+    expires: int
+    notice: int
+    method: consent.Method
+    holding: Holding = field(repr=False)
+    """What this partner holds of the person itself, arrays of one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One person's part of a request's sums. Private."""
+
+    sums: JointSums = field(repr=False)
+    """Of one person."""
+    context: Digest
+    receipt: bytes = field(repr=False)
+    """Digest of the receipt."""
+    roster: int
+
+
+class LocalError(RiskWeaveError):
+    """No joint answer can be had; ``reason`` is one of ``answers.FALLBACKS``."""
+
+    code = "local"
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason} {detail}".strip())
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskerPorts:
+    """What asking needs of the session."""
+
+    keys: PairCache
+    rosters: Rosters
+    store: ScoringStore
+    tables: Callable[[], Mapping[Digest, ScoreTable]]
+    entropy: Callable[[], Secret]
+    now_ms: Callable[[], int]
+
+
+@dataclass(eq=False, slots=True)
+class _Wanted:
+    """A person that waits for a request."""
+
+    person: Person
+    purpose: Purpose
+    until: float
+    """Time of the loop."""
+    part: "asyncio.Future[Part]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Group:
+    """Persons that may be asked for together: with one roster."""
+
+    roster: tuple[PartnerId, ...]
+    retry_of: RequestId | None
+    wanted: tuple[_Wanted, ...]
+
+
+@dataclass(eq=False, slots=True)
+class _Flight:
+    """A request under way."""
+
+    ended: "asyncio.Future[ScoreFailed | None]"
+    answers: list[ScoreAnswer] = field(default_factory=list)
+
+
+class Asker:
+    """Asks under one manifest. Everything here runs in the link's loop."""
+
+    def __init__(self, ports: AskerPorts) -> None:
+        self._ports = ports
+        self._policy = ports.keys.manifest.policy.scoring
+        self._send: Send | None = None
+        self._waiting: dict[Purpose, list[_Wanted]] = {purpose: [] for purpose in Purpose}
+        self._flying: dict[Purpose, int] = dict.fromkeys(Purpose, 0)
+        self._flights: dict[int, _Flight] = {}
+        self._numbers = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._members: dict[bytes, tuple[PartnerId, ...]] = {}
+        """Rosters that were used, by their digest: a person's last one may be used again."""
+
+    def attach(self, send: Send) -> None:
+        """The scoring stream is up."""
+        self._send = send
+
+    def on_down(self) -> None:
+        """It has ended: whoever waits learns it now."""
+        self._send = None
+        for flight in self._flights.values():
+            if not flight.ended.done():
+                flight.ended.set_exception(LocalError(answers.UNREACHABLE, "the stream ended"))
+
+    def on_answers(self, found: ScoreAnswers, number: int) -> None:
+        """Answers to an own request, all or some."""
+        flight = self._flights.get(number)
+        if flight is not None and not flight.ended.done():
+            flight.answers.extend(found.answers)
+            if found.last:
+                flight.ended.set_result(None)
+
+    def on_failed(self, failed: ScoreFailed, number: int) -> None:
+        """The coordinator cannot bring all of them."""
+        flight = self._flights.get(number)
+        if flight is not None and not flight.ended.done():
+            flight.ended.set_result(failed)
+
+    # --- may it be asked ----------------------------------------------------------------------
+
+    def roster(self) -> Roster:
+        """Whom to ask now; LocalError with the reason if nobody."""
+        if self._policy.delivery is Delivery.PARTNER_LOCAL:
+            raise LocalError(answers.PARTNER_LOCAL)
+        if not self._policy.may_ask(self._ports.keys.me):
+            raise LocalError(answers.BUREAU_ONLY)
+        if self._send is None:
+            raise LocalError(answers.UNREACHABLE)
+        try:
+            found = self._ports.rosters.newest(now=self._ports.now_ms() // 1000)
+        except ScoreRefusalError as error:
+            raise LocalError(answers.NO_ROSTER) from error
+        if self._ports.keys.me not in found.partners:
+            raise LocalError(answers.NO_ROSTER)
+        if len(found.partners) - 1 < self._policy.min_responders:
+            raise LocalError(answers.TOO_FEW_PARTNERS)
+        if found.model is None or found.model not in self._ports.tables():
+            raise LocalError(answers.NO_MODEL)
+        return found
+
+    # --- packing ------------------------------------------------------------------------------
+
+    async def parts(
+        self, persons: Sequence[Person], purpose: Purpose, *, timeout_s: float
+    ) -> list[Part | LocalError]:
+        """The sums of each person, or why there are none; never later than the deadline."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + timeout_s
+        wanted = [_Wanted(one, purpose, until, loop.create_future()) for one in persons]
+        self._waiting[purpose].extend(wanted)
+        self._pump(purpose)
+        parts = [one.part for one in wanted]
+        if parts:
+            await asyncio.wait(parts, timeout=timeout_s)
+        return [_outcome(part) for part in parts]
+
+    def _pump(self, purpose: Purpose) -> None:
+        waiting = self._waiting[purpose]
+        while waiting and self._flying[purpose] < IN_FLIGHT:
+            batch, waiting[:] = waiting[:LARGEST_BATCH], waiting[LARGEST_BATCH:]
+            batch = [one for one in batch if not one.part.done()]
+            if batch:
+                self._flying[purpose] += 1
+                task = asyncio.create_task(self._fly(batch, purpose))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def _fly(self, batch: list[_Wanted], purpose: Purpose) -> None:
+        try:
+            for group in self._groups(batch):
+                await self._asked(group)
+        except Exception as error:
+            log.exception("a joint score failed")
+            _fail(batch, LocalError(answers.UNREACHABLE, type(error).__name__))
+        finally:
+            self._flying[purpose] -= 1
+            self._pump(purpose)
+
+    def _groups(self, batch: Sequence[_Wanted]) -> list[_Group]:
+        """Who may be asked for with which roster (protocol 7.9); the others are answered."""
+        try:
+            newest = self.roster()
+        except LocalError as error:
+            _fail(batch, error)
+            return []
+        me, now_ms = self._ports.keys.me, self._ports.now_ms()
+        keys = persons_of(me, _tokens(batch))
+        with self._ports.store.request() as rows:
+            history = rows.history(me, keys)
+        groups: dict[tuple[tuple[PartnerId, ...], RequestId | None], list[_Wanted]] = {}
+        for key, one in zip(keys, batch, strict=True):
+            choice = self._choice(history.get(key, []), newest, now_ms)
+            if choice is None:
+                _fail([one], LocalError(answers.QUOTA, "the retry rule"))
+            else:
+                groups.setdefault(choice, []).append(one)
+        return [
+            _Group(roster=roster, retry_of=retry_of, wanted=tuple(wanted))
+            for (roster, retry_of), wanted in groups.items()
+        ]
+
+    def _choice(
+        self, history: Sequence[Seen], newest: Roster, now_ms: int
+    ) -> tuple[tuple[PartnerId, ...], RequestId | None] | None:
+        """The newest roster, or the one that this person was asked for with, or neither."""
+        asked = guard.Asked(
+            request=RequestId("0" * 32), roster=members_digest(newest.partners), retry_of=None
+        )
+        try:
+            guard.decide(seen_of(history), asked, now_ms=now_ms)
+        except ScoreRefusalError:
+            last = history[-1]
+            members = self._members.get(last.roster, ())
+            enough = len(members) - 1 >= self._policy.min_responders
+            if enough and set(members) < set(newest.partners):
+                return members, last.request
+            return None
+        return newest.partners, None
+
+    # --- one request and its one retry --------------------------------------------------------
+
+    async def _asked(self, group: _Group) -> None:
+        """Ask, and answer all who wait: with their parts, or why there are none."""
+        try:
+            await self._tried(group)
+        except LocalError as error:
+            _fail(group.wanted, error)
+        except TransportError:
+            _fail(group.wanted, LocalError(answers.UNREACHABLE))
+        except ScoreRefusalError as error:
+            # A wrong answer or a wrong sum: somebody named in the text lies, or relays badly.
+            log.error("joint score: %s", error)  # noqa: TRY400 - the text says it all
+            _fail(group.wanted, LocalError(answers.INCOMPLETE))
+
+    async def _tried(self, group: _Group) -> None:
+        """Ask; if a partner gives no answer, once more without it (protocol 7.9)."""
+        loop = asyncio.get_running_loop()
+        until = max(one.until for one in group.wanted)
+        first = group.retry_of is None
+        left = until - loop.time()
+        secrets, silent = await self._round(group, left * _FIRST if first else left)
+        if not silent:
+            return
+        if first:
+            again = self._without(group, silent, secrets.inquiry.request)
+            _, silent = await self._round(again, until - loop.time())
+        if silent:
+            raise LocalError(answers.INCOMPLETE, ", ".join(sorted(silent)))
+
+    def _without(
+        self, group: _Group, silent: frozenset[PartnerId], request: RequestId
+    ) -> _Group:
+        newest = self.roster()
+        left = tuple(
+            name for name in group.roster if name not in silent and name in newest.partners
+        )
+        if len(left) - 1 < self._policy.min_responders:
+            raise LocalError(answers.TOO_FEW_PARTNERS)
+        return _Group(roster=left, retry_of=request, wanted=group.wanted)
+
+    async def _round(
+        self, group: _Group, seconds: float
+    ) -> tuple[AskerSecrets, frozenset[PartnerId]]:
+        """One request; returns who gave no answer, nobody if all parts are set."""
+        ports, policy = self._ports, self._policy
+        wait_ms = int(seconds * (1 - _GRACE) * 1000)
+        if self._send is None or wait_ms < _LEAST_MS:
+            raise LocalError(answers.UNREACHABLE, "no stream, or no time left")
+        newest = self.roster()
+        if newest.model is None:  # pragma: no cover - ``roster`` has looked
+            raise LocalError(answers.NO_MODEL)
+        table = ports.tables()[newest.model]
+        now_ms = ports.now_ms()
+        purpose = group.wanted[0].purpose
+        terms = Terms(
+            request=RequestId(ports.entropy().expose()[:16].hex()),
+            roster=group.roster,
+            roster_version=newest.version,
+            model=newest.model,
+            purpose=purpose,
+            deadline=now_ms + wait_ms,
+            retry_of=group.retry_of,
+        )
+        families = (1 << len(table.layout.families)) - 1
+        receipts = [
+            consent.pack([_receipt(one.person, epoch=policy.epoch, families=families)])
+            for one in group.wanted
+        ]
+        request, secrets = seal_inquiry(
+            ports.keys, terms, b"".join(receipts), entropy=ports.entropy()
+        )
+        self._note(group, secrets, now_ms)
+        failed, found = await self._exchange(request, seconds)
+        if failed is not None:
+            return secrets, self._missing(failed, secrets)
+        sums = self._combined(group, secrets, found, table)
+        for place, one in enumerate(group.wanted):
+            if not one.part.done():
+                one.part.set_result(
+                    Part(
+                        sums=_one(sums, place),
+                        context=secrets.context,
+                        receipt=bytes.fromhex(consent.receipt_digest(receipts[place])),
+                        roster=newest.version,
+                    )
+                )
+        return secrets, frozenset()
+
+    def _note(self, group: _Group, secrets: AskerSecrets, now_ms: int) -> None:
+        """Keep whom was asked with which roster, before it leaves: the others will, too."""
+        digest = bytes.fromhex(members_digest(group.roster))
+        self._members[digest] = group.roster
+        me = self._ports.keys.me
+        keys = persons_of(me, _tokens(group.wanted))
+        with self._ports.store.request() as rows:
+            rows.note_persons(me, keys, Seen(secrets.inquiry.request, digest, now_ms))
+
+    async def _exchange(
+        self, request: ScoreRequest, seconds: float
+    ) -> tuple[ScoreFailed | None, list[ScoreAnswer]]:
+        self._numbers += 1
+        number = self._numbers
+        flight = _Flight(asyncio.get_running_loop().create_future())
+        self._flights[number] = flight
+        try:
+            if self._send is None:  # pragma: no cover - ``_round`` has looked
+                raise LocalError(answers.UNREACHABLE)
+            self._send(request, number)
+            async with asyncio.timeout(seconds):
+                return await flight.ended, flight.answers
+        except TimeoutError as error:
+            raise LocalError(answers.UNREACHABLE, "no word of the coordinator") from error
+        finally:
+            del self._flights[number]
+
+    def _missing(self, failed: ScoreFailed, secrets: AskerSecrets) -> frozenset[PartnerId]:
+        """Whom the retry leaves out; LocalError if a refusal is of another kind."""
+        left_out = set(failed.silent) & set(secrets.masks)
+        for refused in failed.refused:
+            code = verify_refusal(refused, secrets.context, self._ports.keys)
+            if code in _QUOTA:
+                raise LocalError(answers.QUOTA, f"{refused.member}: {code.value}")
+            if code not in _PASSED_OVER:
+                log.warning("%s refuses with %s", refused.member, code.value)
+                raise LocalError(answers.INCOMPLETE, f"{refused.member}: {code.value}")
+            left_out.add(refused.member)
+        if not left_out:
+            raise LocalError(answers.INCOMPLETE, f"the coordinator says {failed.code}")
+        return frozenset(left_out)
+
+    def _combined(
+        self,
+        group: _Group,
+        secrets: AskerSecrets,
+        found: Sequence[ScoreAnswer],
+        table: ScoreTable,
+    ) -> JointSums:
+        holdings = [one.person.holding for one in group.wanted]
+        own = encode_holding(
+            table.layout,
+            {
+                name: np.concatenate([one.logits[name] for one in holdings])
+                for name in table.families
+            },
+            np.concatenate([one.held for one in holdings]),
+            allowed=np.concatenate([one.covered for one in holdings]),
+        )
+        return combine(secrets, found, own, layout=table.layout, keys=self._ports.keys)
+
+
+def _receipt(person: Person, *, epoch: int, families: int) -> consent.Receipt:
+    return consent.Receipt(
+        token=person.token,
+        epoch=epoch,
+        purposes=person.purposes,
+        families=families,
+        expires=person.expires,
+        evidence=person.evidence,
+        notice=person.notice,
+        method=person.method,
+    )
+
+
+def _tokens(wanted: Sequence[_Wanted]) -> NDArray[np.uint8]:
+    joined = b"".join(one.person.token for one in wanted)
+    return np.frombuffer(joined, dtype=np.uint8).reshape(len(wanted), -1)
+
+
+def _one(sums: JointSums, place: int) -> JointSums:
+    rows = slice(place, place + 1)
+    return JointSums(
+        columns=sums.columns,
+        logits=sums.logits[rows],
+        counts=sums.counts[rows],
+        partners=sums.partners[rows],
+    )
+
+
+def _fail(wanted: Sequence[_Wanted], error: LocalError) -> None:
+    for one in wanted:
+        if not one.part.done():
+            one.part.set_exception(error)
+            one.part.exception()  # seen: whoever waited may have given up
+
+
+def _outcome(part: "asyncio.Future[Part]") -> Part | LocalError:
+    if not part.done():
+        part.cancel()
+        return LocalError(answers.UNREACHABLE, "the deadline passed")
+    if part.cancelled():
+        return LocalError(answers.UNREACHABLE)
+    error = part.exception()
+    if isinstance(error, LocalError):
+        return error
+    if error is not None:
+        return LocalError(answers.UNREACHABLE, type(error).__name__)
+    return part.result()

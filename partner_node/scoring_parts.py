@@ -1,0 +1,188 @@
+"""The scoring session of a node's directory: its parts, put together for ``wiring``.
+
+Imported when a node serves, for it loads the curve library, DuckDB and the models; clock
+and entropy come from ``wiring``.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from consortium.canonical import Label, hash_with
+from consortium.crypto.keys import Secret
+from consortium.errors import DecodeError
+from consortium.identity.person import PersonRule, person_input
+from consortium.ids import Digest
+from consortium.manifest import Manifest
+from consortium.scoring.layout import Layout
+from models.document import Document, HeadDocument, ModelDocument, parse_any, verify_version
+from models.partials import families_of
+from partner_node.customers import (
+    Persons,
+    Reading,
+    ScoreTable,
+    no_customers,
+    read_customers,
+)
+from partner_node.desk_tables import Explainer
+from partner_node.keystore import Pin
+from partner_node.loan_desk import DeskPorts, DeskStatus, LoanDesk
+from partner_node.people import People
+from partner_node.scoring_session import ScoringSession, SessionPorts
+from partner_node.scoring_store import ScoringStore
+from partner_node.served import ServedHead, Shelf, ShelfPorts
+from partner_node.storage import NodeStore
+from partner_node.wiring import Desk
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """What only wiring may read."""
+
+    now_ms: Callable[[], int]
+    entropy: Callable[[], Secret]
+    pause: Callable[[], None]
+    """Lets the loop have the interpreter for a moment."""
+    pool: Executor
+
+
+def people_of(desk: Desk, manifest: Manifest, entropy: Callable[[], Secret]) -> People:
+    """Persons in the federation's form, under this node's own key."""
+    rule = PersonRule.parse(manifest.policy.scoring.identifier)
+    return People(lambda text: person_input(rule, text), desk.keys.local(entropy))
+
+
+def scoring_store(desk: Desk, now: Callable[[], int]) -> ScoringStore:
+    """The scoring stream's database."""
+    return ScoringStore(desk.config.scoring_database, now=now)
+
+
+def open_session(desk: Desk, store: ScoringStore, outside: Outside) -> ScoringSession:
+    """The session of this node; nothing is read yet but its keys."""
+    parts = _Parts(desk, store, outside)
+    return ScoringSession(
+        SessionPorts(
+            member=desk.config.partner,
+            identity=desk.keys.identity(),
+            agreement=desk.keys.agreement(),
+            manifest=lambda: desk.pinned().manifest,
+            people=lambda manifest: people_of(desk, manifest, outside.entropy),
+            shelf=parts.shelf,
+            persons=lambda people: Persons(parts.reading(desk.pinned(), people)),
+            store=store,
+            now_ms=outside.now_ms,
+            entropy=outside.entropy,
+            pool=outside.pool,
+            refresh_s=3_600.0 * desk.config.scoring.refresh_hours,
+        )
+    )
+
+
+def loan_desk(desk: Desk, session: ScoringSession, now: Callable[[], int]) -> LoanDesk:
+    """What the partner's own systems ask, over the session of this node."""
+    member = desk.config.partner
+
+    def status() -> DeskStatus:
+        seen, manifest = session.status(), session.manifest
+        return DeskStatus(
+            partner=member,
+            manifest=manifest.digest if manifest else "",
+            delivery=manifest.policy.scoring.delivery.value if manifest else "",
+            model=seen.served or "",
+            head=seen.head or "",
+            fallback=seen.fallback,
+            partners=len(seen.roster),
+        )
+
+    return LoanDesk(
+        DeskPorts(
+            ask=session.ask,
+            check=session.check,
+            served=Explainer(session.basis, lambda: desk.pinned().schema, member),
+            answers=session.store,
+            status=status,
+            now=now,
+        )
+    )
+
+
+class _Parts:
+    def __init__(self, desk: Desk, store: ScoringStore, outside: Outside) -> None:
+        self._desk, self._store, self._outside = desk, store, outside
+
+    def shelf(self, manifest: Manifest, people: People) -> Shelf:
+        nodes = self._desk.store()
+        return Shelf(
+            ShelfPorts(
+                table=lambda version: self._table(nodes, people, version),
+                head=lambda version: self._head(nodes, version),
+                latest=lambda: self._latest(nodes),
+                store=self._store,
+                epoch=manifest.policy.scoring.epoch,
+            )
+        )
+
+    def reading(self, pin: Pin, people: People) -> Reading:
+        desk = self._desk
+        return Reading(
+            source=desk.data_source(),
+            schema=pin.schema,
+            families=desk.families(pin),
+            people=people,
+            consent=desk.config.scoring.study_consent,
+        )
+
+    def _table(self, nodes: NodeStore, people: People, version: Digest) -> ScoreTable | None:
+        if not _accepted(nodes, version):
+            return None
+        desk, pin = self._desk, self._desk.pinned()
+        document = self._document(nodes, pin, version)
+        if not isinstance(document, ModelDocument):
+            raise DecodeError(f"{version[:12]} is a head, not a model")
+        if desk.config.data is None:
+            customers = no_customers(pin.schema, desk.families(pin))
+        else:
+            plan = document.plan
+            customers = read_customers(
+                self.reading(pin, people),
+                document.bins,
+                holdout=(plan.holdout_salt, plan.holdout_fraction),
+                pause=self._outside.pause,
+            )
+        disclosure = pin.manifest.policy.scoring.disclosure
+        layout = Layout(families_of(document.model.spec), disclosure)
+        return ScoreTable(document, layout, customers, desk.config.partner, version=version)
+
+    def _head(self, nodes: NodeStore, version: Digest) -> ServedHead | None:
+        if not _accepted(nodes, version):
+            return None
+        document = self._document(nodes, self._desk.pinned(), version)
+        if not isinstance(document, HeadDocument):
+            raise DecodeError(f"{version[:12]} is a model, not a head")
+        # The document counts strata from 0, an answer says the number of families.
+        pooled = tuple(stratum + 1 for stratum in document.pooled)
+        return ServedHead(head=document.head, pooled=pooled)
+
+    def _document(self, nodes: NodeStore, pin: Pin, version: Digest) -> Document:
+        data = nodes.model(version)
+        if data is None:
+            with self._desk.door() as coordinator:
+                data = coordinator.fetch_model(version).document
+            nodes.keep_model(version, data)
+        verify_version(data, version)
+        return parse_any(data, pin.schema)
+
+    def _latest(self, nodes: NodeStore) -> Digest | None:
+        """The base model that this node accepted last and has on disk."""
+        for vote in reversed(nodes.votes()):
+            data = nodes.model(vote.version) if vote.accept else None
+            if data is not None and hash_with(Label.MODEL, data) == vote.version:
+                document = parse_any(data, self._desk.pinned().schema)
+                if isinstance(document, ModelDocument):
+                    return vote.version
+        return None
+
+
+def _accepted(nodes: NodeStore, version: Digest) -> bool:
+    """Whether this node's own word on the version was yes (protocol 12.5)."""
+    return any(vote.version == version and vote.accept for vote in nodes.votes())

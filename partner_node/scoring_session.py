@@ -1,0 +1,726 @@
+"""This partner's half of a joint score, asking or answering (protocol 7).
+
+One object for as long as the node serves: it is the link's port for the scoring stream, what
+the desk's doors ask, and what a study asks. All of it runs in the link's loop. An asker that
+cannot be answered jointly gets the partner's own score with band "0" and why: whoever sits
+at a loan desk never sees a fault of a network (protocol 7.10).
+"""
+
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consortium.crypto.keys import AgreementKey, IdentityKey, Secret
+from consortium.errors import (
+    ConfigurationError,
+    DataError,
+    RiskWeaveError,
+    ScoreRefusal,
+    ScoreRefusalError,
+    TransportError,
+)
+from consortium.ids import Digest, PartnerId, PersonToken
+from consortium.inquiries import (
+    LARGEST_BATCH,
+    EpochAsk,
+    OprfReplies,
+    OprfRequest,
+    Purpose,
+    Roster,
+    ScoreAnswers,
+    ScoreFailed,
+    ScoreRequest,
+)
+from consortium.manifest import Manifest
+from consortium.scoring.combine import band_of, joint_eta
+from consortium.scoring.consent import Method
+from consortium.scoring.head import STRATA, Head, plain_head
+from consortium.scoring.layout import TOTAL, JointSums
+from consortium.scoring.pairs import PairCache
+from consortium.scoring.roster import Rosters
+from consortium.scoring_frames import ScoringBody
+from partner_node import answers
+from partner_node.answers import Applicant, ConsentReference, FamilyPart, JointAnswer
+from partner_node.customers import Holding, Persons, ScoreTable
+from partner_node.desk_tables import Basis
+from partner_node.people import People
+from partner_node.pseudonyms import Progress, PseudonymPorts, Pseudonyms
+from partner_node.scoring_answering import Responder
+from partner_node.scoring_asking import Asker, AskerPorts, LocalError, Part, Person
+from partner_node.scoring_store import Access, ScoringStore
+from partner_node.served import Shelf
+from partner_node.study import JointRows
+
+log = logging.getLogger(__name__)
+
+Codes = NDArray[np.uint8]
+Send = Callable[[ScoringBody, int], None]
+
+DEADLINE_MS = 500
+OPERATOR = "operator"
+_STUDY_S = 20.0
+"""Seconds that one batch of a study may take; nobody sits and waits for it."""
+_STUDY_EXPIRES_S = 3_600
+_LOOK_S = 1.0
+"""How often a version that is not served yet is looked at again: its vote may have come."""
+_TIDY_S = 30.0
+_SURE = 0.4
+"""Share of a deadline that the pseudonym may take."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionPorts:
+    """What the session needs of the node."""
+
+    member: PartnerId
+    identity: IdentityKey
+    agreement: AgreementKey
+    manifest: Callable[[], Manifest]
+    """The pinned manifest, signed by all; ManifestError before that. Blocks on a file."""
+    people: Callable[[Manifest], People]
+    shelf: Callable[[Manifest, People], Shelf]
+    persons: Callable[[People], Persons]
+    """Identifiers of this partner's table; ConfigurationError without one."""
+    store: ScoringStore
+    now_ms: Callable[[], int]
+    entropy: Callable[[], Secret]
+    pool: Executor
+    refresh_s: float = 86_400.0
+    """Seconds after which the partner's rows are read anew."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoringStatus:
+    """How the scoring stream stands here. Counts are this node's own business."""
+
+    roster: tuple[PartnerId, ...] = ()
+    model: Digest | None = None
+    """In force, by the roster."""
+    head: Digest | None = None
+    served: Digest | None = None
+    """The version whose table is used."""
+    persons: int = 0
+    tokens: int = 0
+    epoch: int = 0
+    epoch_installed: bool = False
+    fallback: str = ""
+    """Why an answer would be local now; empty if it would be joint."""
+    refusal: str = ""
+    """Why the version in force is not served."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """One applicant, checked. Private."""
+
+    applicant: Applicant
+    x: bytes = field(repr=False)
+    codes: Codes | None = field(repr=False)
+    """Of the own attributes or the own row, shape (1, features); None: there are none."""
+    holding: Holding | None = field(repr=False)
+    """None while this node has no table."""
+
+
+class _Era:
+    """Everything under one manifest."""
+
+    def __init__(self, manifest: Manifest, ports: SessionPorts) -> None:
+        self.manifest = manifest
+        self.people = ports.people(manifest)
+        self.shelf = ports.shelf(manifest, self.people)
+        self.rosters = Rosters(manifest)
+        keys = PairCache(
+            manifest, ports.member, identity=ports.identity, agreement=ports.agreement
+        )
+        self.pseudonyms = Pseudonyms(
+            PseudonymPorts(
+                manifest=manifest,
+                member=ports.member,
+                identity=ports.identity,
+                agreement=ports.agreement,
+                store=ports.store,
+                people=self.people,
+                entropy=ports.entropy,
+                now_ms=ports.now_ms,
+                pool=ports.pool,
+                live=self.live,
+            )
+        )
+        self.responder = Responder(keys, self.rosters, ports.store, lambda: self.shelf.tables)
+        self.asker = Asker(
+            AskerPorts(
+                keys=keys,
+                rosters=self.rosters,
+                store=ports.store,
+                tables=lambda: self.shelf.tables,
+                entropy=ports.entropy,
+                now_ms=ports.now_ms,
+            )
+        )
+        self._now_ms = ports.now_ms
+
+    def roster(self) -> Roster | None:
+        """The newest valid one."""
+        try:
+            return self.rosters.newest(now=self._now_ms() // 1000)
+        except ScoreRefusalError:
+            return None
+
+    def live(self) -> tuple[PartnerId, ...]:
+        """Who can be asked now."""
+        roster = self.roster()
+        return () if roster is None else roster.partners
+
+
+class ScoringSession:
+    """The node's scoring stream; a port of the link."""
+
+    def __init__(self, ports: SessionPorts) -> None:
+        self._ports = ports
+        self._era: _Era | None = None
+        self._send: Send | None = None
+        self._load: asyncio.Task[None] | None = None
+        self._progress = Progress()
+        self._watchers: list[asyncio.Event] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+
+    # --- the link's port ----------------------------------------------------------------------
+
+    def attach(self, send: Send) -> None:
+        """The scoring stream is up; under another manifest everything begins anew."""
+        manifest = self._ports.manifest()
+        era = self._era
+        if era is None or era.manifest.digest != manifest.digest:
+            era = self._era = _Era(manifest, self._ports)
+        self._send = send
+        era.asker.attach(send)
+        era.pseudonyms.attach(send)
+        self._wake.set()
+
+    def on_down(self) -> None:
+        """It has ended: whoever waits is answered locally."""
+        self._send = None
+        if self._era is not None:
+            self._era.asker.on_down()
+            self._era.pseudonyms.on_down()
+
+    def on_frame(self, body: object, number: int) -> Awaitable[None] | None:
+        """A frame with its id; what takes time is returned."""
+        era = self._era
+        if era is None:
+            return None
+        match body:
+            case OprfRequest():
+                return self._evaluate(era, body, number)
+            case EpochAsk():
+                return self._ceremony(era, body, number)
+            case ScoreRequest():
+                self._answer(era, body, number)
+            case Roster():
+                self._on_roster(era, body)
+            case _:
+                _on_own(era, body, number)
+        return None
+
+    def _on_roster(self, era: _Era, roster: Roster) -> None:
+        try:
+            era.rosters.add(roster, now=self._ports.now_ms() // 1000)
+        except ScoreRefusalError as error:
+            log.warning("a roster is refused: %s", error)
+            return
+        if era.shelf.want(roster.model, roster.head):
+            self._wake.set()
+
+    def _answer(self, era: _Era, request: ScoreRequest, number: int) -> None:
+        """Answer at a fixed offset after arrival, whatever the look-up took (7.5)."""
+        loop = asyncio.get_running_loop()
+        arrived = loop.time()
+        answer = era.responder.answer(request, now_ms=self._ports.now_ms())
+        step = era.manifest.policy.scoring.answer_ms / 1000
+        if not step:
+            self._deliver(answer, number)
+            return
+        steps = max(1, math.ceil((loop.time() - arrived) / step))
+        loop.call_at(arrived + steps * step, self._deliver, answer, number)
+
+    def _deliver(self, body: ScoringBody, number: int) -> None:
+        if self._send is None:
+            return
+        try:
+            self._send(body, number)
+        except RiskWeaveError as error:
+            log.warning("an answer could not be sent: %s", error)
+
+    async def _evaluate(self, era: _Era, request: OprfRequest, number: int) -> None:
+        reply = await era.pseudonyms.on_request(request)
+        if reply is not None:
+            self._deliver(reply, number)
+
+    async def _ceremony(self, era: _Era, ask: EpochAsk, number: int) -> None:
+        self._deliver(await era.pseudonyms.on_epoch(ask), number)
+
+    # --- in the background --------------------------------------------------------------------
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Keep tables and database in order until ``stop``; a fault is logged, not raised."""
+        loop = asyncio.get_running_loop()
+        tidied = read = loop.time()
+        self._first_era()
+        while not stop.is_set():
+            self._wake.clear()
+            if self._era is not None:
+                await self._kept(self._era.shelf.fill())
+            if loop.time() - tidied > _TIDY_S:
+                await self._kept(asyncio.to_thread(self._ports.store.tidy))
+                tidied = loop.time()
+            if loop.time() - read > self._ports.refresh_s:
+                await self._kept(self.rebuild())
+                read = loop.time()
+            await _first_of(stop, self._wake, seconds=_LOOK_S)
+        if self._load is not None:
+            self._load.cancel()
+            await asyncio.gather(self._load, return_exceptions=True)
+
+    def _first_era(self) -> None:
+        """Without a coordinator a node whose manifest is signed still scores locally."""
+        if self._era is None:
+            try:
+                self._era = _Era(self._ports.manifest(), self._ports)
+            except RiskWeaveError as error:
+                log.info("no manifest is in force yet: %s", error)
+
+    async def _kept(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except RiskWeaveError:
+            log.exception("scoring: work in the background failed")
+
+    async def rebuild(self) -> None:
+        """Read this partner's rows anew."""
+        if self._era is not None:
+            await self._era.shelf.rebuild()
+
+    @property
+    def store(self) -> ScoringStore:
+        """Its database, where the desk keeps answers by key."""
+        return self._ports.store
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """What it works under; None before one is in force."""
+        return None if self._era is None else self._era.manifest
+
+    def status(self) -> ScoringStatus:
+        """How it stands."""
+        era = self._era
+        if era is None:
+            return ScoringStatus(fallback=answers.NO_ROSTER)
+        try:
+            era.asker.roster()
+            fallback = ""
+        except LocalError as error:
+            fallback = error.reason
+        table = era.shelf.current
+        return ScoringStatus(
+            roster=era.live(),
+            model=era.shelf.model,
+            head=era.shelf.head,
+            served=table.version if table else None,
+            persons=table.persons if table else 0,
+            tokens=table.tokens if table else 0,
+            epoch=era.manifest.policy.scoring.epoch,
+            epoch_installed=era.pseudonyms.holding is not None,
+            fallback=fallback,
+            refusal=era.shelf.refusal,
+        )
+
+    # --- tokens of the own table --------------------------------------------------------------
+
+    async def tokenize(self, tell: Callable[[Progress], None]) -> None:
+        """Get tokens for all customers; a load that runs already is joined.
+
+        Raises:
+            ConfigurationError: there is no manifest, no epoch or no table.
+            DataError: the table cannot be read.
+            TransportError: the epoch's key is not installed yet.
+        """
+        if self._load is None or self._load.done():
+            era = self._era
+            if era is None or not era.manifest.policy.scoring.epoch:
+                raise ConfigurationError("no manifest with an epoch of pseudonyms is in force")
+            self._progress = Progress()
+            persons = self._ports.persons(era.people)
+            self._progress.faults = persons.faults
+            self._load = asyncio.create_task(self._loading(era, persons))
+        load, changed = self._load, asyncio.Event()
+        self._watchers.append(changed)
+        try:
+            while not load.done():
+                change = asyncio.ensure_future(changed.wait())
+                await asyncio.wait([load, change], return_when=asyncio.FIRST_COMPLETED)
+                change.cancel()
+                changed.clear()
+                tell(self._progress)
+        finally:
+            self._watchers.remove(changed)
+        await load
+
+    async def _loading(self, era: _Era, persons: Persons) -> None:
+        await era.pseudonyms.load(persons.batches(), self._progress, self._changed)
+        if era.shelf.current is None:
+            self._wake.set()
+        await era.shelf.rebuild()
+
+    def _changed(self, _progress: Progress) -> None:
+        for watcher in self._watchers:
+            watcher.set()
+
+    # --- asking -------------------------------------------------------------------------------
+
+    def check(self, applicant: Applicant) -> None:
+        """Raise DataError if the identifier or an attribute is not of its form."""
+        if self._era is not None:
+            self._era.people.form(applicant.person)
+            table = self._era.shelf.current
+            if table is not None and applicant.attributes is not None:
+                table.encode(applicant.attributes)
+
+    async def ask(
+        self,
+        applicants: Sequence[Applicant],
+        *,
+        purpose: Purpose = Purpose.JOINT_SCORE,
+        deadline_ms: int = DEADLINE_MS,
+        inquirer: str = OPERATOR,
+    ) -> list[JointAnswer]:
+        """One answer for each applicant, in order, before the deadline; local if need be.
+
+        Args:
+            applicants: Private.
+            purpose: Of the inquiry.
+            deadline_ms: Time that is left.
+            inquirer: Who asks at the desk, for the access log.
+
+        Raises:
+            ScoreRefusalError: an applicant without a consent for this, now (S08).
+            DataError: an identifier or an attribute that is not of its form.
+            ManifestError: no manifest is in force: not even a local model can be named.
+        """
+        self._first_era()
+        era = self._era
+        if era is None:
+            era = _Era(self._ports.manifest(), self._ports)  # raises why
+        table = era.shelf.current
+        self._check_consents(era, applicants, purpose)
+        asked = [self._asked(era, table, one) for one in applicants]
+        loop = asyncio.get_running_loop()
+        until = loop.time() + deadline_ms / 1000
+        parts = await self._parts(era, asked, purpose, until=until)
+        made = [
+            self._joint(era, one, part)
+            if isinstance(part, Part)
+            else self._local(era, one, part)
+            for one, part in zip(asked, parts, strict=True)
+        ]
+        self._log(era, asked, parts, made, purpose=purpose, inquirer=inquirer)
+        return made
+
+    def basis(self, answer: JointAnswer) -> Basis | None:
+        """What an answer was made with, for the desk's reasons; None if it is not served."""
+        era = self._era
+        table = era.shelf.tables.get(answer.model) if era and answer.model else None
+        if era is None or table is None:
+            return None
+        found = era.shelf.heads.get(answer.head) if answer.head is not None else None
+        return Basis(
+            document=table.document,
+            head=found.head if found is not None else None,
+            policy=era.manifest.policy.scoring,
+        )
+
+    def _check_consents(
+        self, era: _Era, applicants: Sequence[Applicant], purpose: Purpose
+    ) -> None:
+        """Raise ScoreRefusalError (S08) unless all consents allow this now (7.8)."""
+        now = self._ports.now_ms() // 1000
+        withdrawn = self._ports.store.withdrawn()
+        for applicant in applicants:
+            given = applicant.consent
+            if not given.reference.strip() or purpose not in given.purposes:
+                raise ScoreRefusalError(
+                    ScoreRefusal.PURPOSE, f"no consent to {purpose.value} on record"
+                )
+            if given.expires <= now or given.method.upper() not in Method.__members__:
+                raise ScoreRefusalError(ScoreRefusal.PURPOSE, "a consent that has expired")
+            subject = era.people.subject(era.people.form(applicant.person))
+            if (subject, purpose) in withdrawn:
+                raise ScoreRefusalError(ScoreRefusal.PURPOSE, "a consent that was withdrawn")
+
+    def _asked(self, era: _Era, table: ScoreTable | None, applicant: Applicant) -> _Asked:
+        x = era.people.form(applicant.person)
+        if table is None:
+            return _Asked(applicant=applicant, x=x, codes=None, holding=None)
+        if applicant.attributes is not None:
+            codes = table.encode(applicant.attributes)
+            holding = table.own_of_codes(codes)
+            return _Asked(applicant=applicant, x=x, codes=codes, holding=holding)
+        subject = np.frombuffer(era.people.subject(x), dtype=np.uint8).reshape(1, -1)
+        rows, holding = table.own(subject)
+        held = bool(holding.held[0])
+        return _Asked(
+            applicant=applicant,
+            x=x,
+            codes=table.codes_of(rows) if held else None,
+            holding=holding,
+        )
+
+    async def _parts(
+        self, era: _Era, asked: Sequence[_Asked], purpose: Purpose, *, until: float
+    ) -> list[Part | LocalError]:
+        """What the others' sums say of each, or why nothing can be had of them."""
+        loop = asyncio.get_running_loop()
+        try:
+            roster = era.asker.roster()
+            table = era.shelf.tables.get(roster.model) if roster.model else None
+            if table is None or any(one.holding is None for one in asked):
+                raise LocalError(answers.NO_MODEL)  # noqa: TRY301 - told below like the rest
+            seconds = max(0.0, (until - loop.time()) * _SURE)
+            tokens = await era.pseudonyms.tokens_of([one.x for one in asked], timeout_s=seconds)
+        except LocalError as error:
+            return [error] * len(asked)
+        except TransportError as error:
+            return [LocalError(answers.UNREACHABLE, str(error))] * len(asked)
+        except ScoreRefusalError as error:
+            quota = error.reason is ScoreRefusal.QUOTA
+            reason = answers.QUOTA if quota else answers.UNREACHABLE
+            log.warning("no tokens: %s", error)
+            return [LocalError(reason, str(error))] * len(asked)
+        persons = [
+            _person(era.people, one.applicant.consent, token, one.holding)
+            for one, token in zip(asked, tokens, strict=True)
+            if one.holding is not None
+        ]
+        return await era.asker.parts(persons, purpose, timeout_s=until - loop.time())
+
+    def _joint(self, era: _Era, one: _Asked, part: Part) -> JointAnswer:
+        model = era.shelf.model
+        if model is None or one.holding is None:  # pragma: no cover - ``_parts`` has looked
+            raise TransportError("no model is in force")
+        table = era.shelf.tables[model]
+        head, calibration = self._head(era, table, part.sums)
+        eta, strata = joint_eta(head, part.sums)
+        stratum = int(strata[0])
+        if calibration and stratum in calibration:
+            how = "pooled"
+        else:
+            how = "none" if calibration is None else "stratum"
+        return JointAnswer(
+            band=band_of(int(part.sums.partners[0])),
+            eta=int(eta[0]),
+            stratum=stratum,
+            calibration=how,
+            families=_families(table, one.holding, part.sums),
+            codes=_codes(table, one.codes),
+            model=model,
+            head=None if calibration is None else era.shelf.head,
+            policy=era.manifest.digest,
+            context=part.context,
+        )
+
+    def _head(
+        self, era: _Era, table: ScoreTable, sums: JointSums
+    ) -> tuple[Head, tuple[int, ...] | None]:
+        """The head in force and its pooled strata, from 1; the plain one with None."""
+        version = era.shelf.head
+        found = era.shelf.heads.get(version) if version is not None else None
+        if found is not None and found.head.families == sums.columns:
+            return found.head, found.pooled
+        return plain_head(sums.columns, table.serving.base), None
+
+    def _local(self, era: _Era, one: _Asked, why: LocalError) -> JointAnswer:
+        """This partner's own answer: band 0, and why (protocol 7.10)."""
+        table = era.shelf.current
+        eta = 0
+        families: tuple[FamilyPart, ...] = ()
+        if table is not None:
+            eta = table.serving.base
+            if one.codes is not None:
+                eta = int(table.local(one.codes)[0])
+            if one.holding is not None:
+                families = _own_families(table, one.holding)
+        return JointAnswer(
+            band=answers.BANDS[0],
+            eta=eta,
+            stratum=min(STRATA, len([part for part in families if part.holders])),
+            calibration="local",
+            families=families,
+            codes=_codes(table, one.codes),
+            model=table.version if table else None,
+            head=None,
+            policy=era.manifest.digest,
+            context=None,
+            fallback=why.reason,
+        )
+
+    def _log(
+        self,
+        era: _Era,
+        asked: Sequence[_Asked],
+        parts: Sequence[Part | LocalError],
+        made: Sequence[JointAnswer],
+        *,
+        purpose: Purpose,
+        inquirer: str,
+    ) -> None:
+        """Write down the inquiries before anybody reads an answer (credit 6)."""
+        self._ports.store.log_access(
+            [
+                Access(
+                    inquirer=inquirer,
+                    subject=era.people.logged(one.x),
+                    purpose=purpose,
+                    consent=part.receipt
+                    if isinstance(part, Part)
+                    else era.people.evidence(one.applicant.consent.reference),
+                    context=answer.context or "",
+                    roster=part.roster if isinstance(part, Part) else 0,
+                    model=answer.model or "",
+                    head=answer.head or "",
+                    band=answer.band,
+                    result=answer.fallback or "joint",
+                )
+                for one, part, answer in zip(asked, parts, made, strict=True)
+            ]
+        )
+
+    # --- studies (protocol 7.11) --------------------------------------------------------------
+
+    async def study(self, base: Digest) -> JointRows:
+        """Joint sums of the own customers with a label and a consent to studies.
+
+        Raises:
+            TransportError: the study cannot be made now: no roster, no table, no answer.
+            ScoreRefusalError: the quota of this release is used up (S07).
+            DataError: nobody of this partner's customers may be asked about.
+        """
+        era = self._era
+        table = era.shelf.tables.get(base) if era is not None else None
+        if era is None or table is None:
+            raise TransportError(f"version {base[:12]} is not served here")
+        rows = table.study(era.manifest.policy.scoring.studies_per_release)
+        if not len(rows):
+            raise DataError("no customer has a label, a token and a consent to studies")
+        expires = self._ports.now_ms() // 1000 + _STUDY_EXPIRES_S
+        found: list[Part] = []
+        for start in range(0, len(rows), LARGEST_BATCH):
+            part = rows[start : start + LARGEST_BATCH]
+            persons = list(_study_persons(table, part, expires))
+            for one in await era.asker.parts(persons, Purpose.CALIBRATION, timeout_s=_STUDY_S):
+                if isinstance(one, LocalError):
+                    raise TransportError(f"study: {one}")
+                found.append(one)
+        customers = table.customers
+        return JointRows(
+            base=base,
+            families=found[0].sums.columns,
+            logits=np.concatenate([one.sums.logits for one in found]),
+            counts=np.concatenate([one.sums.counts for one in found]),
+            partners=np.concatenate([one.sums.partners for one in found]),
+            labels=customers.labels[rows],
+            holdout=customers.holdout[rows],
+        )
+
+
+def _on_own(era: _Era, body: object, number: int) -> None:
+    """What came back to an own request."""
+    match body:
+        case ScoreAnswers():
+            era.asker.on_answers(body, number)
+        case ScoreFailed():
+            era.asker.on_failed(body, number)
+        case OprfReplies():
+            era.pseudonyms.on_replies(body, number)
+        case _:
+            log.debug("a frame of type %s is dropped", type(body).__name__)
+
+
+def _study_persons(
+    table: ScoreTable, rows: NDArray[np.int64], expires: int
+) -> Iterable[Person]:
+    tokens, references = table.tokens_of(rows), table.customers.references
+    if references is None:
+        return
+    for place in range(len(rows)):
+        token = tokens[place : place + 1]
+        yield Person(
+            token=PersonToken(token.tobytes()),
+            evidence=references[rows[place]].tobytes(),
+            purposes=frozenset({Purpose.CALIBRATION}),
+            expires=expires,
+            notice=1,
+            method=Method.RECORDED,
+            holding=table.lookup(token),
+        )
+
+
+def _person(
+    people: People, given: ConsentReference, token: PersonToken, holding: Holding
+) -> Person:
+    return Person(
+        token=token,
+        evidence=people.evidence(given.reference),
+        purposes=frozenset(given.purposes),
+        expires=given.expires,
+        notice=given.notice,
+        method=Method[given.method.upper()],
+        holding=holding,
+    )
+
+
+def _families(table: ScoreTable, holding: Holding, sums: JointSums) -> tuple[FamilyPart, ...]:
+    """Own part, sum and holders of each column of the sums."""
+    own = {part.name: part.own for part in _own_families(table, holding)}
+    if sums.columns == (TOTAL,):
+        own = {TOTAL: sum(own.values())}
+    return tuple(
+        FamilyPart(
+            name=name,
+            own=own[name],
+            total=int(sums.logits[0, place]),
+            holders=int(sums.counts[0, place]),
+        )
+        for place, name in enumerate(sums.columns)
+    )
+
+
+def _own_families(table: ScoreTable, holding: Holding) -> tuple[FamilyPart, ...]:
+    """What this partner alone knows, by family."""
+    held = bool(holding.held[0])
+    parts = []
+    for place, name in enumerate(table.layout.families):
+        covered = held and name in holding.logits and bool(holding.covered[0, place])
+        own = int(holding.logits[name][0]) if covered else 0
+        parts.append(FamilyPart(name=name, own=own, total=own, holders=int(covered)))
+    return tuple(parts)
+
+
+def _codes(table: ScoreTable | None, codes: Codes | None) -> dict[str, int]:
+    if table is None or codes is None:
+        return {}
+    return {name: int(code) for name, code in zip(table.columns, codes[0], strict=True)}
+
+
+async def _first_of(*events: asyncio.Event, seconds: float) -> None:
+    tasks = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()

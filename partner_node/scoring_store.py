@@ -1,0 +1,616 @@
+"""The scoring stream's database: key shares, pseudonyms, what was asked, what was answered.
+
+SQLite by its own driver, for here a request has a millisecond: one connection a thread, one
+transaction a request that holds the write lock from its start. Rows of requests are written
+without a flush of their own: they survive a killed process, and of a power cut the last
+second is lost. A key share is flushed before anybody is told of it. Nothing here decides:
+quotas and the retry rule are in ``consortium.scoring``; rows are read, the question is put,
+the answer is written.
+
+Persons stand here only as keyed hashes whose key is a file of this node, and as tokens.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consortium.crypto.keys import Secret
+from consortium.errors import StorageError
+from consortium.ids import Digest, PartnerId, RequestId
+from consortium.inquiries import Purpose
+from partner_node.database import BUSY_MS, touch
+
+Bytes16 = NDArray[np.uint8]
+"""Shape (n, 16)."""
+
+SCHEMA_VERSION = 1
+DAY = 86_400
+APPLICANT_S = DAY
+"""How long the token of somebody who is no customer is kept (protocol 7.4)."""
+ANSWERS_S = DAY
+"""How long a request id brings the same bytes."""
+REPLAY_S = DAY
+"""How long a request id is known; a request's deadline is much nearer (protocol 7.5)."""
+GUARD_S = 30 * DAY
+"""Protocol 7.9."""
+ACCESS_S = 3 * 366 * DAY
+"""Credit 6."""
+_ROWS = 512
+"""Rows of one transaction of a load, so that no request waits long for the write lock."""
+_PARAMETERS = 256
+KEY_BYTES = 16
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS epoch_seeds (
+    epoch INTEGER NOT NULL, attempt INTEGER NOT NULL, seed BLOB NOT NULL,
+    PRIMARY KEY (epoch, attempt)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS epoch_shares (
+    epoch INTEGER NOT NULL, attempt INTEGER NOT NULL, position INTEGER NOT NULL,
+    share BLOB NOT NULL, record BLOB, at INTEGER NOT NULL,
+    PRIMARY KEY (epoch, attempt)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS pseudonyms (
+    epoch INTEGER NOT NULL, subject BLOB NOT NULL, token BLOB NOT NULL,
+    expires INTEGER NOT NULL, PRIMARY KEY (epoch, subject)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS pseudonyms_expiring ON pseudonyms (expires) WHERE expires > 0;
+CREATE TABLE IF NOT EXISTS requests (
+    id TEXT PRIMARY KEY, requester TEXT NOT NULL, purpose TEXT NOT NULL,
+    persons INTEGER NOT NULL, context TEXT NOT NULL, consents TEXT NOT NULL,
+    at INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS requests_at ON requests (at);
+CREATE TABLE IF NOT EXISTS guard (
+    requester TEXT NOT NULL, subject BLOB NOT NULL, roster BLOB NOT NULL,
+    request TEXT NOT NULL, at_ms INTEGER NOT NULL,
+    PRIMARY KEY (requester, subject, roster)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS guard_at ON guard (at_ms);
+CREATE TABLE IF NOT EXISTS quotas (
+    requester TEXT NOT NULL, kind TEXT NOT NULL, level INTEGER NOT NULL,
+    at INTEGER NOT NULL, day INTEGER NOT NULL, used INTEGER NOT NULL,
+    PRIMARY KEY (requester, kind)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS withdrawals (
+    subject BLOB NOT NULL, purpose TEXT NOT NULL, at INTEGER NOT NULL,
+    PRIMARY KEY (subject, purpose)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS generations (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS asked (
+    key TEXT PRIMARY KEY, question TEXT NOT NULL, answer BLOB NOT NULL,
+    at INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS asked_at ON asked (at);
+CREATE TABLE IF NOT EXISTS access_log (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, inquirer TEXT NOT NULL,
+    subject BLOB NOT NULL, purpose TEXT NOT NULL, consent BLOB NOT NULL,
+    context TEXT NOT NULL, roster INTEGER NOT NULL, model TEXT NOT NULL, head TEXT NOT NULL,
+    band TEXT NOT NULL, result TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS access_log_at ON access_log (at);
+"""
+
+_WITHDRAWALS = "withdrawals"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredShare:
+    """This node's share of one epoch's key."""
+
+    epoch: int
+    attempt: int
+    """The ceremony that made it."""
+    position: int
+    """Its index among the key holders."""
+    share: Secret
+    record: bytes | None
+    """The epoch's public keys, signed by all; None before that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Where a quota stands: what is in the bucket, since when, and the day's use."""
+
+    level: int
+    at: int
+    day: int
+    used: int
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The last request of one asker for one person with one roster."""
+
+    request: RequestId
+    roster: bytes
+    """Digest of U."""
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admitted:
+    """What is kept of an inquiry that this node answers."""
+
+    request: RequestId
+    requester: PartnerId
+    purpose: Purpose
+    persons: int
+    context: Digest
+    consents: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """One own inquiry, as the asker's record keeps it (credit 6): never the exact counts."""
+
+    inquirer: str
+    """Who asked at the desk: a certificate's subject and role, or the operator."""
+    subject: bytes = field(repr=False)
+    """Salted hash of the person."""
+    purpose: Purpose
+    consent: bytes = field(repr=False)
+    """Hash of the receipt, or of the reference where nothing left the node."""
+    context: str
+    """sctx; empty for a local answer."""
+    roster: int
+    model: str
+    head: str
+    band: str
+    result: str
+    """joint, or why it is local."""
+    at: int = 0
+    """Seconds since 1970, UTC; set when it is written."""
+
+
+class RequestRows:
+    """The rows of one request, inside its transaction."""
+
+    def __init__(self, connection: sqlite3.Connection, now: int) -> None:
+        self._connection = connection
+        self.now = now
+
+    def knows(self, request: RequestId) -> bool:
+        """Whether this id was seen before."""
+        query = "SELECT 1 FROM requests WHERE id = ?"
+        return self._connection.execute(query, (request,)).fetchone() is not None
+
+    def note(self, admitted: Admitted) -> None:
+        """Keep the request's id, so that it is answered once."""
+        self._connection.execute(
+            "INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                admitted.request,
+                admitted.requester,
+                admitted.purpose.value,
+                admitted.persons,
+                admitted.context,
+                admitted.consents,
+                self.now,
+            ),
+        )
+
+    def note_tokens(self, request: RequestId, requester: PartnerId, points: int) -> None:
+        """Keep the id of a request for tokens, so that it is answered once."""
+        self._connection.execute(
+            "INSERT INTO requests VALUES (?, ?, 'TOKENS', ?, '', '', ?)",
+            (request, requester, points, self.now),
+        )
+
+    def count(self, requester: PartnerId, kind: str) -> Count | None:
+        """Where a quota of this asker stands; None before its first request."""
+        query = "SELECT level, at, day, used FROM quotas WHERE requester = ? AND kind = ?"
+        row = self._connection.execute(query, (requester, kind)).fetchone()
+        return None if row is None else Count(*row)
+
+    def set_count(self, requester: PartnerId, kind: str, count: Count) -> None:
+        """Keep where it stands now."""
+        self._connection.execute(
+            "INSERT OR REPLACE INTO quotas VALUES (?, ?, ?, ?, ?, ?)",
+            (requester, kind, count.level, count.at, count.day, count.used),
+        )
+
+    def history(
+        self, requester: PartnerId, subjects: Sequence[bytes]
+    ) -> dict[bytes, list[Seen]]:
+        """The last request with each roster, of this asker by person; oldest first."""
+        found: dict[bytes, list[Seen]] = {}
+        for start in range(0, len(subjects), _PARAMETERS):
+            part = subjects[start : start + _PARAMETERS]
+            marks = ", ".join("?" * len(part))
+            query = (
+                "SELECT subject, request, roster, at_ms FROM guard "  # noqa: S608
+                f"WHERE requester = ? AND subject IN ({marks}) ORDER BY at_ms"
+            )
+            for subject, *rest in self._connection.execute(query, (requester, *part)):
+                found.setdefault(subject, []).append(Seen(*rest))
+        return found
+
+    def note_persons(self, requester: PartnerId, subjects: Iterable[bytes], seen: Seen) -> None:
+        """Keep that this request asked for these persons, as the latest of each.
+
+        Two requests of one millisecond, or of a clock that went back, stay in their order.
+        """
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO guard SELECT ?1, ?2, ?3, ?4, max(?5, coalesce((SELECT "
+            "max(at_ms) + 1 FROM guard WHERE requester = ?1 AND subject = ?2), 0))",
+            (
+                (requester, subject, seen.roster, seen.request, seen.at_ms)
+                for subject in subjects
+            ),
+        )
+
+    def generation(self) -> int:
+        """Rises with each withdrawal."""
+        query = "SELECT value FROM generations WHERE name = ?"
+        row = self._connection.execute(query, (_WITHDRAWALS,)).fetchone()
+        return 0 if row is None else int(row[0])
+
+
+class ScoringStore:
+    """``scoring.db`` of one node; safe to use from any thread and from several processes.
+
+    Every method raises StorageError: disk full, locked for too long, of another version.
+    """
+
+    def __init__(self, path: Path, *, now: Callable[[], int]) -> None:
+        """Open the database, or create it so that only its owner may read it.
+
+        Raises:
+            StorageError: not a database, or written by another version of this program.
+        """
+        self._path = path
+        self._now = now
+        self._local = threading.local()
+        self._open: list[sqlite3.Connection] = []
+        self._opening = threading.Lock()
+        touch(path)
+        with _wrapped():
+            self._connection().executescript(_TABLES)
+        with self._transaction() as connection:
+            row = connection.execute("SELECT version FROM schema_version").fetchone()
+            if row is None:
+                connection.execute("INSERT INTO schema_version VALUES (?)", (SCHEMA_VERSION,))
+            elif row[0] != SCHEMA_VERSION:
+                raise StorageError(f"{path} has version {row[0]}, expected {SCHEMA_VERSION}")
+
+    def close(self) -> None:
+        """Close the connections of all threads."""
+        with self._opening:
+            for connection in self._open:
+                connection.close()
+            self._open.clear()
+        self._local = threading.local()
+
+    def _connection(self) -> sqlite3.Connection:
+        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if found is not None:
+            return found
+        made = sqlite3.connect(
+            self._path, isolation_level=None, check_same_thread=False, cached_statements=64
+        )
+        for pragma in (
+            f"busy_timeout={BUSY_MS}",
+            "journal_mode=WAL",
+            "synchronous=NORMAL",
+            "secure_delete=ON",
+            # The log is moved into the file by ``tidy``, on a thread that may wait for it.
+            "wal_autocheckpoint=100000",
+        ):
+            made.execute(f"PRAGMA {pragma}")
+        self._local.connection = made
+        with self._opening:
+            self._open.append(made)
+        return made
+
+    @contextmanager
+    def _transaction(self, *, flushed: bool = False) -> Iterator[sqlite3.Connection]:
+        with _wrapped():
+            connection = self._connection()
+            if flushed:
+                connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+                raise
+            finally:
+                if flushed:
+                    connection.execute("PRAGMA synchronous=NORMAL")
+
+    @contextmanager
+    def request(self) -> Iterator[RequestRows]:
+        """One request's transaction: all its rows are kept, or none if it raises."""
+        with self._transaction() as connection:
+            yield RequestRows(connection, self._now())
+
+    # --- key shares (protocol 6.3, 6.8) -------------------------------------------------------
+
+    def seed(self, epoch: int, attempt: int, draw: Callable[[], Secret]) -> Secret:
+        """The secret of one ceremony: drawn and on disk before its first step leaves."""
+        query = "SELECT seed FROM epoch_seeds WHERE epoch = ? AND attempt = ?"
+        with self._transaction(flushed=True) as connection:
+            row = connection.execute(query, (epoch, attempt)).fetchone()
+            if row is not None:
+                return Secret(row[0])
+            drawn = draw()
+            connection.execute(
+                "INSERT INTO epoch_seeds VALUES (?, ?, ?)", (epoch, attempt, drawn.expose())
+            )
+        return drawn
+
+    def keep_share(self, share: StoredShare) -> None:
+        """Keep this node's share, on disk before it is confirmed to anybody."""
+        with self._transaction(flushed=True) as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO epoch_shares VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    share.epoch,
+                    share.attempt,
+                    share.position,
+                    share.share.expose(),
+                    share.record,
+                    self._now(),
+                ),
+            )
+
+    def install(self, epoch: int, attempt: int, record: bytes) -> None:
+        """The keys are signed by all: serve with this share, erase every other of the epoch.
+
+        Raises:
+            StorageError: there is no such share.
+        """
+        with self._transaction(flushed=True) as connection:
+            done = connection.execute(
+                "UPDATE epoch_shares SET record = ? WHERE epoch = ? AND attempt = ?",
+                (record, epoch, attempt),
+            )
+            if done.rowcount != 1:
+                raise StorageError(f"no share of epoch {epoch}, attempt {attempt}")
+            connection.execute(
+                "DELETE FROM epoch_shares WHERE epoch = ? AND attempt != ?", (epoch, attempt)
+            )
+            # With the seed the share could be made again, and so could those it dealt.
+            connection.execute(
+                "DELETE FROM epoch_seeds WHERE epoch = ? AND attempt <= ?", (epoch, attempt)
+            )
+        self._truncate_log()
+
+    def shares(self, epoch: int) -> tuple[StoredShare, ...]:
+        """All that is kept of this epoch, in the order of attempts."""
+        query = (
+            "SELECT epoch, attempt, position, share, record FROM epoch_shares "
+            "WHERE epoch = ? ORDER BY attempt"
+        )
+        with self._transaction() as connection:
+            return tuple(
+                StoredShare(
+                    epoch=row[0],
+                    attempt=row[1],
+                    position=row[2],
+                    share=Secret(row[3]),
+                    record=row[4],
+                )
+                for row in connection.execute(query, (epoch,))
+            )
+
+    def installed(self, epoch: int) -> StoredShare | None:
+        """The share that this node serves the epoch with."""
+        return next((one for one in self.shares(epoch) if one.record is not None), None)
+
+    def _truncate_log(self) -> None:
+        """Leave no copy of an erased secret in the write-ahead log."""
+        with _wrapped():
+            self._connection().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
+    # --- pseudonyms ---------------------------------------------------------------------------
+
+    def tokens(self, epoch: int, subjects: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Tokens that are known, by keyed hash of the person."""
+        found: dict[bytes, bytes] = {}
+        with _wrapped():
+            connection = self._connection()
+            for start in range(0, len(subjects), _PARAMETERS):
+                part = subjects[start : start + _PARAMETERS]
+                marks = ", ".join("?" * len(part))
+                query = (
+                    "SELECT subject, token FROM pseudonyms "  # noqa: S608 - question marks
+                    f"WHERE epoch = ? AND subject IN ({marks})"
+                )
+                found.update(connection.execute(query, (epoch, *part)))
+        return found
+
+    def keep_tokens(
+        self, epoch: int, pairs: Sequence[tuple[bytes, bytes]], *, customers: bool
+    ) -> None:
+        """Keep tokens: of customers for the epoch, of others for a day (protocol 7.4)."""
+        expires = 0 if customers else self._now() + APPLICANT_S
+        keep = (
+            "INSERT INTO pseudonyms VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+            "expires = CASE WHEN pseudonyms.expires = 0 THEN 0 ELSE excluded.expires END, "
+            "token = excluded.token"
+        )
+        if customers:
+            keep = "INSERT OR REPLACE INTO pseudonyms VALUES (?, ?, ?, ?)"
+        for start in range(0, len(pairs), _ROWS):
+            rows = [(epoch, *pair, expires) for pair in pairs[start : start + _ROWS]]
+            with self._transaction() as connection:
+                connection.executemany(keep, rows)
+
+    def customers(self, epoch: int) -> tuple[Bytes16, Bytes16]:
+        """Keyed hashes and tokens of all customers of the epoch, sorted by hash."""
+        query = (
+            "SELECT subject, token FROM pseudonyms WHERE epoch = ? AND expires = 0 "
+            "ORDER BY subject"
+        )
+        subjects, tokens = bytearray(), bytearray()
+        with _wrapped():
+            for subject, token in self._connection().execute(query, (epoch,)):
+                subjects += subject
+                tokens += token
+        return _table(subjects), _table(tokens)
+
+    def keep_customers(self, epoch: int, subjects: set[bytes]) -> int:
+        """Drop the tokens of persons who are customers no more; returns how many."""
+        query = "SELECT subject FROM pseudonyms WHERE epoch = ? AND expires = 0"
+        with _wrapped():
+            known = [row[0] for row in self._connection().execute(query, (epoch,))]
+        gone = [(epoch, subject) for subject in known if subject not in subjects]
+        for start in range(0, len(gone), _ROWS):
+            with self._transaction() as connection:
+                connection.executemany(
+                    "DELETE FROM pseudonyms WHERE epoch = ? AND subject = ?",
+                    gone[start : start + _ROWS],
+                )
+        return len(gone)
+
+    def customer_count(self, epoch: int) -> int:
+        """How many customers have a token."""
+        query = "SELECT count(*) FROM pseudonyms WHERE epoch = ? AND expires = 0"
+        with _wrapped():
+            return int(self._connection().execute(query, (epoch,)).fetchone()[0])
+
+    def drop_epoch(self, epoch: int) -> None:
+        """Forget an epoch's tokens, once it is served no more (protocol 6.9)."""
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM pseudonyms WHERE epoch = ?", (epoch,))
+
+    # --- withdrawals (protocol 7.8) -----------------------------------------------------------
+
+    def withdraw(self, subject: bytes, purposes: Iterable[Purpose]) -> None:
+        """This person's consent ends; it counts from the next call on."""
+        now = self._now()
+        with self._transaction(flushed=True) as connection:
+            connection.executemany(
+                "INSERT OR IGNORE INTO withdrawals VALUES (?, ?, ?)",
+                [(subject, purpose.value, now) for purpose in purposes],
+            )
+            _next_generation(connection)
+
+    def restore(self, subject: bytes, purposes: Iterable[Purpose]) -> None:
+        """This person has consented anew."""
+        with self._transaction(flushed=True) as connection:
+            connection.executemany(
+                "DELETE FROM withdrawals WHERE subject = ? AND purpose = ?",
+                [(subject, purpose.value) for purpose in purposes],
+            )
+            _next_generation(connection)
+
+    def withdrawn(self) -> frozenset[tuple[bytes, Purpose]]:
+        """All withdrawals, by keyed hash of the person."""
+        with _wrapped():
+            rows = self._connection().execute("SELECT subject, purpose FROM withdrawals")
+            return frozenset((subject, Purpose(purpose)) for subject, purpose in rows)
+
+    def withdrawn_tokens(self, epoch: int) -> dict[Purpose, frozenset[bytes]]:
+        """Tokens of customers who have withdrawn, by purpose."""
+        query = (
+            "SELECT w.purpose, p.token FROM withdrawals AS w JOIN pseudonyms AS p "
+            "ON p.epoch = ? AND p.subject = w.subject"
+        )
+        found: dict[Purpose, set[bytes]] = {purpose: set() for purpose in Purpose}
+        with _wrapped():
+            for purpose, token in self._connection().execute(query, (epoch,)):
+                found[Purpose(purpose)].add(token)
+        return {purpose: frozenset(tokens) for purpose, tokens in found.items()}
+
+    # --- the desk's own record ----------------------------------------------------------------
+
+    def answered(self, key: str) -> tuple[str, bytes] | None:
+        """Digest of the question that came under this id, and the bytes that answered it."""
+        query = "SELECT question, answer FROM asked WHERE key = ? AND at > ?"
+        with _wrapped():
+            found = self._connection().execute(query, (key, self._now() - ANSWERS_S))
+            row = found.fetchone()
+        return None if row is None else (row[0], row[1])
+
+    def keep_answer(self, key: str, question: str, answer: bytes) -> None:
+        """Keep an answer, so that the same id brings the same bytes for 24 hours."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO asked VALUES (?, ?, ?, ?)",
+                (key, question, answer, self._now()),
+            )
+
+    def log_access(self, entries: Sequence[Access]) -> None:
+        """Write down own inquiries."""
+        now = self._now()
+        with self._transaction() as connection:
+            connection.executemany(
+                "INSERT INTO access_log VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        now,
+                        one.inquirer,
+                        one.subject,
+                        one.purpose.value,
+                        one.consent,
+                        one.context,
+                        one.roster,
+                        one.model,
+                        one.head,
+                        one.band,
+                        one.result,
+                    )
+                    for one in entries
+                ],
+            )
+
+    def accesses(self, *, since: int = 0) -> tuple[Access, ...]:
+        """Own inquiries from that time on, oldest first."""
+        query = "SELECT * FROM access_log WHERE at >= ? ORDER BY number"
+        with _wrapped():
+            rows = self._connection().execute(query, (since,)).fetchall()
+        return tuple(
+            Access(
+                at=row[1],
+                inquirer=row[2],
+                subject=row[3],
+                purpose=Purpose(row[4]),
+                consent=row[5],
+                context=row[6],
+                roster=row[7],
+                model=row[8],
+                head=row[9],
+                band=row[10],
+                result=row[11],
+            )
+            for row in rows
+        )
+
+    # --- keeping house ------------------------------------------------------------------------
+
+    def tidy(self) -> None:
+        """Erase what has had its time, and move the log into the file; may take a while."""
+        now = self._now()
+        for table, condition, limit in (
+            ("pseudonyms", "expires > 0 AND expires <= ?", now),
+            ("requests", "at <= ?", now - REPLAY_S),
+            ("guard", "at_ms <= ?", 1000 * (now - GUARD_S)),
+            ("asked", "at <= ?", now - ANSWERS_S),
+            ("access_log", "at <= ?", now - ACCESS_S),
+        ):
+            with self._transaction() as connection:
+                connection.execute(f"DELETE FROM {table} WHERE {condition}", (limit,))  # noqa: S608
+        with _wrapped():
+            self._connection().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+
+
+def _next_generation(connection: sqlite3.Connection) -> None:
+    connection.execute(
+        "INSERT INTO generations VALUES (?, 1) ON CONFLICT DO UPDATE SET value = value + 1",
+        (_WITHDRAWALS,),
+    )
+
+
+def _table(data: bytearray) -> Bytes16:
+    return np.frombuffer(bytes(data), dtype=np.uint8).reshape(-1, KEY_BYTES)
+
+
+@contextmanager
+def _wrapped() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StorageError(f"database: {error}") from error
