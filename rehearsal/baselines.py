@@ -149,23 +149,37 @@ def pooled_rows(released: Released, spec: BlockSpec, tables: Tables, *, held_out
 # --- regressions to convergence ---------------------------------------------------------------
 
 
-def all_columns(released: Released, tables: Tables) -> tuple[float | None, int]:
-    """AUC of one regression over all columns, joined by person, and its test persons."""
-    codes, labels, holdout = joined(released, tables)
+@dataclass(frozen=True, slots=True, eq=False)
+class AllColumns:
+    """One regression over all columns of all partners, joined by person, without privacy."""
+
+    persons: Words
+    """Hold-out persons, sorted."""
+    eta: Float
+    """Their log-odds; zeros where the training persons are of one class."""
+    auc: float | None
+
+
+def all_columns(released: Released, tables: Tables) -> AllColumns:
+    """Fit the regression on the training persons and score the held-out ones."""
+    persons, codes, labels, holdout = joined(released, tables)
     features = [released.schema.feature(name) for name in _all_features(released)]
     counts = tuple(bin_count(one, released.bins.of(one.name)) for one in features)
     training = np.flatnonzero(~holdout)[:MOST_JOINED]
-    test = Rows(codes[holdout], labels[holdout])
-    found = regression(counts, Rows(codes[training], labels[training]), test)
-    return found, int(holdout.sum())
+    scores = _regression_scores(counts, Rows(codes[training], labels[training]), codes[holdout])
+    return AllColumns(
+        persons=persons[holdout],
+        eta=np.zeros(int(holdout.sum())) if scores is None else scores,
+        auc=None if scores is None else auc(scores, labels[holdout]),
+    )
 
 
 def _all_features(released: Released) -> list[str]:
     return [name for spec in released.model.spec.blocks for name in spec.features]
 
 
-def joined(released: Released, tables: Tables) -> tuple[Codes, Labels, Mask]:
-    """One row for each person; what no partner of the person holds is missing.
+def joined(released: Released, tables: Tables) -> tuple[Words, Codes, Labels, Mask]:
+    """One row for each person, sorted; what no partner of the person holds is missing.
 
     Where two partners hold the same column of a person, the first one counts.
     """
@@ -182,7 +196,7 @@ def joined(released: Released, tables: Tables) -> tuple[Codes, Labels, Mask]:
                 codes[places, names.index(feature.name)] = table.codes[:, column]
         labels[places] = table.labels
         holdout[places] = table.holdout
-    return codes, labels, holdout
+    return persons, codes, labels, holdout
 
 
 def _heads(table: EncodedTable) -> Words:
@@ -193,11 +207,17 @@ def _heads(table: EncodedTable) -> Words:
 
 def regression(counts: tuple[int, ...], training: Rows, test: Rows) -> float | None:
     """AUC of a logistic regression to convergence on one-hot bins (L2, C = 1)."""
+    scores = _regression_scores(counts, training, test.codes)
+    return None if scores is None else auc(scores, test.labels)
+
+
+def _regression_scores(counts: tuple[int, ...], training: Rows, test: Codes) -> Float | None:
     if min(training.labels.sum(), (1 - training.labels.astype(int)).sum()) == 0:
         return None
     fit = LogisticRegression(C=_PENALTY, max_iter=_ITERATIONS)
     fit.fit(_sparse(training.codes, counts), training.labels)
-    return auc(fit.decision_function(_sparse(test.codes, counts)), test.labels)
+    scores: Float = fit.decision_function(_sparse(test, counts))
+    return scores
 
 
 def _sparse(codes: Codes, counts: tuple[int, ...]) -> csr_array:

@@ -4,7 +4,7 @@ Each is the output of ``riskweave node budget DIR --json``. In life it stays wit
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from consortium.errors import DecodeError
@@ -43,6 +43,8 @@ class NodeBudget:
     scopes: tuple[ScopeBudget, ...]
     report: Mapping[str, object]
     """As the node printed it."""
+    person: Mapping[str, float]
+    """Epsilon of all runs together for a person in training, by who colludes."""
 
 
 def parse_budget(partner: str, text: str) -> NodeBudget:
@@ -50,9 +52,11 @@ def parse_budget(partner: str, text: str) -> NodeBudget:
     try:
         report = json.loads(text)
         scopes = tuple(_scope(one) for one in report["scopes"])
-    except (ValueError, KeyError, TypeError) as error:
+        training = next(one for one in report["scopes"] if one["scope"] == "training")
+        person = {name: float(found) for name, found in training["by_honest"]["person"].items()}
+    except (ValueError, KeyError, TypeError, StopIteration) as error:
         raise DecodeError(f"budget of {partner}: {type(error).__name__}: {error}") from error
-    return NodeBudget(partner=partner, scopes=scopes, report=report)
+    return NodeBudget(partner=partner, scopes=scopes, report=report, person=person)
 
 
 def _scope(one: Mapping[str, Mapping[str, float]]) -> ScopeBudget:
@@ -76,3 +80,8 @@ def _run(run: Mapping[str, float]) -> Spending:
         units=int(run["units"]),
         reserved_units=int(run["reserved_units"]),
     )
+
+
+def all_runs(budgets: Sequence[NodeBudget]) -> Mapping[str, float]:
+    """Of all partners the one that was charged most: what the rehearsal cost a person."""
+    return max((one.person for one in budgets), key=lambda one: one["claimed"])

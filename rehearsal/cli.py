@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
 
+import numpy as np
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -28,8 +29,9 @@ from consortium.features.bins import Bins
 from consortium.plan import TrainingPlan
 from coordinator.events import RunEvent
 from partner_node import ingest
-from partner_node.ingest import DataSource, EncodedTable
-from rehearsal.config import Party, Rehearsal, load_rehearsal
+from partner_node.ingest import EncodedTable
+from rehearsal.budgets import all_runs
+from rehearsal.config import Rehearsal, load_rehearsal, source_of
 from rehearsal.federation import Places, Watcher, run_federation
 from rehearsal.processes import RehearsalError
 from rehearsal.results import Result, figure_of
@@ -80,7 +82,8 @@ def rehearse(rehearsal: Rehearsal, places: Places, watcher: Watcher) -> Result:
     from rehearsal.evidence import evidence_of  # noqa: PLC0415
 
     released = Released.of(record.published.document, rehearsal.schema)
-    evidence = evidence_of(released, _tables(rehearsal, released.plan, released.bins))
+    tables = _tables(rehearsal, released.plan, released.bins)
+    evidence = evidence_of(released, tables, record.joint)
     seconds = {**record.seconds, "total": round(time.monotonic() - began, 2)}
     return Result(
         title=rehearsal.title,
@@ -97,7 +100,7 @@ def _check_tables(rehearsal: Rehearsal, watcher: Watcher) -> None:
         ConfigurationError, DataError: naming the partner, the column and what is expected.
     """
     for party in rehearsal.parties:
-        found = ingest.check(_source(rehearsal, party), rehearsal.schema, party.families)
+        found = ingest.check(source_of(rehearsal, party), rehearsal.schema, party.families)
         for reason, count in found.rejects:
             if count:
                 watcher.step(f"  {party.id}: {count:,} rows left out: {reason}")
@@ -107,7 +110,7 @@ def _tables(rehearsal: Rehearsal, plan: TrainingPlan, bins: Bins) -> dict[str, E
     """Every partner's table by the partner's own rules. In life nobody has them all."""
     return {
         party.id: ingest.load(
-            _source(rehearsal, party),
+            source_of(rehearsal, party),
             rehearsal.schema,
             bins,
             party.families,
@@ -116,18 +119,6 @@ def _tables(rehearsal: Rehearsal, plan: TrainingPlan, bins: Bins) -> dict[str, E
         )
         for party in rehearsal.parties
     }
-
-
-def _source(rehearsal: Rehearsal, party: Party) -> DataSource:
-    return DataSource(
-        query=party.query,
-        person=party.person,
-        label=party.label,
-        directory=rehearsal.directory,
-        memory_limit=party.memory_limit,
-        threads=party.threads,
-        origin=f"{rehearsal.path.name}: query of {party.id}",
-    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -276,6 +267,7 @@ def _summary(result: Result) -> Iterator[str]:
     for block in evidence.blocks:
         federated, pooled = figure_of(block.federated.auc, 4), figure_of(block.pooled.auc, 4)
         yield f"  {'block ' + block.name:<24} {'':>8} {federated:>10} {pooled:>8}"
+    yield from _joint_lines(result)
     large, slope = evidence.overall.in_the_large, evidence.overall.slope
     yield f"calibration: in the large {figure_of(large, 3)}, slope {figure_of(slope, 2)}"
     yield (
@@ -294,6 +286,34 @@ def _summary(result: Result) -> Iterator[str]:
         )
     spent = ", ".join(f"{name} {value:.1f}" for name, value in record.seconds.items())
     yield f"seconds: {spent}. Alone and pooled are without noise; only a rehearsal sees them."
+
+
+def _joint_lines(result: Result) -> Iterator[str]:
+    joint, record = result.evidence.joint, result.record.joint
+    if joint is None or record is None:
+        return
+    best = joint.best_source
+    yield (
+        f"joint score of {joint.persons_both:,} persons of every block: AUC "
+        f"{figure_of(joint.joint.auc, 4)}; own block {figure_of(joint.own_block.auc, 4)}; best "
+        f"source without privacy ({best.name}) {figure_of(best.auc, 4)}; "
+        f"pooled {figure_of(joint.pooled.auc, 4)}"
+    )
+    bands = ", ".join(
+        f"{one.band}: {figure_of(one.quality.in_the_large, 3)}" for one in joint.coverage
+    )
+    p50, p99 = np.percentile(record.milliseconds, [50, 99]) if record.milliseconds else (0, 0)
+    yield (
+        f"  all {joint.persons:,}: AUC {figure_of(joint.joint_all.auc, 4)} (own block "
+        f"{figure_of(joint.own_block_all.auc, 4)}); E/O by coverage {bands}; "
+        f"a score takes {p50:.1f} ms (p99 {p99:.1f})"
+    )
+    person = all_runs(result.record.budgets)
+    yield (
+        f"  model and head together: epsilon {person['claimed']:.4f} for a person if half "
+        f"collude, {person['others_collude']:.4f} if everyone else does, "
+        f"{person['all_honest']:.4f} if all are honest; joint scores carry no noise"
+    )
 
 
 def _machine() -> str:

@@ -18,11 +18,15 @@ from consortium.features.schema import Schema, parse_schema
 from consortium.ids import Digest, PartnerId, RunId, parse_partner_id
 from consortium.manifest import Manifest, Member, Policy, Role
 from consortium.plan import ModelKind, TrainingPlan, decimal
+from consortium.privacy.split import split_epsilon
+from coordinator.calibration import HeadSettings
 from coordinator.plans import PlanContext, parse_plan
+from coordinator.scoring_config import parse_scoring, scoring_tables
+from partner_node.table import DataSource
 
 T = TypeVar("T", str, int)
 
-_TABLES = {"rehearsal", "plan", "block", "optimizer", "shares", "local", "partner"}
+_TABLES = {"rehearsal", "plan", "block", "optimizer", "shares", "local", "partner", "head"}
 _PLAN_TABLES = ("plan", "optimizer", "shares", "local")
 _HEAD = {
     "title",
@@ -34,9 +38,30 @@ _HEAD = {
     "vote_quorum",
     "honest_fraction",
     "family_m",
+    "scoring",
 }
-_PARTNER = {"id", "families", "query", "person", "label", "memory_limit", "threads", "budget"}
+_PARTNER = {
+    "id",
+    "families",
+    "query",
+    "person",
+    "label",
+    "memory_limit",
+    "threads",
+    "budget",
+    "study_consent",
+}
 _BUDGET = {"run_epsilon", "lifetime_epsilon"}
+_HEAD_RUN = {
+    "share",
+    "rounds",
+    "clip",
+    "learning_rate",
+    "tail",
+    "overlap",
+    "askers",
+    "normaliser",
+}
 _NOBODY = Digest("0" * 64)
 
 
@@ -54,6 +79,8 @@ class Party:
     threads: int
     run_epsilon: str
     lifetime_epsilon: str
+    study_consent: str | None
+    """Column with the reference of a person's consent to CALIBRATION."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +88,8 @@ class Rehearsal:
     """All that a rehearsal needs to know; nothing is read from elsewhere."""
 
     title: str
+    epsilon: str
+    """For a person, over all runs of the rehearsal together."""
     path: Path
     schema_path: Path
     schema: Schema
@@ -70,6 +99,15 @@ class Rehearsal:
     """The plan file that the operator of this federation would write."""
     plan: TrainingPlan
     """The plan as it will be parsed, but for the run id and digests not known yet."""
+    head: HeadSettings | None
+    """The run after it, which calibrates joint scores; None: there is none."""
+
+    @property
+    def askers(self) -> tuple[PartnerId, ...]:
+        """Who asks for joint scores: nobody, unless the manifest lets partners ask."""
+        first = self.plan.blocks[0].holders
+        named = self.head.askers if self.head and self.head.askers else first
+        return tuple(name for name in named if self.policy.scoring.may_ask(name))
 
     @property
     def directory(self) -> Path:
@@ -109,9 +147,11 @@ def _rehearsal_of(document: Mapping[str, object], path: Path, epsilon: str | Non
     policy = _policy(head, target, parties)
     schema_path = path.parent / _get(head, "schema", str, "schema.toml")
     schema = parse_schema(_text(schema_path), source=str(schema_path))
-    plan_text = _plan_text(document, target)
+    rest, calibration = _head(document, target, policy.delta)
+    plan_text = _plan_text(document, rest)
     return Rehearsal(
         title=_get(head, "title", str, path.parent.name),
+        epsilon=target,
         path=path,
         schema_path=schema_path,
         schema=schema,
@@ -119,6 +159,35 @@ def _rehearsal_of(document: Mapping[str, object], path: Path, epsilon: str | Non
         parties=parties,
         plan_text=plan_text,
         plan=_parsed_plan(plan_text, schema, policy, parties),
+        head=calibration,
+    )
+
+
+def _head(
+    document: Mapping[str, object], target: str, delta: str
+) -> tuple[str, HeadSettings | None]:
+    """Epsilon of the base model's run, and what is decided of the head's.
+
+    Together they cost no more than the rehearsal's epsilon (protocol 5.6).
+    """
+    if "head" not in document:
+        return target, None
+    table = _table(document, "head")
+    _refuse_unknown(table, _HEAD_RUN, "[head]")
+    rest, part = split_epsilon(target, delta, _decimal(table, "share", "0.15"))
+    askers = table.get("askers", [])
+    if not isinstance(askers, list):
+        raise ConfigurationError('[head] askers: expected a list such as ["bank_a"]')
+    usual = HeadSettings()
+    return rest, HeadSettings(
+        epsilon=part,
+        rounds=_get(table, "rounds", int, usual.rounds),
+        clip=_decimal(table, "clip", usual.clip),
+        learning_rate=_decimal(table, "learning_rate", usual.learning_rate),
+        tail=_decimal(table, "tail", usual.tail),
+        overlap=_decimal(table, "overlap", usual.overlap),
+        askers=tuple(parse_partner_id(str(name)) for name in askers),
+        normaliser=_get(table, "normaliser", int, usual.normaliser),
     )
 
 
@@ -142,6 +211,7 @@ def _party(item: Mapping[str, object], epsilon: str) -> Party:
         run_epsilon=_decimal(budget, "run_epsilon", epsilon),
         # A rehearsal's default leaves room for one more run, so that it can be tried.
         lifetime_epsilon=_decimal(budget, "lifetime_epsilon", str(2 * Decimal(epsilon))),
+        study_consent=_get(item, "study_consent", str) if "study_consent" in item else None,
     )
 
 
@@ -185,6 +255,7 @@ def _policy(head: Mapping[str, object], epsilon: str, parties: tuple[Party, ...]
         honest_fraction=_decimal(head, "honest_fraction", "0.5"),
         family_m=tuple(sorted(_family_m(head).items())),
         allow_pair=len(parties) == 2,  # noqa: PLR2004 - a rehearsal of two is asked for
+        scoring=parse_scoring(_table(head, "scoring"), "[rehearsal.scoring]"),
     )
 
 
@@ -239,6 +310,19 @@ def _parsed_plan(
     return parse_plan(text, context)
 
 
+def source_of(rehearsal: Rehearsal, party: Party) -> DataSource:
+    """Where a partner's rows are."""
+    return DataSource(
+        query=party.query,
+        person=party.person,
+        label=party.label,
+        directory=rehearsal.directory,
+        memory_limit=party.memory_limit,
+        threads=party.threads,
+        origin=f"{rehearsal.path.name}: query of {party.id}",
+    )
+
+
 def settings_text(party: Party, directory: Path) -> str:
     """The tables of ``node.toml`` that the party's owner would write.
 
@@ -258,17 +342,26 @@ def settings_text(party: Party, directory: Path) -> str:
         "run_epsilon": party.run_epsilon,
         "lifetime_epsilon": party.lifetime_epsilon,
     }
-    return "\n".join([*_lines("[data]", data), *_lines("[budget]", budget)]) + "\n"
+    lines = [*_lines("[data]", data), *_lines("[budget]", budget)]
+    if party.study_consent is not None:
+        lines += _lines("[scoring]", {"study_consent": party.study_consent})
+    return "\n".join(lines) + "\n"
 
 
 def policy_text(policy: Policy) -> str:
-    """The ``[policy]`` that the operator would propose."""
+    """The ``[policy]`` and ``[scoring]`` that the operator would propose."""
     values = {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in asdict(policy).items()
-        if name != "family_m"
+        if name not in {"family_m", "scoring"}
     }
-    lines = [*_lines("[policy]", values), *_lines("[policy.family_m]", dict(policy.family_m))]
+    scoring, customers = scoring_tables(policy.scoring)
+    lines = [
+        *_lines("[policy]", values),
+        *_lines("[policy.family_m]", dict(policy.family_m)),
+        *_lines("[scoring]", scoring),
+        *_lines("[scoring.customers]", customers),
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -13,10 +13,8 @@ from numpy.typing import NDArray
 from consortium.features.bins import bin_label
 from consortium.plan import ModelKind
 from consortium.scoring.scorecard import bin_points
-from models import scorecard
 from models.calibration import calibrated
-from models.encoding import Codes, Labels, column_starts
-from models.evaluation import evaluate
+from models.encoding import Codes, column_starts
 from models.inference import Model, block_logits
 from models.spec import BlockSpec
 from partner_node.ingest import EncodedTable
@@ -29,28 +27,29 @@ from rehearsal.baselines import (
     rows_of,
     trained,
 )
+from rehearsal.joint_evidence import joint_evidence
+from rehearsal.quality import groups, quality, roc_of
 from rehearsal.results import (
     BlockFigures,
     Evidence,
     FeaturePoints,
-    Group,
+    JointRecord,
     PartnerFigures,
     Quality,
-    Roc,
 )
 
 Float = NDArray[np.float64]
 
-_TENTHS = 10
-_CURVE_POINTS = 200
 
-
-def evidence_of(released: Released, tables: Tables) -> Evidence:
+def evidence_of(
+    released: Released, tables: Tables, joint: JointRecord | None = None
+) -> Evidence:
     """Everything exact, from the partners' tables encoded with the released bins.
 
     Args:
         released: The model that the federation made.
         tables: By partner, loaded with ``persons``. All of them: nobody has that in life.
+        joint: What the askers of joint scores were answered.
     """
     pooled = {
         spec.name: trained(released, spec, pooled_rows(released, spec, tables, held_out=False))
@@ -62,16 +61,19 @@ def evidence_of(released: Released, tables: Tables) -> Evidence:
         for spec in released.held_by(name)
     }
     models = _Models(released.model, pooled, alone)
-    joined, persons = all_columns(released, tables)
+    columns = all_columns(released, tables)
     return Evidence(
         partners=tuple(_partner(released, models, name, tables[name]) for name in tables),
         blocks=tuple(
             _block(released, models, spec, tables) for spec in released.model.spec.blocks
         ),
         overall=_overall(released, tables),
-        pooled_all_columns=joined,
-        pooled_persons=persons,
+        pooled_all_columns=columns.auc,
+        pooled_persons=columns.persons.size,
         features=feature_points(released),
+        joint=None
+        if joint is None
+        else joint_evidence(released, tables, joint, pooled=pooled, columns=columns),
     )
 
 
@@ -87,20 +89,6 @@ class _Models:
 def _eta(model: Model, spec: BlockSpec, codes: Codes) -> Float:
     line = model.calibration[model.spec.blocks.index(spec)]
     return calibrated(block_logits(model, spec.name, codes), line)
-
-
-def quality(eta: Float, labels: Labels) -> Quality:
-    """Exact figures of log-odds on rows; all None where there is no row."""
-    if labels.size == 0:
-        return Quality(auc=None, ks=None, in_the_large=None, slope=None, brier=None)
-    found = evaluate(eta, labels)
-    return Quality(
-        auc=found.auc,
-        ks=found.ks,
-        in_the_large=found.in_the_large,
-        slope=found.slope,
-        brier=found.brier,
-    )
 
 
 def _partner(
@@ -165,40 +153,6 @@ def _overall(released: Released, tables: Tables) -> Quality:
         etas.append(_eta(released.model, spec, rows.codes))
         labels.append(rows.labels)
     return quality(np.concatenate(etas), np.concatenate(labels))
-
-
-def roc_of(name: str, role: str, eta: Float, labels: Labels) -> Roc | None:
-    """The curve, thinned to what a plot can show; None if a class is absent."""
-    bads = int(labels.sum())
-    if bads in (0, labels.size):
-        return None
-    order = np.argsort(-eta, kind="stable")
-    ends = np.flatnonzero(np.append(np.diff(eta[order]) != 0, [True]))  # ties share a point
-    true = np.cumsum(labels[order], dtype=np.float64)[ends] / bads
-    false = (ends + 1 - true * bads) / (labels.size - bads)
-    kept = np.unique(np.linspace(0, ends.size - 1, min(ends.size, _CURVE_POINTS)).astype(int))
-    return Roc(
-        name=name,
-        role=role,
-        auc=quality(eta, labels).auc,
-        false=np.concatenate([[0.0], false[kept]]),
-        true=np.concatenate([[0.0], true[kept]]),
-    )
-
-
-def groups(eta: Float, labels: Labels) -> tuple[Group, ...]:
-    """Tenths of the rows by score, weakest last; fewer where there are few rows."""
-    order = np.argsort(eta, kind="stable")
-    parts = np.array_split(order, min(_TENTHS, max(1, labels.size)))
-    return tuple(
-        Group(
-            rows=part.size,
-            predicted=float(scorecard.sigmoid_det(eta[part]).mean()),
-            observed=float(labels[part].mean()),
-        )
-        for part in parts
-        if part.size
-    )
 
 
 def feature_points(released: Released) -> tuple[FeaturePoints, ...]:

@@ -8,6 +8,7 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -19,11 +20,14 @@ from coordinator import control
 from coordinator.events import RunEvent
 from coordinator.storage import Store
 from partner_node import cli as node_cli
+from partner_node.config import load_config
 from rehearsal.budgets import NodeBudget, parse_budget
-from rehearsal.config import Party, Rehearsal, policy_text, settings_text
+from rehearsal.config import Party, Rehearsal, policy_text, settings_text, source_of
+from rehearsal.heads import calibrate
+from rehearsal.joint import Desk, Tokens, ask_all, serves, token_loads
 from rehearsal.processes import Processes, RehearsalError, free_ports, riskweave
 from rehearsal.published import parse_published
-from rehearsal.results import RunRecord
+from rehearsal.results import JointRecord, RunRecord
 
 COORDINATOR = "coordinator"
 _UP_S = 60.0
@@ -77,12 +81,16 @@ def run_federation(rehearsal: Rehearsal, places: Places, watcher: Watcher) -> Ru
         watcher.step("waiting for all partners to connect")
         federation.wait_for_all()
         started = time.monotonic()
-        watcher.step("training")
-        events = federation.train(watcher)
-        trained = time.monotonic()
-        watcher.step("every partner tests the model on its own hold-out and votes")
-        version = events[-1].version
-        votes = {str(party.id): federation.vote(party, version) for party in rehearsal.parties}
+        with ExitStack() as stack:
+            tokens = stack.enter_context(federation.tokens()) if rehearsal.askers else None
+            watcher.step("training")
+            events = federation.train(watcher)
+            trained = time.monotonic()
+            watcher.step("every partner tests the model on its own hold-out and votes")
+            version = events[-1].version
+            votes = federation.vote_all(version)
+            scored = federation.score(tokens, watcher) if tokens else None
+        asked = time.monotonic()
         budgets = tuple(federation.budget(party) for party in rehearsal.parties)
         names, peaks = processes.names, processes.peak_rss_mb()
         watcher.step("stopping all processes")
@@ -97,10 +105,12 @@ def run_federation(rehearsal: Rehearsal, places: Places, watcher: Watcher) -> Ru
         seconds={
             "start": round(started - began, 2),
             "train": round(trained - started, 2),
+            **({"score": round(asked - trained, 2)} if scored else {}),
             "total": round(time.monotonic() - began, 2),
         },
         processes=names,
         peak_rss_mb=peaks,
+        joint=scored,
     )
 
 
@@ -157,6 +167,51 @@ class _Federation:
             text = events[-1].text if events else "no event came"
             raise self._processes.error(f"the run failed: {text}", COORDINATOR)
         return tuple(events)
+
+    def vote_all(self, version: str) -> dict[str, bool | None]:
+        """Every partner's vote on a version."""
+        return {str(party.id): self.vote(party, version) for party in self._rehearsal.parties}
+
+    @contextlib.contextmanager
+    def tokens(self) -> Iterator[Tokens]:
+        """Every node gives its customers pseudonyms, beside the training."""
+        nodes = {str(one.id): self._places.node(one) for one in self._rehearsal.parties}
+        with token_loads(nodes) as loads:
+            yield loads
+
+    def score(self, tokens: Tokens, watcher: Watcher) -> JointRecord:
+        """Head, votes on it, and joint scores for the hold-out persons of all askers.
+
+        Raises:
+            RehearsalError: a load, the head's run or a question failed.
+        """
+        rehearsal = self._rehearsal
+        watcher.step("waiting for the pseudonyms of all customers")
+        tokens.wait(self._processes.check)
+        head, spent = "", {"both": rehearsal.plan.epsilon}
+        if rehearsal.head is not None:
+            watcher.step("training the head of joint scores")
+            events = calibrate(self._places.coordinator, rehearsal.head, watcher.event)
+            head = events[-1].version
+            self.vote_all(head)
+            spent = {"head": rehearsal.head.epsilon, "both": rehearsal.epsilon}
+        askers = [rehearsal.party(name) for name in rehearsal.askers]
+        desks = {
+            str(party.id): Desk(
+                load_config(self._places.node(party)).desk_socket,
+                source_of(rehearsal, party),
+            )
+            for party in askers
+        }
+        for party in askers:
+            self._processes.wait_until(
+                lambda name=party.id: serves(desks[name].socket, head),  # type: ignore[misc]
+                _UP_S,
+                what=f"{party.id} serves joint scores",
+                blame=party.id,
+            )
+        watcher.step("asking for the joint scores of all hold-out persons")
+        return ask_all(desks, rehearsal.plan, head=head, spent=spent)
 
     def vote(self, party: Party, version: str) -> bool | None:
         """Let a partner test the model on its own rows and vote by its own thresholds.

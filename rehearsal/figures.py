@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -18,6 +19,8 @@ from rehearsal.results import (
     BlockFigures,
     FeaturePoints,
     Group,
+    JointEvidence,
+    JointRecord,
     PartnerFigures,
     Roc,
     figure_of,
@@ -50,21 +53,29 @@ _STYLE: dict[str, object] = {
 
 def roc(block: BlockFigures) -> str:
     """ROC on the block's hold-out rows: federated, pooled, and each holder alone."""
+    return _roc(f"roc-{block.name}", f"{block.name}: ROC on the hold-out", block.rocs)
 
+
+def joint_roc(evidence: JointEvidence) -> str:
+    """ROC on the persons whom every block knows: joint, own block, pooled."""
+    return _roc("roc-joint", "joint score: ROC, persons of every block", evidence.rocs)
+
+
+def _roc(name: str, title: str, curves: Sequence[Roc]) -> str:
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
         axes.plot([0, 1], [0, 1], color="#d5dbe0", linewidth=0.8)
-        for curve in sorted(block.rocs, key=lambda one: one.role, reverse=True):
+        for curve in sorted(curves, key=lambda one: one.role, reverse=True):
             _curve(axes, curve)
         axes.set_aspect("equal")
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1)
         axes.set_xlabel("share of goods flagged")
         axes.set_ylabel("share of bads flagged")
-        axes.set_title(f"{block.name}: ROC on the hold-out")
+        axes.set_title(title)
         axes.legend(loc="lower right")
 
-    return _svg(f"roc-{block.name}", (4.2, 4.2), draw)
+    return _svg(name, (4.2, 4.2), draw)
 
 
 def _curve(axes: Axes, curve: Roc) -> None:
@@ -82,15 +93,49 @@ def _curve(axes: Axes, curve: Roc) -> None:
 
 def calibration(block: BlockFigures) -> str:
     """Predicted against observed bad rate in ten groups of the hold-out."""
+    title = f"{block.name}: calibration in tenths"
+    return _calibration(f"calibration-{block.name}", title, block.groups)
+
+
+def joint_calibration(evidence: JointEvidence) -> str:
+    """The same for the joint scores of all persons asked for."""
+    title = "joint score: calibration in tenths, all persons"
+    return _calibration("calibration-joint", title, evidence.groups)
+
+
+def latency(record: JointRecord) -> str:
+    """How long single scores took, with the pseudonym known and for the first time."""
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
-        top = max(max(group.predicted, group.observed) for group in block.groups) * 1.1
+        series = (
+            ("pseudonym known", record.milliseconds, FEDERATED),
+            ("first time: pseudonym derived", record.first_milliseconds, POOLED),
+        )
+        longest = max((max(values) for _, values, _ in series if values), default=1.0)
+        edges = np.geomspace(1.0, max(2.0, longest), 40).tolist()
+        for name, values, colour in series:
+            if values:
+                p50, p99 = np.percentile(values, [50, 99])
+                label = f"{name}: median {p50:.1f} ms, p99 {p99:.1f} ms"
+                axes.hist(values, bins=edges, color=colour, alpha=0.7, label=label)
+        axes.set_xscale("log")
+        axes.set_xlabel("milliseconds from question to answer, at the asker's door")
+        axes.set_ylabel("scores")
+        axes.legend(loc="upper right")
+
+    return _svg("latency", (8.4, 3.0), draw)
+
+
+def _calibration(name: str, title: str, tenths: Sequence[Group]) -> str:
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        top = max(max(group.predicted, group.observed) for group in tenths) * 1.1
         axes.plot([0, top], [0, top], color="#b9c2cb", linewidth=0.9, label="perfect")
         axes.errorbar(
-            [group.predicted for group in block.groups],
-            [group.observed for group in block.groups],
-            yerr=[2 * _standard_error(group) for group in block.groups],
+            [group.predicted for group in tenths],
+            [group.observed for group in tenths],
+            yerr=[2 * _standard_error(group) for group in tenths],
             color=FEDERATED,
             ecolor="#a9c3e0",
             fmt="o-",
@@ -103,10 +148,10 @@ def calibration(block: BlockFigures) -> str:
         axes.set_aspect("equal")
         axes.set_xlabel("predicted probability of default")
         axes.set_ylabel("observed share of bads")
-        axes.set_title(f"{block.name}: calibration in tenths")
+        axes.set_title(title)
         axes.legend(loc="upper left")
 
-    return _svg(f"calibration-{block.name}", (4.2, 4.2), draw)
+    return _svg(name, (4.2, 4.2), draw)
 
 
 def _standard_error(group: Group) -> float:

@@ -16,6 +16,7 @@ _PURPOSES = {
     "bins": "finding bin edges",
     "gradient": "training",
     "recalibration": "recalibration",
+    "overlap": "counting who is known to whom",
     "evaluation": "evaluation",
 }
 _PERSONS = {"training": "persons in training", "holdout": "persons in the hold-out"}
@@ -94,6 +95,15 @@ def privacy_part(result: Result) -> Row:
     }
 
 
+_WITNESSES = {
+    "closed_form": "closed form",
+    "pld": "dp-accounting PLD",
+    "rdp": "dp-accounting RDP",
+    "opacus_rdp": "Opacus RDP",
+}
+"""The accountants of protocol 4.7, as they are printed."""
+
+
 def _cost(privacy: Privacy) -> Row:
     holders = privacy.max_partners_per_person
     return {
@@ -113,6 +123,11 @@ def _cost(privacy: Privacy) -> Row:
         "unit": privacy.unit,
         "relation": privacy.relation,
         "accountant": privacy.accountant,
+        "witnesses": ", ".join(
+            f"{label} {privacy.witnesses[name]}"
+            for name, label in _WITNESSES.items()
+            if name in privacy.witnesses
+        ),
         "charges": [
             {
                 "purpose": _PURPOSES.get(one.purpose, one.purpose),

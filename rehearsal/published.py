@@ -89,6 +89,8 @@ class Privacy:
     target: str
     max_partners_per_person: int
     accountant: str
+    witnesses: Mapping[str, str]
+    """What other accountants say of the same claim, Opacus among them."""
     noise_mode: str
     honest_fraction: str
     rosters: tuple[Roster, ...]
@@ -158,6 +160,8 @@ def parse_published(document: bytes, version: str) -> Published:
 
 
 def _privacy(statement: Mapping[str, object]) -> Privacy:
+    from models.opacus_witness import witnesses_of  # noqa: PLC0415 - loads torch
+
     headline, epsilon = _object(statement["headline"]), _object(statement["epsilon"])
     attempts = _object(statement["attempts"])
     return Privacy(
@@ -168,6 +172,7 @@ def _privacy(statement: Mapping[str, object]) -> Privacy:
         target=str(statement["target_epsilon"]),
         max_partners_per_person=_whole(statement["max_partners_per_person"]),
         accountant=str(statement["accountant"]),
+        witnesses=witnesses_of(statement),
         noise_mode=str(statement["noise_mode"]),
         honest_fraction=str(statement["honest_fraction"]),
         rosters=tuple(_roster(_object(one)) for one in _list(statement["rosters"])),

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
+from rehearsal.budgets import all_runs
 from rehearsal.page import html_of
 from rehearsal.published import ByHonest
 from rehearsal.results import (
     BlockFigures,
     Evidence,
     FeaturePoints,
+    JointEvidence,
     Quality,
     Result,
     round_milliseconds,
@@ -43,6 +45,7 @@ def json_of(result: Result) -> dict[str, object]:
     record, evidence = result.record, result.evidence
     privacy = record.published.privacy
     milliseconds = round_milliseconds(record.events)
+    joint = _joint(result)
     return {
         "title": result.title,
         "note": NOTE,
@@ -50,14 +53,16 @@ def json_of(result: Result) -> dict[str, object]:
         "seconds": dict(record.seconds),
         "rounds": len(milliseconds),
         "round_ms": _percentiles(milliseconds),
-        "auc": _auc(evidence),
+        "auc": {**_auc(evidence), **_joint_auc(evidence.joint)},
         "ks": {one.name: _rounded(one.federated.ks) for one in evidence.partners},
         "calibration": {
             "in_the_large": _rounded(evidence.overall.in_the_large),
             "slope": _rounded(evidence.overall.slope),
             "brier": _rounded(evidence.overall.brier),
             "by_block": {one.name: _calibration(one.federated) for one in evidence.blocks},
+            **_by_coverage(evidence.joint),
         },
+        **joint,
         "noisy": {
             block: {name: _rounded(value) for name, value in found.items()}
             for block, found in record.published.noisy.items()
@@ -75,6 +80,7 @@ def json_of(result: Result) -> dict[str, object]:
             "unit": privacy.unit,
             "max_partners_per_person": privacy.max_partners_per_person,
             "accountant": privacy.accountant,
+            "witnesses": dict(privacy.witnesses),
         },
         "budget": {one.partner: dict(one.report) for one in record.budgets},
         "model": {
@@ -113,6 +119,64 @@ def _auc(evidence: Evidence) -> dict[str, object]:
         "pooled_all_columns": _rounded(evidence.pooled_all_columns),
         "by_block": {one.name: _block_auc(one) for one in evidence.blocks},
     }
+
+
+def _joint_auc(joint: JointEvidence | None) -> dict[str, object]:
+    """On persons whom every block knows; ``joint_all`` on all who were asked for."""
+    if joint is None:
+        return {}
+    return {
+        "joint": _rounded(joint.joint.auc),
+        "best_source": _rounded(joint.best_source.auc),
+        "best_source_name": joint.best_source.name,
+        "own_block": _rounded(joint.own_block.auc),
+        "pooled_all_columns_same_persons": _rounded(joint.pooled.auc),
+        "joint_all": _rounded(joint.joint_all.auc),
+        "own_block_all": _rounded(joint.own_block_all.auc),
+    }
+
+
+def _by_coverage(joint: JointEvidence | None) -> dict[str, object]:
+    if joint is None:
+        return {}
+    found = {
+        one.band: {"persons": one.persons, **_calibration(one.quality)}
+        for one in joint.coverage
+    }
+    return {"by_coverage": found}
+
+
+def _joint(result: Result) -> dict[str, object]:
+    """What was asked through the protocol, how long it took, and one reply."""
+    record, evidence = result.record.joint, result.evidence.joint
+    if record is None or evidence is None:
+        return {}
+    return {
+        "latency_ms": {
+            **percentiles(record.milliseconds),
+            "first": percentiles(record.first_milliseconds),
+        },
+        "joint": {
+            "persons": evidence.persons,
+            "persons_both": evidence.persons_both,
+            "askers": list(record.askers),
+            "batch_per_second": round(record.batch_per_second, 1),
+            "head": record.head,
+            "epsilon": {
+                "allowed": dict(record.spent),
+                "all_runs": dict(all_runs(result.record.budgets)),
+            },
+            "example": dict(record.example),
+        },
+    }
+
+
+def percentiles(milliseconds: Sequence[float]) -> dict[str, float | None]:
+    """Median and 99th percentile; None without a measurement."""
+    if not milliseconds:
+        return {"p50": None, "p99": None}
+    p50, p99 = np.percentile(milliseconds, [50, 99])
+    return {"p50": round(float(p50), 2), "p99": round(float(p99), 2)}
 
 
 def _block_auc(block: BlockFigures) -> dict[str, float | None]:

@@ -15,6 +15,7 @@ from rehearsal.budgets import NodeBudget
 from rehearsal.published import Published
 
 Float = NDArray[np.float64]
+Words = NDArray[np.uint64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +98,52 @@ class FeaturePoints:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NamedAuc:
+    """AUC of one source alone."""
+
+    name: str
+    auc: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """Hold-out persons of one coverage band, by their joint scores."""
+
+    band: str
+    persons: int
+    quality: Quality
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JointEvidence:
+    """What the joint score is worth, exact.
+
+    Without a suffix: on the persons whom every block knows; ``_all``: on all asked for.
+    """
+
+    persons: int
+    persons_both: int
+    joint_all: Quality
+    own_block_all: Quality
+    """The askers' own blocks, private, on the same persons."""
+    pooled_all: Quality
+    """One regression over all columns of all partners, without privacy."""
+    joint: Quality
+    own_block: Quality
+    pooled: Quality
+    sources: tuple[NamedAuc, ...]
+    """Each block alone on these persons, trained on pooled rows without privacy."""
+    coverage: tuple[Coverage, ...]
+    groups: tuple[Group, ...]
+    rocs: tuple[Roc, ...]
+
+    @property
+    def best_source(self) -> NamedAuc:
+        """The best single source even without privacy."""
+        return max(self.sources, key=lambda one: -1.0 if one.auc is None else one.auc)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """The exact part: what only who sees all files can say."""
 
@@ -108,6 +155,42 @@ class Evidence:
     pooled_persons: int
     """Hold-out persons that figure was computed on."""
     features: tuple[FeaturePoints, ...]
+    joint: JointEvidence | None
+    """None where nobody asked for joint scores."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class JointAnswers:
+    """What one asker was answered for its hold-out persons."""
+
+    asker: str
+    persons: Words
+    """Heads of the persons' hashes, shape (persons,)."""
+    eta: Float
+    bands: NDArray[np.str_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class JointRecord:
+    """Joint scores through the real protocol, at the askers' own doors."""
+
+    answers: tuple[JointAnswers, ...]
+    milliseconds: tuple[float, ...]
+    """Single scores, one after the other, with the pseudonym already known."""
+    first_milliseconds: tuple[float, ...]
+    """The same for persons whose pseudonym had to be derived first."""
+    batch_per_second: float
+    example: Mapping[str, object]
+    """One reply as the asker's system gets it."""
+    head: str
+    """Version of the head that was active; empty: not recalibrated."""
+    spent: Mapping[str, str]
+    """Most that the head's run, and both runs together, were allowed to cost a person."""
+
+    @property
+    def askers(self) -> tuple[str, ...]:
+        """Who asked."""
+        return tuple(one.asker for one in self.answers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +210,7 @@ class RunRecord:
     """start, train, total."""
     processes: tuple[str, ...]
     peak_rss_mb: Mapping[str, float]
+    joint: JointRecord | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

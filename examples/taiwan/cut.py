@@ -9,7 +9,8 @@ are hashes of the person's id, so they do not depend on any library's generator:
 where the head is the first 8 bytes, big-endian.
 
 One assumption must be said wherever results are shown: every partner knows the outcome of
-its own persons. The table has only one label.
+its own persons. The table has only one label. A second one: everybody has consented to
+being asked about.
 
     python examples/taiwan/cut.py DIRECTORY
 """
@@ -31,6 +32,8 @@ GROUPS = ("SEX", "EDUCATION", "MARRIAGE", "AGE")
 """For the fairness report; they sit at the banks and are in no model."""
 REPAYMENT = ("PAY_0", *(f"PAY_{month}" for month in range(2, 7)))
 BILLING = ("LIMIT_BAL", *(f"BILL_AMT{month}" for month in range(1, 7)))
+CONSENT = "'supposed' AS consent"
+"""A reference to each person's consent to studies. In the example everybody has given it."""
 PAYMENTS = tuple(f"PAY_AMT{month}" for month in range(1, 7))
 
 
@@ -65,7 +68,7 @@ def cut(
         paths = []
         for partner in PARTNERS:
             role, columns = ("bank", banks) if "bank" in partner else ("platform", platforms)
-            listed = ", ".join(("ID", *columns, "default_next_month"))
+            listed = ", ".join(("ID", *columns, "default_next_month", CONSENT))
             paths.append(directory / f"{partner}.parquet")
             rows = connection.table("person").filter(f"{role} = '{partner}'").order("ID")
             rows.project(listed).write_parquet(str(paths[-1]))
