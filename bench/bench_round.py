@@ -1,8 +1,15 @@
-"""A training round of four nodes against bare gRPC that carries the same bytes.
+"""A training round of four nodes against bare gRPC with the same bytes, and local work.
 
 Both sides use four processes beside this one, mTLS on loopback and bidirectional streams.
-The federation is a real rehearsal; its rounds include gradient, noise, the durable debit
-and the coordinator's stored state. The anchor sends d float64 down and d words up.
+The federation is a real rehearsal; its rounds include gradient, noise, masks, the durable
+JOIN and debit, and the coordinator's stored state. ``bare_grpc_ms``: d float64 down, d words
+up, once.
+
+``local_ms`` is what a round computes and writes when nothing travels (``bench.round_work``):
+the coordinator's work, plus the work of all nodes divided by the cores that they can use at
+once. It is measured before and after the federation, and the mean counts, for the machine
+may be busy otherwise. So ``masked_vs_bare_plus_compute`` charges to the round what is left:
+Flower's messages, pipes, two exchanges, waking nine processes, and waiting for the slowest.
 """
 
 import asyncio
@@ -25,6 +32,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from bench.result import Result
+from bench.round_work import local_ms
 from proto.v1 import training_pb2, training_pb2_grpc
 
 mpl.use("Agg")
@@ -33,36 +41,49 @@ from matplotlib import pyplot as plt
 NODES = 4
 ROWS = 2_000
 ROUNDS = 60
+FILE = "rehearsal.toml"
 OPTIONS = [("grpc.max_receive_message_length", 1 << 24)]
 WIDTHS = {"200": (10, 18), "10000": (100, 98)}
 """d: (features, edges of each): every feature has edges + 2 bins."""
 
 
 def run(out: Path) -> Result:
-    """Median and 95th percentile of a round in milliseconds, and the ratio to the anchor."""
+    """Median and 95th percentile of a round in milliseconds, and the ratios to the anchors."""
     figures: dict[str, object] = {}
     anchors: dict[str, object] = {}
     ratios: dict[str, float] = {}
     for width, (features, edges) in WIDTHS.items():
         directory = out / f"round-{width}"
-        ours = _federation(directory, features, edges)
+        _files(directory, features, edges)
+        local = [local_ms(directory / FILE)]
+        ours = _federation(directory)
+        local.append(local_ms(directory / FILE))
         bare = _bare(int(width))
+        compute = statistics.mean(one["compute"] for one in local)
+        anchors[f"local_ms_{width}"] = local
+        ratios[f"masked_vs_bare_plus_compute_{width}"] = round(
+            ours["p50"] / (bare["p50"] + compute), 2
+        )
         figures[f"round_ms_{width}"] = ours
         anchors[f"bare_grpc_ms_{width}"] = bare
         ratios[f"bare_grpc_{width}"] = round(ours["p50"] / bare["p50"], 2)
-    ratios["bare_grpc"] = ratios["bare_grpc_10000"]
+    for name in ("bare_grpc", "masked_vs_bare_plus_compute"):
+        ratios[name] = ratios[f"{name}_10000"]
     _plot(out / "round.svg", figures, anchors)
     return Result(name="round", figures=figures, anchors=anchors, ratios=ratios)
 
 
-def _federation(directory: Path, features: int, edges: int) -> dict[str, float]:
+def _files(directory: Path, features: int, edges: int) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     for node in range(NODES):
         _table(directory / f"p{node}.csv", node, features, edges)
     (directory / "schema.toml").write_text(_schema(features, edges), encoding="utf-8")
-    (directory / "rehearsal.toml").write_text(_rehearsal(), encoding="utf-8")
+    (directory / FILE).write_text(_rehearsal(), encoding="utf-8")
+
+
+def _federation(directory: Path) -> dict[str, float]:
     report = directory / "report"
-    command = [sys.executable, "-m", "riskweave", "rehearse", str(directory / "rehearsal.toml")]
+    command = [sys.executable, "-m", "riskweave", "rehearse", str(directory / FILE)]
     subprocess.run([*command, "--report", str(report)], check=True, capture_output=True)  # noqa: S603
     document = json.loads((report / "report.json").read_text(encoding="utf-8"))
     return {name: float(document["round_ms"][name]) for name in ("p50", "p95")}

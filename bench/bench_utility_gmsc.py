@@ -193,7 +193,9 @@ def _boosted(federation: Federation, directory: Path, *, groups: bool) -> float:
     wanted = ", ".join((*features, *(GROUPS if groups else ())))
     for name, table in federation.tables.items():
         query = f"SELECT {wanted}, \"default\" FROM '{directory / name}.parquet'"
-        rows = duckdb.sql(query).df().to_numpy(dtype=np.float64, na_value=np.nan)
+        found = duckdb.sql(query).fetchnumpy().values()
+        plain = [np.ma.asarray(one, np.float64).filled(np.nan) for one in found]
+        rows = np.column_stack(plain)
         if not np.array_equal(rows[:, -1], table.labels):
             raise ValueError(f"{name}: rows are not in the order of the partner's table")
         columns.append(rows[:, :-1])

@@ -5,7 +5,7 @@ import sys
 
 from bench.result import OUT, machine, save
 
-NAMES = ("round", "secagg", "clipped_sum", "crash_budget")
+NAMES = ("round", "secagg", "clipped_sum", "utility_gmsc", "crash_budget", "tokenize")
 
 
 def main(arguments: list[str]) -> int:
