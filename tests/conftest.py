@@ -10,6 +10,11 @@ import pytest
 from numpy.random import Generator  # noqa: TID251 - the tests' only generator
 
 from consortium.crypto.keys import Secret
+from partner_node.ristretto_library import load_ristretto
+
+# Before any test module is imported: otherwise each process leaves the library in /tmp.
+with tempfile.TemporaryDirectory(prefix="rw-") as _directory:
+    load_ristretto(Path(_directory))
 
 
 @pytest.fixture

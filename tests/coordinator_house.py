@@ -6,7 +6,7 @@ test's own, so that it can be hostile.
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,10 +22,10 @@ from cryptography.x509.oid import NameOID
 from consortium import codec
 from consortium.canonical import Label
 from consortium.codec import Body, Frame, StreamKind
-from consortium.crypto.keys import IdentityKey, Secret
+from consortium.crypto.keys import AgreementKey, IdentityKey, Secret
 from consortium.crypto.statements import enrolment_statement
 from consortium.ids import Digest, PartnerId
-from consortium.manifest import Manifest
+from consortium.manifest import Manifest, Policy
 from consortium.messages import PROTOCOL_VERSION, EnrolmentRequest, Hello, Signed
 from coordinator import wiring
 from coordinator.authority import SERVER_NAME, JoinToken
@@ -64,6 +64,11 @@ class NodeKeys:
         return cls(PartnerId(name), IdentityKey.from_secret(seed))
 
     @property
+    def agreement(self) -> AgreementKey:
+        """The agreement key; depends on the name only."""
+        return AgreementKey.from_secret(Secret(self.partner.encode().ljust(32, b",")))
+
+    @property
     def tls_pem(self) -> bytes:
         """The private TLS key."""
         return self.tls.private_bytes(
@@ -87,7 +92,7 @@ class NodeKeys:
             token=token.secret.expose(),
             csr=self.csr() if csr is None else csr,
             identity=self.identity.public,
-            agreement=bytes(32),
+            agreement=self.agreement.public,
             witness=bytes(32),
             signature=b"",
         )
@@ -109,26 +114,38 @@ class House:
     manifest: Manifest
 
     @classmethod
-    def build(cls, directory: Path) -> "House":
-        """Initialise, enrol bank_a and bank_b, sign the first manifest."""
+    def build(
+        cls,
+        directory: Path,
+        names: Sequence[str] = ("bank_a", "bank_b"),
+        policy: Policy = POLICY,
+    ) -> "House":
+        """Initialise, enrol the partners, sign the first manifest."""
         birth = wiring.Birth(
             name="test", schema=SCHEMA, address=free_address(), enrolment=free_address()
         )
         wiring.initialise(directory, birth)
         desk = wiring.open_desk(directory)
-        nodes = {name: NodeKeys.of(name) for name in ("bank_a", "bank_b")}
+        nodes = {name: NodeKeys.of(name) for name in names}
         for node in nodes.values():
             enrol(desk, node)
-        manifest = desk.membership.propose("test", desk.schema, POLICY)
-        for node in nodes.values():
-            desk.membership.sign(node.sign(manifest.digest), peer=node.partner)
-        return cls(desk, nodes, manifest)
+        house = cls(desk, nodes, desk.membership.propose("test", desk.schema, policy))
+        house.sign()
+        return house
+
+    def sign(self) -> None:
+        """All sign the newest manifest."""
+        for node in self.nodes.values():
+            self.desk.membership.sign(node.sign(self.manifest.digest), peer=node.partner)
 
     @asynccontextmanager
-    async def serving(self, settings: Settings | None = None) -> AsyncIterator[StreamHub]:
-        """Both doors open, until the block ends."""
+    async def serving(
+        self, settings: Settings | None = None, *, attach: Callable[[StreamHub], object] = id
+    ) -> AsyncIterator[StreamHub]:
+        """Both doors open, until the block ends; ``attach`` may own the scoring streams."""
         desk = self.desk
         hub = StreamHub(desk.membership.greet, settings)
+        attach(hub)
         server = Server(
             Doors(
                 federation=desk.config.federation_address,

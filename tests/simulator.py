@@ -4,7 +4,7 @@ Only sockets, disk and clock are toys. Faults are methods (``drop``, ``tamper``,
 so that a test reads as a story; what travelled is in ``wire``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -35,7 +35,7 @@ from partner_node.flower_node import Answering
 from partner_node.ingest import EncodedTable
 from partner_node.local_sums import LocalSums
 from partner_node.plan_checks import SessionFacts
-from partner_node.storage import StoredJoin
+from partner_node.records import KeptSum, StoredJoin
 from partner_node.training_session import SessionKeys, TrainingSession
 
 Words = NDArray[np.uint64]
@@ -112,7 +112,7 @@ class MemoryCommitments:
     disclosed: list[tuple[SumRequest, Digest, int]] = field(default_factory=list)
     joins: dict[tuple[ReleaseKind, int, int], StoredJoin] = field(default_factory=dict)
     signed: list[tuple[RunId, bytes]] = field(default_factory=list)
-    states: dict[RunId, bytes] = field(default_factory=dict)
+    learned: dict[RunId, list[KeptSum]] = field(default_factory=dict)
 
     def commitment(self, run: RunId) -> tuple[TrainingPlan, Secret] | None:
         return self.plans.get(run)
@@ -140,23 +140,26 @@ class MemoryCommitments:
     def close_run(self, run: RunId) -> None:
         self.closed.add(run)
 
-    def join(self, request: SumRequest, context: Digest) -> StoredJoin:
+    def join(
+        self, request: SumRequest, context: Digest, learned: Sequence[KeptSum] = ()
+    ) -> StoredJoin:
         if request.run in self.closed:
             raise RefusalError(RefusalCode.PLAN, "the run holds no open reserve")
         if self.joined(request) is not None:
             raise RefusalError(RefusalCode.REPEATED, "this attempt was joined before")
         made = StoredJoin(context, len(self.joins) + 1)
         self.joins[request.kind, request.round, request.attempt] = made
+        self.keep_sums(request.run, learned)
         return made
 
     def joined(self, request: SumRequest) -> StoredJoin | None:
         return self.joins.get((request.kind, request.round, request.attempt))
 
-    def state(self, run: RunId) -> bytes | None:
-        return self.states.get(run)
+    def sums(self, run: RunId) -> tuple[KeptSum, ...]:
+        return tuple(self.learned.get(run, ()))
 
-    def keep_state(self, run: RunId, state: bytes) -> None:
-        self.states[run] = state
+    def keep_sums(self, run: RunId, learned: Sequence[KeptSum]) -> None:
+        self.learned.setdefault(run, []).extend(learned)
 
     def withdraw(self, run: RunId) -> None:
         self.plans.pop(run)

@@ -14,7 +14,10 @@ from consortium.errors import RefusalCode
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
-FLOORS = ("proto", "consortium", "models", "partner_node", "coordinator", "rehearsal")
+FLOORS = (
+    *("proto", "consortium", "models"),
+    *("partner_node", "coordinator", "rehearsal", "riskweave_client"),
+)
 
 _NAMED_TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 _THREAT = re.compile(r"^### (T\d+) ", re.MULTILINE)

@@ -22,10 +22,20 @@ ROLES: dict[str, Callable[[list[str]], int]] = {
     "rehearse": rehearsal.cli.main,
 }
 VERBS: dict[str, tuple[str, ...]] = {
-    "coordinator": ("init", "token", "manifest", "serve", "status", "train"),
+    "coordinator": (
+        "calibrate",
+        "init",
+        "inquiries",
+        "token",
+        "manifest",
+        "serve",
+        "status",
+        "train",
+    ),
     "node": (
         *("init", "join", "trust", "serve", "check-data", "budget"),
         *("status", "models", "validate", "accept", "refuse"),
+        *("tokenize", "withdraw", "score", "desk-client"),
     ),
     "models": ("list", "show", "statement", "activate", "rollback"),
     "rehearse": (),

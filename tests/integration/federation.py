@@ -323,6 +323,13 @@ class Federation:
             for kind, number, attempt, units in rows
         ]
 
+    def journal(self, name: str, run: str) -> list[tuple[str, int, int]]:
+        """Kind, round and attempt of every upload of a run in a node's journal."""
+        database = f"file:{self.directory(name) / 'node.db'}?mode=ro"
+        query = "SELECT kind, round, attempt FROM disclosures WHERE run = ? AND round > 0"
+        with contextlib.closing(sqlite3.connect(database, uri=True)) as connection:
+            return list(connection.execute(query, [run]))
+
     def progress(self, name: str, run: str) -> tuple[int, int]:
         """JOINs and charges of a node, and the last round of gradients that it joined."""
         database = f"file:{self.directory(name) / 'node.db'}?mode=ro"

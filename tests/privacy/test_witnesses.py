@@ -6,7 +6,7 @@ from functools import cache
 import pytest
 from opacus.accountants import RDPAccountant
 
-from consortium.errors import DomainError, TrustError
+from consortium.errors import DecodeError, DomainError, TrustError
 from consortium.privacy.accountant import epsilon_of, epsilon_of_units, mu_of
 from consortium.privacy.witnesses import (
     Witnesses,
@@ -16,9 +16,11 @@ from consortium.privacy.witnesses import (
     poisson_units,
     rdp_epsilon,
 )
+from models.opacus_witness import opacus_epsilon, witnesses_of
 
 ROUNDS = 60
 DELTA = 1e-6
+FIELDS = {"closed_form": "exact", "pld": "pld", "rdp": "rdp"}
 RDP_4_7 = {0.5: 0.541, 1.0: 1.078, 3.0: 3.215, 8.0: 8.523}
 
 
@@ -44,6 +46,57 @@ def test_figures_of_4_7_at_full_batch(epsilon: float) -> None:
 def test_accountants_agree_on_the_grid(epsilon: float, delta: float) -> None:
     found = cross_check(mu_of(epsilon, delta), delta)
     assert found.exact == pytest.approx(epsilon, abs=1.1e-4)
+
+
+@pytest.mark.parametrize("delta", [1e-5, 1e-6, 1e-9])
+@pytest.mark.parametrize("epsilon", [0.05, 0.2, 1, 3, 8])
+def test_opacus_agrees_with_the_other_renyi_accountant_and_is_above_the_claim(
+    epsilon: float, delta: float
+) -> None:
+    mu = mu_of(epsilon, delta)
+    found = opacus_epsilon(mu, delta)
+    assert found == pytest.approx(rdp_epsilon(1 / mu, 1, delta), rel=0.01)
+    assert epsilon <= found
+
+
+def test_statement_is_shown_with_the_figure_of_opacus() -> None:
+    found = witnesses_of(stated())
+    assert set(found) == {"closed_form", "pld", "rdp", "library", "opacus_rdp"}
+    assert float(found["opacus_rdp"]) == pytest.approx(float(found["rdp"]), rel=0.01)
+    assert witnesses_of({"accountants": {}, "delta": "1e-6"}) == {}
+
+
+@pytest.mark.parametrize(
+    "change", [{"closed_form": "0.8000"}, {"rdp": "1.1500"}, {"rdp": "1.0100"}]
+)
+def test_statement_that_opacus_does_not_confirm_is_not_believed(
+    change: dict[str, str],
+) -> None:
+    with pytest.raises(TrustError, match="Opacus"):
+        witnesses_of(stated(**change))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        {},
+        {"accountants": "none"},
+        {"accountants": {"closed_form": "1"}, "delta": "1e-6"},
+        {"accountants": {"closed_form": "1", "pld": "1", "rdp": "x"}, "delta": "1e-6"},
+    ],
+)
+def test_statement_without_figures_to_confirm_is_refused(statement: dict[str, object]) -> None:
+    with pytest.raises(DecodeError):
+        witnesses_of(statement)
+
+
+def stated(**change: str) -> dict[str, object]:
+    found = cross_check(mu_of(1.0, DELTA), DELTA)
+    figures = {name: f"{getattr(found, field):.4f}" for name, field in FIELDS.items()}
+    return {
+        "accountants": figures | {"library": "dp-accounting 0.6"} | change,
+        "delta": "0.000001",
+    }
 
 
 def test_replace_one_is_epsilon_at_twice_mu() -> None:

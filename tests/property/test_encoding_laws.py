@@ -2,6 +2,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -27,6 +28,11 @@ INT64 = st.integers(-(2**63), 2**63 - 1)
 @given(VALUES)
 def test_canonical_bytes_parse_to_the_same_value(value: object) -> None:
     assert parse_canonical(canonical_json(value)) == value
+
+
+@given(VALUES)
+def test_canonical_bytes_are_those_of_an_implementation_of_rfc_8785(value: object) -> None:
+    assert canonical_json(value) == rfc8785.dumps(value)
 
 
 @given(VALUES, VALUES)

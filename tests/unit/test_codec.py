@@ -93,7 +93,7 @@ def test_frame_over_the_limit_is_refused_before_it_is_parsed() -> None:
 
 def test_scoring_frame_has_the_smaller_limit() -> None:
     with pytest.raises(MessageTooLargeError):
-        codec.decode_up(StreamKind.SCORING, bytes((256 << 10) + 1))
+        codec.decode_up(StreamKind.SCORING, bytes(StreamKind.SCORING.limit + 1))
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff\xff\xff", b"\x08\x01"])

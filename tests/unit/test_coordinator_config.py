@@ -5,12 +5,15 @@ from pathlib import Path
 import pytest
 
 from consortium.errors import ConfigurationError
+from consortium.ids import PartnerId
+from consortium.manifest import Delivery, Disclosure, ScoringPolicy
 from coordinator.config import (
     TEMPLATE,
     TEMPLATE_LIMITS,
     TEMPLATE_POLICY,
     load_config,
     parse_config,
+    parse_policy,
 )
 
 PATH = Path("/c/coordinator.toml")
@@ -67,3 +70,76 @@ def test_coordinator_behind_a_nat_tells_partners_its_public_address() -> None:
         "c.org:443",
     )
     assert config.enrolment_public == config.enrolment_address
+
+
+# --- [scoring] --------------------------------------------------------------------------------
+
+
+def test_every_field_of_the_scoring_policy_can_be_set() -> None:
+    text = """
+    [scoring]
+    delivery = "via_licensed_bureau"
+    bureau = "bank_a"
+    epoch = 3
+    identifier = "tw/national_id"
+    min_responders = 3
+    disclosure = "total_only"
+    reason_step = 10
+    scores_per_second = 50
+    scores_per_day = 100000
+    studies_per_release = 100
+    tokens_per_second = 200
+    tokens_per_day = 300000
+    load_hours = 1
+    answer_ms = 4
+    customers = { bank_b = 5, bank_a = 200000 }
+    """
+    assert parse_policy(text, "p").scoring == ScoringPolicy(
+        delivery=Delivery.VIA_LICENSED_BUREAU,
+        bureau=PartnerId("bank_a"),
+        epoch=3,
+        identifier="tw/national_id",
+        min_responders=3,
+        disclosure=Disclosure.TOTAL_ONLY,
+        reason_step=10,
+        scores_per_second=50,
+        scores_per_day=100_000,
+        studies_per_release=100,
+        tokens_per_second=200,
+        tokens_per_day=300_000,
+        load_hours=1,
+        answer_ms=4,
+        customers=((PartnerId("bank_a"), 200_000), (PartnerId("bank_b"), 5)),
+    )
+    assert len(parse_policy("", "p").scoring.customers) == 0
+    assert parse_policy("", "p").scoring == ScoringPolicy()
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("delivary = 1", "unknown key 'delivary'"),
+        ('delivery = "all"', "delivery = 'all': expected \"partner_local\" or"),
+        ('delivery = "joint"', "epoch: 0, but a joint score needs pseudonyms"),
+        ('bureau = "bank_a"', "bureau: goes with delivery via_licensed_bureau"),
+        ('bureau = "Bank A"', "bureau = 'Bank A': expected a partner's id"),
+        ("epoch = 65536", "epoch: 65536 is outside 0 to 65535"),
+        ('epoch = "1"', "epoch = '1': expected a whole number"),
+        ("min_responders = 1", "min_responders: 1 is outside 2 to 64"),
+        ("answer_ms = true", "answer_ms = True: expected a whole number"),
+        ('identifier = "passport"', "identifier = 'passport': expected \"cn/national_id\""),
+        ("identifier = 7", "identifier = 7: expected"),
+        ('disclosure = "none"', "disclosure = 'none': expected \"family\" or"),
+        ("customers = 7", "customers = 7: expected a table"),
+        ("customers = { bank_a = 0 }", "customers bank_a = 0: expected at least 1"),
+        ('customers = { bank_a = "many" }', "bank_a = 'many': expected a whole number"),
+        ('customers = { "Bank A" = 1 }', "customers = 'Bank A': expected a partner's id"),
+    ],
+)
+def test_scoring_table_that_breaks_a_rule_is_refused_by_file_field_value_and_expectation(
+    line: str, told: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse_policy(f"[scoring]\n{line}\n", "policy.toml")
+    assert str(caught.value).startswith("policy.toml: ")
+    assert told in str(caught.value)

@@ -17,8 +17,9 @@ import pytest
 from consortium.errors import ConfigurationError, TransportError
 from consortium.ids import PartnerId, RunId
 from coordinator import cli, control, wiring
-from coordinator.control import ControlPorts, control_server
+from coordinator.control import ControlPorts, ScoringStatus, control_server
 from coordinator.events import EventLog, RunEvent
+from coordinator.pseudonym_epochs import EpochStatus
 from tests.coordinator_house import DEADLINE_S, SCHEMA, House, free_address
 
 RUN = RunId("ab" * 16)
@@ -26,6 +27,18 @@ STORY = (
     RunEvent(run=RUN, stage="preparing", rounds=2),
     RunEvent(run=RUN, stage="training", round=1, rounds=2, attempt=1, seconds=0.5),
     RunEvent(run=RUN, stage="finished", version="01" * 32),
+)
+
+SCORING = ScoringStatus(
+    epoch=EpochStatus(
+        epoch=3,
+        state="waiting",
+        detail="for bank_b",
+        holders=(PartnerId("bank_a"), PartnerId("shop_c")),
+        lacking=(PartnerId("shop_c"),),
+    ),
+    in_flight=2,
+    dropped=5,
 )
 
 
@@ -65,7 +78,11 @@ async def door(house: House, trainer: ToldTrainer) -> AsyncIterator[Path]:
     socket = house.desk.config.control_socket
     desk = house.desk
     ports = ControlPorts(
-        store=desk.store, trainer=trainer, links=NoLinks(), manifest=desk.membership.current
+        store=desk.store,
+        trainer=trainer,
+        links=NoLinks(),
+        manifest=desk.membership.current,
+        scoring=lambda: SCORING,
     )
     server = control_server(ports, socket)
     await server.start()
@@ -130,7 +147,11 @@ def test_socket_is_the_owners_alone(house: House) -> None:
     async def story() -> None:
         # Before the server is started: what the bind alone has left.
         ports = ControlPorts(
-            store=house.desk.store, trainer=ToldTrainer(()), links=NoLinks(), manifest=None
+            store=house.desk.store,
+            trainer=ToldTrainer(()),
+            links=NoLinks(),
+            manifest=lambda: None,
+            scoring=lambda: SCORING,
         )
         socket = house.desk.config.control_socket
         server = control_server(ports, socket)

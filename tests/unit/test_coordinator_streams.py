@@ -313,7 +313,7 @@ def test_scoring_frame_over_its_limit_ends_the_stream_unparsed(house: House) -> 
             stream = RawStream.open(channel, StreamKind.SCORING)
             await stream.say(house.hello(house.nodes["bank_a"]))
             assert (await stream.hear()) is not None
-            await stream.call.write(bytes((256 << 10) + 1))
+            await stream.call.write(bytes(StreamKind.SCORING.limit + 1))
             assert await farewell(stream) == "too_large"
 
     run(story())

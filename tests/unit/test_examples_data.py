@@ -103,7 +103,7 @@ def test_negative_control_gives_billing_to_the_banks(taiwan: Schema, tmp_path: P
     script("examples/taiwan/cut.py").cut(tmp_path, negative_control=True)
     columns = set(duckdb.read_parquet(f"{tmp_path}/platform_c.parquet").columns)
     held = {feature.name for feature in taiwan.of_families(["payments"])}
-    assert columns == {"ID", "default_next_month"} | held
+    assert columns == {"ID", "consent", "default_next_month"} | held
 
 
 def test_split_that_is_not_the_published_one_is_refused() -> None:

@@ -5,7 +5,15 @@ import pytest
 from consortium.canonical import canonical_json, parse_canonical
 from consortium.errors import ManifestError
 from consortium.ids import PartnerId
-from consortium.manifest import Manifest, Member, Role, manifest_bytes, parse_manifest
+from consortium.manifest import (
+    NO_CODE,
+    Manifest,
+    Member,
+    Role,
+    digest_of_code,
+    manifest_bytes,
+    parse_manifest,
+)
 from tests.secagg_house import POLICY, Federation, digest, federation
 
 
@@ -106,3 +114,10 @@ def test_floor_of_shared_noise(*, partners: int, pair: bool, least: int, floor: 
     policy = replace(POLICY, allow_pair=pair, min_partners=least)
     assert policy.partners_floor(partners, "shared") == floor
     assert policy.partners_floor(partners, "own") == least
+
+
+def test_record_without_a_source_file_has_no_code_whatever_else_it_lists() -> None:
+    editable = "__editable__.pth,sha256=x,1\nriskweave.dist-info/METADATA,sha256=y,2\n"
+    assert digest_of_code(editable) == digest_of_code("") == NO_CODE
+    wheel = editable + "consortium/canonical.py,sha256=z,3\n"
+    assert digest_of_code(wheel) not in {NO_CODE, digest_of_code(wheel + "other,,\n")}

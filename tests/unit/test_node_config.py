@@ -11,6 +11,7 @@ from partner_node.config import (
     TEMPLATE_SETTINGS,
     Addresses,
     Budget,
+    DeskDoors,
     Speed,
     Votes,
     load_config,
@@ -102,3 +103,29 @@ def test_addresses_are_written_into_the_file_and_change_nothing_else(text: str) 
     again = with_addresses(written, replace(DOORS, federation="d.example:1"))
     assert parse_config(again, PATH).joined().federation == "d.example:1"
     assert again.count("[coordinator]") == 1
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:9080", "10.0.0.5:9080", "desk.bank.example:9080"])
+def test_plain_http_beyond_loopback_is_refused(address: str) -> None:
+    text = f'[node]\nid = "bank_a"\n[desk]\nrest = "{address}"\n'
+    with pytest.raises(ConfigurationError, match="plain HTTP is for loopback only"):
+        parse_config(text, PATH)
+    found = parse_config(text + "rest_tls = true\n", PATH).desk
+    assert (found.rest, found.rest_tls) == (address, True)
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:9080", "[::1]:9080", "localhost:9080", "socket"]
+)
+def test_desk_may_be_open_by_http_on_this_machine(address: str) -> None:
+    text = f'[node]\nid = "bank_a"\n[desk]\nlisten = "0.0.0.0:9443"\nrest = "{address}"\n'
+    assert parse_config(text, PATH).desk == DeskDoors(listen="0.0.0.0:9443", rest=address)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ['rest = "socket"\nrest_tls = true', 'rest_tls = "yes"', 'rest = "9080"', "listen = 9443"],
+)
+def test_desk_setting_that_is_not_of_its_form_is_refused(setting: str) -> None:
+    with pytest.raises(ConfigurationError):
+        parse_config(f'[node]\nid = "bank_a"\n[desk]\n{setting}\n', PATH)

@@ -17,7 +17,8 @@ from consortium.errors import BudgetExceededError, RefusalCode, RefusalError, St
 from consortium.ids import Digest, PartnerId, RunId, digest_of
 from consortium.messages import SumRequest, Vote
 from consortium.plan import ReleaseKind, TrainingPlan
-from partner_node.storage import Disclosure, NodeStore
+from partner_node.records import Disclosure, KeptSum
+from partner_node.storage import NodeStore
 from tests.simulator import Consortium
 
 UNITS = {"training": 100, "holdout": 10}
@@ -252,7 +253,7 @@ def test_database_that_others_may_read_is_refused_with_the_repair(
 
 
 def test_commits_are_flushed_to_disk(path: Path, store: NodeStore) -> None:
-    with store._transaction() as connection:
+    with store._database.transaction() as connection:
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
     assert sqlite3.connect(path).execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
@@ -275,12 +276,12 @@ def test_database_of_another_version_is_refused(path: Path, store: NodeStore) ->
 def test_full_disk_is_a_storage_error_and_leaves_nothing_half_reserved(
     store: NodeStore, plan: TrainingPlan
 ) -> None:
-    with store._engine.connect() as connection:
+    with store._database._engine.connect() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
     assert isinstance(pages, int)
     limit = f"PRAGMA max_page_count={pages}"
-    store._engine.dispose()
-    sa.event.listen(store._engine, "connect", lambda raw, _: raw.execute(limit))
+    store._database._engine.dispose()
+    sa.event.listen(store._database._engine, "connect", lambda raw, _: raw.execute(limit))
 
     def fill() -> None:
         for number in range(1, 200):
@@ -293,16 +294,47 @@ def test_full_disk_is_a_storage_error_and_leaves_nothing_half_reserved(
     assert reserved(store, "training") == 100 * committed
 
 
-def test_state_of_a_run_is_kept_until_the_run_is_closed(
+def kept(number: int) -> KeptSum:
+    return KeptSum(number=number, request=b"asked", joined=WORDS, total=bytes(8 * number))
+
+
+def test_sums_come_with_the_join_and_are_kept_until_the_run_is_closed(
     path: Path, store: NodeStore, plan: TrainingPlan
 ) -> None:
     store.commit(plan, Secret(b"s" * 32), UNITS, CAPS)
-    assert store.state(plan.run) is None
-    for state in (b"one", b"two"):
-        store.keep_state(plan.run, state)
-    assert NodeStore(path, now=lambda: 9).state(plan.run) == b"two"
+    assert store.sums(plan.run) == ()
+    store.join(request(plan), WORDS, [kept(1), kept(2)])
+    store.keep_sums(plan.run, [kept(3)])
+    assert NodeStore(path, now=lambda: 9).sums(plan.run) == (kept(1), kept(2), kept(3))
     store.close_run(plan.run)
-    assert store.state(plan.run) is None
+    assert store.sums(plan.run) == ()
+
+
+def test_join_that_is_refused_keeps_no_sum(store: NodeStore, plan: TrainingPlan) -> None:
+    store.commit(plan, Secret(b"s" * 32), UNITS, CAPS)
+    store.join(request(plan), WORDS)
+    with pytest.raises(RefusalError, match="joined before"):
+        store.join(request(plan), WORDS, [kept(1)])
+    assert store.sums(plan.run) == ()
+
+
+def test_only_the_journal_of_words_is_written_without_a_flush_of_its_own(
+    path: Path, store: NodeStore, plan: TrainingPlan
+) -> None:
+    levels: list[int] = []
+
+    def note(connection: sa.Connection) -> None:
+        levels.append(connection.exec_driver_sql("PRAGMA synchronous").scalar_one())
+
+    full, normal = 2, 1
+    sa.event.listen(store._database._engine, "commit", note)
+    store.commit(plan, Secret(b"s" * 32), UNITS, CAPS)
+    store.join(request(plan), WORDS)
+    store.debit(request(plan), scope="training", units=30)
+    store.disclose(request(plan), words=WORDS, size=80)
+    store.close_run(plan.run)
+    assert levels == [full, full, full, normal, full]
+    assert len(NodeStore(path, now=lambda: 9).disclosures()) == 1
 
 
 def test_models_and_votes_are_kept(store: NodeStore) -> None:

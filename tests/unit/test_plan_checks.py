@@ -60,6 +60,7 @@ SETTERS: dict[str, Callable[..., TrainingPlan]] = {
     "hidden, layers": lambda plan, n: replace(plan, hidden=(4,) * n),
     "hidden, widths": lambda plan, n: replace(plan, hidden=(4, n)),
     "holdout_salt, characters": lambda plan, n: replace(plan, holdout_salt="x" * n),
+    "start, characters": lambda plan, n: replace(plan, start="1" * n),
     "blocks": lambda plan, n: replace(plan, blocks=plan.blocks[:1] * n),
     "block.name, characters": _block("name", lambda n: "x" * n),
     "block.families": _block("families", lambda n: ("billing",) * n),

@@ -171,3 +171,71 @@ def test_prefix_that_names_several_versions_is_refused(store: Store) -> None:
     _add(store, "b")
     with pytest.raises(ConfigurationError, match="2 models begin with ''"):
         registry.find(store, "")
+
+
+# --- heads ------------------------------------------------------------------------------------
+
+
+def _add_head(store: Store, name: str, base: Digest) -> Digest:
+    version = digest_of(name.encode())
+    store.add_model(version, RUN, name.encode(), 1, base=base)
+    return version
+
+
+def _in_use(store: Store) -> tuple[str | None, str | None]:
+    rows = (store.active_model(), store.active_head())
+    return tuple(None if row is None else row.document.decode() for row in rows)  # type: ignore[return-value]
+
+
+def test_head_is_active_together_with_its_base(consortium: Consortium, store: Store) -> None:
+    base = _add(store, "a")
+    _carry(consortium, store, base)
+    head = _add_head(store, "a1", base)
+    _carry(consortium, store, head)
+    assert _in_use(store) == ("a", "a1")
+
+
+def test_newer_head_retires_the_older_one_alone(consortium: Consortium, store: Store) -> None:
+    base = _add(store, "a")
+    _carry(consortium, store, base)
+    for name in ("a1", "a2"):
+        _carry(consortium, store, _add_head(store, name, base))
+    assert _in_use(store) == ("a", "a2")
+
+
+def test_new_base_retires_the_head(consortium: Consortium, store: Store) -> None:
+    first, second = _add(store, "a"), _add(store, "b")
+    _carry(consortium, store, first)
+    _carry(consortium, store, _add_head(store, "a1", first))
+    _carry(consortium, store, second)
+    assert _in_use(store) == ("b", None)
+
+
+def test_head_of_a_model_that_is_not_active_waits(consortium: Consortium, store: Store) -> None:
+    first, second = _add(store, "a"), _add(store, "b")
+    head = _add_head(store, "b1", second)
+    _carry(consortium, store, first)
+    _carry(consortium, store, head)
+    assert _in_use(store) == ("a", None)
+    with pytest.raises(ConfigurationError, match="base model first"):
+        registry.activate(store, consortium.manifest, head, 3)
+    _carry(consortium, store, second)
+    registry.activate(store, consortium.manifest, head, 4)
+    assert _in_use(store) == ("b", "b1")
+
+
+def test_rollback_goes_from_head_to_base_and_on_to_the_earlier_pair(
+    consortium: Consortium, store: Store
+) -> None:
+    first, second = _add(store, "a"), _add(store, "b")
+    _carry(consortium, store, first)
+    _carry(consortium, store, _add_head(store, "a1", first))
+    _carry(consortium, store, second)
+    _carry(consortium, store, _add_head(store, "b1", second))
+    seen = []
+    for _ in range(3):
+        registry.rollback(store, 9)
+        seen.append(_in_use(store))
+    assert seen == [("b", None), ("a", "a1"), ("a", None)]
+    with pytest.raises(ConfigurationError, match="no earlier version"):
+        registry.rollback(store, 9)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from consortium.errors import ConfigurationError
+from consortium.privacy.accountant import units_of
 from coordinator.config import parse_policy
 from partner_node.config import parse_config
 from rehearsal.config import load_rehearsal, policy_text, settings_text
@@ -25,7 +26,7 @@ def changed(directory: Path, old: str, new: str) -> Path:
 @pytest.mark.parametrize("name", ["taiwan", "own_data", "gmsc"])
 def test_shipped_example_is_accepted_before_its_data_exist(name: str) -> None:
     rehearsal = load_rehearsal(EXAMPLES / name / "rehearsal.toml")
-    assert rehearsal.plan.epsilon == "1"
+    assert rehearsal.epsilon == "1"
     assert rehearsal.plan.delta == "1e-6"
 
 
@@ -112,3 +113,77 @@ def test_texts_reach_the_nodes_configuration_unchanged(tmp_path: Path) -> None:
 def test_policy_reaches_the_coordinators_configuration_unchanged(tmp_path: Path) -> None:
     policy = load_rehearsal(furnish(tmp_path, rows=1)).policy
     assert parse_policy(policy_text(policy), "policy.toml") == policy
+
+
+def test_scoring_policy_of_a_rehearsal_reaches_the_coordinator_unchanged(
+    tmp_path: Path,
+) -> None:
+    scoring = """
+    [rehearsal.scoring]
+    delivery = "joint"
+    epoch = 1
+    tokens_per_second = 100000
+    customers = { north = 200000 }
+    """
+    furnish(tmp_path, rows=1)
+    path = tmp_path / "rehearsal.toml"
+    path.write_text(path.read_text() + scoring)
+    policy = load_rehearsal(path).policy
+    assert policy.scoring.delivery.value == "joint"
+    assert policy.scoring.customers == (("north", 200_000),)
+    assert parse_policy(policy_text(policy), "policy.toml") == policy
+
+
+def test_scoring_policy_of_a_rehearsal_is_read_strictly(tmp_path: Path) -> None:
+    furnish(tmp_path, rows=1)
+    path = tmp_path / "rehearsal.toml"
+    path.write_text(path.read_text() + '[rehearsal.scoring]\ndelivery = "sold"\n')
+    with pytest.raises(ConfigurationError, match=r"\[rehearsal.scoring\] delivery = 'sold'"):
+        load_rehearsal(path)
+
+
+HEAD = '''
+[head]
+share = "0.2"
+rounds = 7
+askers = ["north"]
+
+[[partner]]
+id = "south"'''
+
+
+def test_head_and_model_share_the_rehearsals_epsilon(tmp_path: Path) -> None:
+    rehearsal = load_rehearsal(changed(tmp_path, '[[partner]]\nid = "south"', HEAD))
+    assert rehearsal.head is not None
+    assert (rehearsal.head.rounds, rehearsal.head.askers) == (7, ("north",))
+    delta = float(rehearsal.plan.delta)
+    parts = [
+        units_of(float(epsilon), delta)
+        for epsilon in (rehearsal.plan.epsilon, rehearsal.head.epsilon)
+    ]
+    whole = units_of(float(rehearsal.epsilon), delta)
+    assert 0.999 * whole < sum(parts) <= whole
+    assert parts[1] / whole == pytest.approx(0.2, abs=0.001)
+
+
+def test_rehearsal_without_a_head_gives_all_to_the_model(tmp_path: Path) -> None:
+    rehearsal = load_rehearsal(furnish(tmp_path, rows=1))
+    assert rehearsal.head is None
+    assert rehearsal.plan.epsilon == rehearsal.epsilon
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("rounds = 7", "turns = 7", "unknown key 'turns'"),
+        ("rounds = 7", 'rounds = "7"', "whole number"),
+        ('share = "0.2"', 'share = "1"', "share"),
+        ('askers = ["north"]', 'askers = "north"', "askers"),
+    ],
+)
+def test_mistake_in_the_head_is_refused_and_named(
+    tmp_path: Path, old: str, new: str, told: str
+) -> None:
+    path = changed(tmp_path, '[[partner]]\nid = "south"', HEAD.replace(old, new))
+    with pytest.raises(ConfigurationError, match=told):
+        load_rehearsal(path)

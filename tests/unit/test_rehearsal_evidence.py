@@ -91,7 +91,7 @@ def test_joining_counts_a_shared_person_once_and_fills_what_nobody_holds(
     house: tuple[Released, Tables],
 ) -> None:
     released, tables = house
-    codes, labels, holdout = joined(released, tables)
+    _, codes, labels, holdout = joined(released, tables)
     assert len(labels) == 2000 + 2000 - 200
     assert codes.shape == (3800, 2)
     north = replace(
@@ -99,9 +99,10 @@ def test_joining_counts_a_shared_person_once_and_fills_what_nobody_holds(
         features=tables["north"].features[:1],
         codes=tables["north"].codes[:, :1],
     )
-    codes, _, _ = joined(released, {"north": north})
+    _, codes, _, _ = joined(released, {"north": north})
     assert (codes[:, 1] == MISSING).all()
-    found, persons = all_columns(released, tables)
+    columns = all_columns(released, tables)
+    found, persons = columns.auc, columns.persons.size
     assert persons == int(holdout.sum())
     assert found is not None
     assert found > 0.6
@@ -109,7 +110,7 @@ def test_joining_counts_a_shared_person_once_and_fills_what_nobody_holds(
 
 def test_first_partner_counts_where_two_hold_a_column(house: tuple[Released, Tables]) -> None:
     released, tables = house
-    codes, _, _ = joined(released, tables)
+    _, codes, _, _ = joined(released, tables)
     persons = np.unique(np.concatenate([heads(table) for table in tables.values()]))
     places = np.searchsorted(persons, heads(tables["north"]))
     np.testing.assert_array_equal(codes[places], tables["north"].codes)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -19,9 +20,14 @@ from rehearsal.published import Published, parse_published
 from rehearsal.report import json_of, write_report
 from rehearsal.results import (
     BlockFigures,
+    Coverage,
     Evidence,
     FeaturePoints,
     Group,
+    JointAnswers,
+    JointEvidence,
+    JointRecord,
+    NamedAuc,
     PartnerFigures,
     Quality,
     Result,
@@ -66,6 +72,7 @@ def document() -> bytes:
         "target_epsilon": "1",
         "max_partners_per_person": 2,
         "accountant": "closed form",
+        "accountants": {"closed_form": "0.9003", "pld": "0.9003", "rdp": "0.9715"},
         "noise_mode": "shared",
         "honest_fraction": "0.5",
         "rosters": [{"partners": 4, "honest": 2, "attempts": 4}],
@@ -111,6 +118,15 @@ def budget(partner: str) -> NodeBudget:
         "figures": {"cap": 3.0, "spent": 1.1, "reserved": 0.1, "left": 2.7321},
         "units": {"cap": 9000, "spent": 1200, "reserved": 100, "left": 7700},
         "runs": [old, run],
+        "by_honest": {
+            "person": {
+                "all_honest": 0.7,
+                "half_collude": 0.99,
+                "others_collude": 1.4,
+                "largest": 1.4,
+                "claimed": 0.99,
+            }
+        },
     }
     return parse_budget(partner, json.dumps({"delta": "1e-6", "scopes": [scope]}))
 
@@ -167,6 +183,7 @@ def result(quality: Quality = GOOD) -> Result:
             seconds={"start": 1.0, "train": 2.0, "total": 4.0},
             processes=("coordinator", "north", "south"),
             peak_rss_mb={"coordinator": 90.0, "north": 200.0, "south": 201.0},
+            joint=joint_record(),
         ),
         evidence=Evidence(
             partners=tuple(partners),
@@ -175,7 +192,47 @@ def result(quality: Quality = GOOD) -> Result:
             pooled_all_columns=quality.auc,
             pooled_persons=390,
             features=(points,),
+            joint=joint_evidence(quality),
         ),
+    )
+
+
+def joint_record() -> JointRecord:
+    return JointRecord(
+        answers=(
+            JointAnswers(
+                asker="north",
+                persons=np.array([1, 2], dtype=np.uint64),
+                eta=np.array([0.5, -0.5]),
+                bands=np.array(["1", "2"]),
+            ),
+        ),
+        milliseconds=(3.0, 4.0, 5.0),
+        first_milliseconds=(7.0,),
+        batch_per_second=5123.4,
+        example={"points": 612, "reason": "<b>近期有未按时还款记录</b>"},
+        head="4" * 64,
+        spent={"head": "0.31", "both": "1.0000"},
+    )
+
+
+def joint_evidence(quality: Quality) -> JointEvidence:
+    return JointEvidence(
+        persons=400,
+        persons_both=280,
+        joint_all=quality,
+        own_block_all=quality,
+        pooled_all=quality,
+        joint=quality,
+        own_block=quality,
+        pooled=quality,
+        sources=(NamedAuc(name="banks", auc=0.74), NamedAuc(name="platforms", auc=0.71)),
+        coverage=(
+            Coverage(band="1", persons=120, quality=quality),
+            Coverage(band="2", persons=280, quality=quality),
+        ),
+        groups=(Group(rows=200, predicted=0.1, observed=0.12),),
+        rocs=(),
     )
 
 
@@ -221,6 +278,17 @@ def test_json_carries_every_figure_that_the_issue_names() -> None:
         "attempts.made",
         "attempts.aborted",
         "statement.trust",
+        "auc.joint",
+        "auc.best_source",
+        "auc.joint_all",
+        "calibration.by_coverage.1.in_the_large",
+        "calibration.by_coverage.2.slope",
+        "latency_ms.p50",
+        "latency_ms.p99",
+        "joint.batch_per_second",
+        "joint.example.points",
+        "joint.epsilon.allowed.both",
+        "joint.epsilon.all_runs.others_collude",
     ):
         value: object = found
         for key in path.split("."):
@@ -288,6 +356,10 @@ def test_page_says_who_computed_what_and_what_was_lost(page: Page) -> None:
         "00000000: 0.9149",
         "2.7321",
         "shared: each partner adds a part of the noise",
+        "AUC is 0.7500: +0.0100 against the best single source, banks",
+        "By how many partners knew the person",
+        "Model and head together cost a person ε = 0.9900",
+        "<b>近期有未按时还款记录</b>",
     ):
         assert words in " ".join(page.text.split()), words
 
@@ -298,6 +370,19 @@ def test_undefined_figures_are_printed_as_not_available(tmp_path: Path) -> None:
     assert "None" not in text
     document = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert document["auc"]["federated"]["north"] is None
+
+
+def test_report_without_joint_scores_has_no_empty_part(tmp_path: Path) -> None:
+    bare = result()
+    bare = replace(
+        bare,
+        record=replace(bare.record, joint=None),
+        evidence=replace(bare.evidence, joint=None),
+    )
+    text = write_report(bare, tmp_path).read_text(encoding="utf-8")
+    assert "What several partners know" not in text
+    assert "latency_ms" not in json_of(bare)
+    assert "joint score" not in "\n".join(_summary(bare))
 
 
 def test_model_document_under_another_version_is_refused() -> None:

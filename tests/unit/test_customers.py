@@ -1,0 +1,193 @@
+"""The table by token: what it holds, of whom, and that a look-up tells nobody from nobody."""
+
+import csv
+import sys
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+import pytest
+from numpy.random import Generator  # noqa: TID251 - the type of the tests' generator
+
+from consortium.errors import ConfigurationError, DataError
+from consortium.features.bins import public_bins
+from consortium.features.schema import parse_schema
+from consortium.identity.person import PersonRule, person_input
+from consortium.ids import PartnerId
+from consortium.scoring.layout import Layout, encode_holding
+from models.document import version_of
+from models.partials import families_of
+from partner_node import customers
+from partner_node.customers import Index16, Persons, Reading, ScoreTable, read_customers
+from partner_node.people import People
+from partner_node.table import DataSource
+from tests.joint_house import House, partial, secret
+from tests.simulator import SCHEMA
+
+HOLDOUT = ("test", "0.25")
+SCHEMA_OBJECT = parse_schema(SCHEMA, source="test")
+RULE = PersonRule.parse("xx/record")
+PEOPLE = People(lambda text: person_input(RULE, text), secret("local"))
+
+
+def reading(
+    directory: Path, rows: list[tuple[object, ...]], *, consent: bool = True
+) -> Reading:
+    with (directory / "t.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("id", "bad", "agreed", "late"))
+        writer.writerows(rows)
+    source = DataSource(
+        query="SELECT * FROM read_csv('t.csv', types={'id': 'VARCHAR', 'late': 'DOUBLE'})",
+        person="id",
+        label="bad",
+        directory=directory,
+        threads=1,
+    )
+    return Reading(
+        source=source,
+        schema=SCHEMA_OBJECT,
+        families=("repayment",),
+        people=PEOPLE,
+        consent="agreed" if consent else None,
+    )
+
+
+def read(directory: Path, rows: list[tuple[object, ...]]) -> customers.Customers:
+    return read_customers(reading(directory, rows), public_bins(SCHEMA_OBJECT), holdout=HOLDOUT)
+
+
+def test_rows_without_a_label_are_customers_too(tmp_path: Path) -> None:
+    found = read(tmp_path, [("A1", 0, "", 0), ("A2", "", "", 3), ("A3", 1, "", "")])
+    assert found.labels.tolist() == [0, 255, 1]
+    assert found.codes[:, 0].tolist() == [1, 4, 0]
+
+
+def test_what_is_left_out_is_counted_by_reason_and_never_shown(tmp_path: Path) -> None:
+    rows = [
+        ("A1", 0, "", 0),
+        ("a-1", 1, "", 1),  # the same person, written otherwise
+        ("", 1, "", 1),
+        ("A2!", 1, "", 1),
+        ("A3", 1, "", "inf"),
+        ("A4", 1, "", 0.5),
+    ]
+    found = read(tmp_path, rows)
+    assert len(found.labels) == 1
+    assert found.left_out == {
+        customers.NO_PERSON: 1,
+        customers.BAD_PERSON: 1,
+        customers.INFINITE: 1,
+        customers.NOT_WHOLE: 1,
+        customers.DUPLICATE: 1,
+    }
+
+
+def test_identifiers_come_in_their_canonical_form(tmp_path: Path) -> None:
+    persons = Persons(reading(tmp_path, [("a-1", 0, "", 0), ("A2!", 1, "", 1)]))
+    assert [list(batch) for batch in persons.batches()] == [[person_input(RULE, "A1")]]
+    assert dict(persons.faults) == {customers.BAD_PERSON: 1}
+
+
+def test_column_of_consent_that_is_not_there_is_named(tmp_path: Path) -> None:
+    made = reading(tmp_path, [("A1", 0, "", 0)])
+    wrong = Reading(
+        source=made.source,
+        schema=made.schema,
+        families=made.families,
+        people=PEOPLE,
+        consent="nowhere",
+    )
+    with pytest.raises((ConfigurationError, DataError), match="nowhere"):
+        read_customers(wrong, public_bins(SCHEMA_OBJECT), holdout=HOLDOUT)
+
+
+def test_index_finds_all_keys_and_no_other(rng: Generator) -> None:
+    keys = rng.integers(0, 256, (5_000, 16), dtype=np.uint8)
+    index = Index16(keys, np.arange(5_000))
+    rows, held = index.find(keys)
+    assert held.all()
+    assert rows.tolist() == list(range(5_000))
+    _, strangers = index.find(rng.integers(0, 256, (5_000, 16), dtype=np.uint8))
+    assert not strangers.any()
+
+
+def test_index_tells_keys_with_one_head_apart() -> None:
+    keys = np.zeros((2, 16), dtype=np.uint8)
+    keys[:, 15] = (1, 2)
+    rows, held = Index16(keys, np.array([7, 9])).find(keys)
+    assert (rows.tolist(), held.tolist()) == ([7, 9], [True, True])
+
+
+def test_empty_index_holds_nobody_not_even_the_key_of_zeros() -> None:
+    index = Index16(np.zeros((0, 16), dtype=np.uint8), np.zeros(0, dtype=np.int64))
+    assert not index.find(np.zeros((3, 16), dtype=np.uint8))[1].any()
+
+
+def table(tmp_path: Path, rows: list[tuple[object, ...]]) -> ScoreTable:
+    house = House(tmp_path / "house", {})
+    try:
+        document = house.document
+    finally:
+        house.close()
+    layout = Layout(families_of(document.model.spec))
+    made = ScoreTable(
+        document,
+        layout,
+        read(tmp_path, rows),
+        PartnerId("bank_a"),
+        version=version_of(document.to_bytes()),
+    )
+    tokens = np.frombuffer(
+        b"".join(bytes([place + 1]) * 16 for place in range(made.persons)), dtype=np.uint8
+    ).reshape(-1, 16)
+    made.set_tokens(made.customers.subjects, tokens)
+    return made
+
+
+def test_lookup_gives_holders_their_partial_logit_and_strangers_zero(tmp_path: Path) -> None:
+    made = table(tmp_path, [("A1", 0, "", 1), ("A2", 1, "", 4)])
+    asked = np.stack([np.full(16, value, dtype=np.uint8) for value in (2, 99, 1)])
+    found = made.lookup(asked)
+    assert found.held.tolist() == [True, False, True]
+    words = encode_holding(made.layout, found.logits, found.held, allowed=found.covered)
+    logits = words.view(np.int64)[:, 0].tolist()
+    assert logits == [partial("repayment", 1.0), 0, partial("repayment", 0.25)]
+
+
+def lines_of(made: ScoreTable, token: int) -> list[tuple[str, int]]:
+    """Every line that a look-up runs through."""
+    seen: list[tuple[str, int]] = []
+
+    def trace(frame: FrameType, event: str, _argument: object) -> object:
+        if event == "line":
+            seen.append((frame.f_code.co_name, frame.f_lineno))
+        return trace
+
+    asked = np.full((1, 16), token, dtype=np.uint8)
+    sys.settrace(trace)
+    try:
+        found = made.lookup(asked)
+        encode_holding(made.layout, found.logits, found.held, allowed=found.covered)
+    finally:
+        sys.settrace(None)
+    return seen
+
+
+def test_strangers_and_holders_take_the_same_steps(tmp_path: Path) -> None:
+    made = table(tmp_path, [("A1", 0, "", 1), ("A2", 1, "", 4)])
+    lines_of(made, 2)  # what is computed once is computed here
+    assert lines_of(made, 1) == lines_of(made, 99)
+
+
+def test_study_takes_those_with_label_token_and_consent_in_an_order_of_its_own(
+    tmp_path: Path,
+) -> None:
+    rows = [(f"A{number}", number % 2, f"c{number}", 1) for number in range(50)]
+    rows += [("B1", "", "c", 1), ("B2", 1, "", 1)]
+    made = table(tmp_path, rows)
+    chosen = made.study(20).tolist()
+    assert len(chosen) == len(set(chosen)) == 20
+    assert max(chosen) < 50
+    assert chosen != sorted(chosen)
+    assert len(made.study(1_000)) == 50
