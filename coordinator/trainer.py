@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -177,16 +177,18 @@ class Trainer:
 
     def _train(self, plan: TrainingPlan, manifest: Manifest) -> None:
         began = time.monotonic()
+        sums = [_closed_sum(row) for row in self._ports.store.sums(plan.run)]
+        session = RunSession(plan, self._ports.schema)
         checkpoint = self._ports.store.checkpoint(plan.run)
-        state = parse_document(RunState, checkpoint.payload) if checkpoint else None
-        session = RunSession(plan, self._ports.schema, state=state)
+        if checkpoint is not None:
+            resume_at(session, parse_document(RunState, checkpoint.payload), sums)
         ports = RunPorts(
             manifest=manifest,
             wait_for_change=self._wait_for_change,
             on_closed=lambda request, seconds, closed: self._closed(
                 session, request, seconds, closed
             ),
-            sums=[_closed_sum(row) for row in self._ports.store.sums(plan.run)],
+            sums=sums,
             stopping=self._stopping.is_set,
         )
         app = build_server_app(session, ports, self._ports.deadlines)
@@ -273,6 +275,20 @@ class Trainer:
                 return
 
 
+def resume_at(session: RunSession, kept: RunState, sums: Iterable[ClosedSum]) -> None:
+    """Run the machine on the stored sums, as every node does; attempts are on record.
+
+    Raises:
+        StorageError: the sums do not lead to where the checkpoint says that the run stands.
+    """
+    for closed in sums:
+        session.on_sum(closed)
+    reached = session.state
+    if (reached.head, reached.closed) != (kept.head, kept.closed):
+        raise StorageError(f"{reached.closed} sums are stored, the run has {kept.closed}")
+    session.state = replace(reached, attempt=kept.attempt, attempts=kept.attempts)
+
+
 def keep_attempt(
     store: Store, session: RunSession, event: RunEvent, closed: ClosedSum | None
 ) -> None:
@@ -283,7 +299,8 @@ def keep_attempt(
         stage=attempts[-1].kind.value,
         round=attempts[-1].round,
         attempts=len(attempts),
-        payload=document_of(session.state),
+        # By far its largest part follows from the sums: see resume_at.
+        payload=document_of(replace(session.state, optimizer=b"")),
     )
     row = None if closed is None else _sum_row(session.state.closed, closed)
     store.save_checkpoint(checkpoint, row, _text(event))

@@ -5,6 +5,7 @@ features alone is computed once for each joint code, and a histogram over joint 
 the histograms of its features. Integers add exactly, so the detour shows in no number.
 """
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -31,7 +32,7 @@ class Group:
     @property
     def cells(self) -> int:
         """Joint codes."""
-        return int(np.prod(self.bin_counts))
+        return math.prod(self.bin_counts)
 
     @property
     def last(self) -> int:
@@ -49,6 +50,8 @@ class Group:
 
     def marginals(self, cells: Indices) -> list[Indices]:
         """Sums by the codes of each feature from sums by joint code."""
+        if len(self.bin_counts) == 1:
+            return [cells]
         cube = cells.reshape(self.bin_counts)
         axes = range(cube.ndim)
         return [cube.sum(axis=tuple(a for a in axes if a != kept)) for kept in axes]

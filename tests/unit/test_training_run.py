@@ -15,6 +15,7 @@ from consortium.errors import (
     OutOfOrderError,
     RefusalCode,
     RefusalError,
+    StorageError,
 )
 from consortium.ids import Digest, PartnerId, RunId
 from consortium.messages import PlanOffer, SumRequest
@@ -24,6 +25,7 @@ from consortium.release import Outcome
 from consortium.secagg.context import SumInputs
 from consortium.secagg.ring import ring_sum, to_signed
 from coordinator.releases import candidate_of
+from coordinator.trainer import resume_at
 from models.document import parse_model_document, verify_version
 from models.run import ClosedSum, RunFailedError, RunSession, RunState
 from tests.simulator import PLAN, SCHEMA, Consortium, Fault, reply_words, rewritten
@@ -589,3 +591,16 @@ def test_privately_made_bins_come_from_the_noisy_histogram_and_are_used() -> Non
     assert len(session.bins.of("used")) > 1
     document = candidate_of(session, consortium.manifest).document
     assert parse_model_document(document, consortium.schema).bins == session.bins
+
+
+def test_run_resumes_from_its_sums_where_the_checkpoint_says_and_nowhere_else() -> None:
+    consortium = Consortium()
+    session = RunSession(consortium.plan, consortium.schema)
+    consortium.close(session, attempts=2)
+    consortium.close(session)
+    kept = replace(session.state, optimizer=b"")
+    later = RunSession(consortium.plan, consortium.schema)
+    resume_at(later, kept, consortium.sums)
+    assert later.state == session.state
+    with pytest.raises(StorageError, match="1 sums are stored, the run has 2"):
+        resume_at(RunSession(consortium.plan, consortium.schema), kept, consortium.sums[:1])
