@@ -144,10 +144,13 @@ def decode(layout: Layout, total: Words, contributors: int) -> JointSums:
     if not (plain[:, -1] == contributors * SENTINEL).all():
         raise ScoreRefusalError(ScoreRefusal.ANSWER, "the sum's sentinel is wrong")
     logits, counts, partners = plain[:, 0:-_TAIL:2], plain[:, 1:-_TAIL:2], plain[:, -2]
+    # Counts first: of numbers that no count can be, the product and |L| would overflow.
     whole = (
-        (counts <= partners[:, None]).all()
+        (counts >= 0).all()
+        and (counts <= partners[:, None]).all()
         and (partners <= contributors).all()
-        and (np.abs(logits) <= counts * LOGIT_LIMIT).all()  # hence no count is negative
+        and (logits <= counts * LOGIT_LIMIT).all()
+        and (logits >= counts * -LOGIT_LIMIT).all()
     )
     if not whole:
         raise ScoreRefusalError(ScoreRefusal.ANSWER, "the sum is outside its bounds")

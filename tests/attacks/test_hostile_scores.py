@@ -569,6 +569,8 @@ def test_answer_of_another_size_is_refused(size: int) -> None:
         (-2, 4, "bounds"),
         (-2, -3, "bounds"),
         (1, -2, "bounds"),
+        (1, -(1 << 28), "bounds"),
+        (0, -(1 << 63), "bounds"),
     ],
 )
 def test_sum_that_no_honest_partners_make_is_refused(
@@ -580,6 +582,18 @@ def test_sum_that_no_honest_partners_make_is_refused(
     words.view(np.int64)[1, column] += amount
     lie = answer(HOUSE.open(asked.request, ME), words, HOUSE.keys[ME])
     with refused(ScoreRefusal.ANSWER, text):
+        asked.combine(lie, *rest)
+
+
+def test_count_that_overflows_the_bound_of_its_logits_is_refused() -> None:
+    # -(2**27 + 100) holders: times the limit this wraps around to nearly 2**63.
+    asked = Asked()
+    _, *rest = asked.answers
+    words = HOUSE.encode(holdings()[ME])
+    words.view(np.int64)[1, 1] -= (1 << 27) + 100
+    words.view(np.int64)[1, 0] += 1 << 60
+    lie = answer(HOUSE.open(asked.request, ME), words, HOUSE.keys[ME])
+    with refused(ScoreRefusal.ANSWER, "bounds"):
         asked.combine(lie, *rest)
 
 
