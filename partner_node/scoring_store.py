@@ -239,7 +239,7 @@ class RequestRows:
         )
 
     def generation(self) -> int:
-        """Rises with each withdrawal."""
+        """Rises with each withdrawal, and with tokens of customers that came since."""
         query = "SELECT value FROM generations WHERE name = ?"
         row = self._connection.execute(query, (_WITHDRAWALS,)).fetchone()
         return 0 if row is None else int(row[0])
@@ -437,6 +437,9 @@ class ScoringStore:
             rows = [(epoch, *pair, expires) for pair in pairs[start : start + _ROWS]]
             with self._transaction() as connection:
                 connection.executemany(keep, rows)
+                if customers:
+                    # Who withdrew before there was a token has one to be known by now.
+                    _next_generation(connection)
 
     def customers(self, epoch: int) -> tuple[Bytes16, Bytes16]:
         """Keyed hashes and tokens of all customers of the epoch, sorted by hash."""

@@ -38,11 +38,17 @@ PATIENT_MS = 30_000
 """Tests share their machine: a deadline is met by what happens, not by the clock."""
 
 
-def run(root: Path, story: Callable[[House], Awaitable[None]], **house: object) -> None:
+def run(
+    root: Path,
+    story: Callable[[House], Awaitable[None]],
+    *,
+    load: bool = True,
+    **house: object,
+) -> None:
     async def main() -> None:
         built = House(root, ROWS, **house)  # type: ignore[arg-type]
         try:
-            await built.start()
+            await built.start(load=load)
             await story(built)
         finally:
             built.close()
@@ -222,6 +228,22 @@ def test_person_who_withdrew_at_a_holder_is_a_stranger_there_from_the_next_call(
         assert again.families[1].holders == 2
 
     run(tmp_path, story)
+
+
+def test_person_who_withdrew_before_there_was_a_token_is_a_stranger(tmp_path: Path) -> None:
+    async def story(house: House) -> None:
+        shop = house.nodes[PartnerId("shop_c")]
+        for node in house.nodes.values():
+            if node is not shop:
+                await node.session.tokenize(lambda _progress: None)
+        shop.store.withdraw(shop.people.subject(shop.people.form("P1")), [Purpose.JOINT_SCORE])
+        await ask(house, "bank_a", "P2")  # withdrawals are read here, without a token
+        await shop.session.tokenize(lambda _progress: None)
+        (answer,) = await ask(house, "bank_a", "P1")
+        assert answer.families[1].holders == 1
+        assert answer.families[1].total == partial("billing", 0.3)
+
+    run(tmp_path, story, load=False)
 
 
 def test_person_who_withdrew_at_the_asker_is_not_asked_about(tmp_path: Path) -> None:
