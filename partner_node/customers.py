@@ -176,18 +176,41 @@ class ScoreTable:
         """Log-odds by this partner's own blocks alone, shape (n,), units."""
         return self.serving.local_eta(codes)
 
-    def study(self, most: int) -> Integers:
+    def study(
+        self, most: int, *, declared: int = 0, withdrawn: frozenset[bytes] = frozenset()
+    ) -> Integers:
         """Rows with a label, a token and a consent to studies; at most so many.
 
+        Each is chosen by what is its own alone, never by how many others there are: nobody
+        may move up when somebody leaves, for then one person would change two rows (4.2.2).
         They come in the order of their keyed hashes, which no table's order sways.
+
+        Args:
+            most: Of the manifest.
+            declared: Customers of this partner by the manifest. Where they are more than
+                ``most``, keyed hashes below a threshold made of the two are chosen.
+            withdrawn: Keyed hashes of persons who have withdrawn. Private.
+
+        Raises:
+            DataError: there are more all the same.
         """
         found = self.customers
         if found.references is None:
             return np.zeros(0, dtype=np.int64)
         chosen = (found.labels != NO_LABEL) & self._known & found.references.any(axis=1)
+        gone = np.frombuffer(b"".join(withdrawn), dtype=np.uint8).reshape(-1, SUBJECT_BYTES)
+        places, held = self._subjects.find(gone)
+        chosen[places[held]] = False
         rows = np.flatnonzero(chosen)
         high, _ = _halves(found.subjects[rows])
-        return rows[np.argsort(high, kind="stable")][:most].astype(np.int64)
+        order = np.argsort(high, kind="stable")
+        order = order[high[order] <= _study_threshold(most, declared)]
+        if len(order) > most:
+            raise DataError(
+                f"more customers may be asked about than studies_per_release = {most}, and "
+                "policy.scoring.customers declares fewer: name fewer in the consent column"
+            )
+        return rows[order].astype(np.int64)
 
     def tokens_of(self, rows: Integers) -> Bytes16:
         """Tokens of rows that have one."""
@@ -224,6 +247,14 @@ class ScoreTable:
     def _holding(self, rows: Integers, held: Flags) -> Holding:
         logits = {name: values[rows] for name, values in self._logits.items()}
         return Holding(held=held, logits=logits, covered=self._covered[rows])
+
+
+def _study_threshold(most: int, declared: int) -> np.uint64:
+    """Keyed hashes up to this are chosen; of 1.1 times the declared nearly never too many."""
+    if declared <= most:
+        return np.uint64((1 << 64) - 1)
+    expected = max(1, most - 6 * math.isqrt(most))
+    return np.uint64((expected << 64) // (declared * 11 // 10 + 1))
 
 
 def _padded(values: Integers) -> Integers:

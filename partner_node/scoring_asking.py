@@ -82,6 +82,8 @@ class Person:
     method: consent.Method
     holding: Holding = field(repr=False)
     """What this partner holds of the person itself, arrays of one."""
+    model: Digest
+    """The version that the holding is of: it is asked for, or nothing is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +96,8 @@ class Part:
     receipt: bytes = field(repr=False)
     """Digest of the receipt."""
     roster: int
+    model: Digest
+    """Which the sums are of."""
 
 
 class LocalError(RiskWeaveError):
@@ -339,6 +343,9 @@ class Asker:
         newest = self.roster()
         if newest.model is None:  # pragma: no cover - ``roster`` has looked
             raise LocalError(answers.NO_MODEL)
+        if any(one.person.model != newest.model for one in group.wanted):
+            # It changed while they waited: their own part would be of another model.
+            raise LocalError(answers.NO_MODEL)
         table = ports.tables()[newest.model]
         now_ms = ports.now_ms()
         purpose = group.wanted[0].purpose
@@ -372,6 +379,7 @@ class Asker:
                         context=secrets.context,
                         receipt=bytes.fromhex(consent.receipt_digest(receipts[place])),
                         roster=newest.version,
+                        model=newest.model,
                     )
                 )
         return secrets, frozenset()

@@ -125,6 +125,8 @@ class _Asked:
     """Of the own attributes or the own row, shape (1, features); None: there are none."""
     holding: Holding | None = field(repr=False)
     """None while this node has no table."""
+    table: ScoreTable | None = field(repr=False)
+    """Of which codes and holding are."""
 
 
 class _Era:
@@ -466,11 +468,11 @@ class ScoringSession:
     def _asked(self, era: _Era, table: ScoreTable | None, applicant: Applicant) -> _Asked:
         x = era.people.form(applicant.person)
         if table is None:
-            return _Asked(applicant=applicant, x=x, codes=None, holding=None)
+            return _Asked(applicant=applicant, x=x, codes=None, holding=None, table=None)
         if applicant.attributes is not None:
             codes = table.encode(applicant.attributes)
             holding = table.own_of_codes(codes)
-            return _Asked(applicant=applicant, x=x, codes=codes, holding=holding)
+            return _Asked(applicant=applicant, x=x, codes=codes, holding=holding, table=table)
         subject = np.frombuffer(era.people.subject(x), dtype=np.uint8).reshape(1, -1)
         rows, holding = table.own(subject)
         held = bool(holding.held[0])
@@ -479,6 +481,7 @@ class ScoringSession:
             x=x,
             codes=table.codes_of(rows) if held else None,
             holding=holding,
+            table=table,
         )
 
     async def _parts(
@@ -503,17 +506,17 @@ class ScoringSession:
             log.warning("no tokens: %s", error)
             return [LocalError(reason, str(error))] * len(asked)
         persons = [
-            _person(era.people, one.applicant.consent, token, one.holding)
+            _person(era.people, one.applicant.consent, token, one.holding, table.version)
             for one, token in zip(asked, tokens, strict=True)
             if one.holding is not None
         ]
         return await era.asker.parts(persons, purpose, timeout_s=until - loop.time())
 
     def _joint(self, era: _Era, one: _Asked, part: Part) -> JointAnswer:
-        model = era.shelf.model
-        if model is None or one.holding is None:  # pragma: no cover - ``_parts`` has looked
-            raise TransportError("no model is in force")
-        table = era.shelf.tables[model]
+        model = part.model
+        table = era.shelf.tables.get(model)
+        if table is None or model != era.shelf.model or one.holding is None:
+            return self._local(era, one, LocalError(answers.NO_MODEL))
         head, calibration = self._head(era, table, part.sums)
         eta, strata = joint_eta(head, part.sums)
         stratum = int(strata[0])
@@ -546,7 +549,7 @@ class ScoringSession:
 
     def _local(self, era: _Era, one: _Asked, why: LocalError) -> JointAnswer:
         """This partner's own answer: band 0, and why (protocol 7.10)."""
-        table = era.shelf.current
+        table = one.table
         eta = 0
         families: tuple[FamilyPart, ...] = ()
         if table is not None:
@@ -612,19 +615,26 @@ class ScoringSession:
         """
         era = self._era
         table = era.shelf.tables.get(base) if era is not None else None
-        if era is None or table is None:
+        if era is None or table is None or era.shelf.model != base:
             raise TransportError(f"version {base[:12]} is not served here")
-        rows = table.study(era.manifest.policy.scoring.studies_per_release)
+        policy, withdrawn = era.manifest.policy.scoring, self._ports.store.withdrawn()
+        rows = table.study(
+            policy.studies_per_release,
+            declared=dict(policy.customers).get(self._ports.member, 0),
+            withdrawn=frozenset(s for s, of in withdrawn if of is Purpose.CALIBRATION),
+        )
         if not len(rows):
             raise DataError("no customer has a label, a token and a consent to studies")
         expires = self._ports.now_ms() // 1000 + _STUDY_EXPIRES_S
         found: list[Part] = []
         for start in range(0, len(rows), LARGEST_BATCH):
             part = rows[start : start + LARGEST_BATCH]
-            persons = list(_study_persons(table, part, expires))
+            persons = list(_study_persons(era.people, table, part, expires))
             for one in await era.asker.parts(persons, Purpose.CALIBRATION, timeout_s=_STUDY_S):
                 if isinstance(one, LocalError):
                     raise TransportError(f"study: {one}")
+                if one.model != base:
+                    raise TransportError(f"study: {base[:12]} is in force no more")
                 found.append(one)
         customers = table.customers
         return JointRows(
@@ -652,7 +662,7 @@ def _on_own(era: _Era, body: object, number: int) -> None:
 
 
 def _study_persons(
-    table: ScoreTable, rows: NDArray[np.int64], expires: int
+    people: People, table: ScoreTable, rows: NDArray[np.int64], expires: int
 ) -> Iterable[Person]:
     tokens, references = table.tokens_of(rows), table.customers.references
     if references is None:
@@ -660,8 +670,9 @@ def _study_persons(
     for place in range(len(rows)):
         token = tokens[place : place + 1]
         yield Person(
+            model=table.version,
             token=PersonToken(token.tobytes()),
-            evidence=references[rows[place]].tobytes(),
+            evidence=people.evidence(references[rows[place]].tobytes().hex()),
             purposes=frozenset({Purpose.CALIBRATION}),
             expires=expires,
             notice=1,
@@ -671,9 +682,14 @@ def _study_persons(
 
 
 def _person(
-    people: People, given: ConsentReference, token: PersonToken, holding: Holding
+    people: People,
+    given: ConsentReference,
+    token: PersonToken,
+    holding: Holding,
+    model: Digest,
 ) -> Person:
     return Person(
+        model=model,
         token=token,
         evidence=people.evidence(given.reference),
         purposes=frozenset(given.purposes),

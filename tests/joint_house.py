@@ -79,7 +79,7 @@ SCORING = ScoringPolicy(
     tokens_per_second=1_000_000,
     tokens_per_day=10_000_000,
     load_hours=0,
-    customers=tuple(sorted((PartnerId(name), 10_000) for name in FAMILIES)),
+    customers=tuple(sorted((PartnerId(name), 4_000) for name in FAMILIES)),
 )
 
 Rows = Mapping[str, Mapping[str, float | None]]

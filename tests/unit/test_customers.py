@@ -186,8 +186,35 @@ def test_study_takes_those_with_label_token_and_consent_in_an_order_of_its_own(
     rows = [(f"A{number}", number % 2, f"c{number}", 1) for number in range(50)]
     rows += [("B1", "", "c", 1), ("B2", 1, "", 1)]
     made = table(tmp_path, rows)
-    chosen = made.study(20).tolist()
-    assert len(chosen) == len(set(chosen)) == 20
-    assert max(chosen) < 50
+    chosen = made.study(1_000).tolist()
+    assert sorted(chosen) == list(range(50))
     assert chosen != sorted(chosen)
-    assert len(made.study(1_000)) == 50
+
+
+def test_study_never_takes_somebody_in_the_place_of_another(tmp_path: Path) -> None:
+    # Protocol 4.2.2: without a person nobody else's row may come or go.
+    rows = [(f"A{number}", number % 2, f"c{number}", 1) for number in range(200)]
+    most, declared = 120, 180
+
+    def chosen(part: list[tuple[object, ...]], directory: str) -> set[bytes]:
+        (tmp_path / directory).mkdir()
+        made = table(tmp_path / directory, part)
+        found = made.study(most, declared=declared)
+        return {made.customers.subjects[row].tobytes() for row in found}
+
+    whole = chosen(rows, "whole")
+    assert 0 < len(whole) <= most
+    for number in range(0, 200, 29):
+        left = chosen(rows[:number] + rows[number + 1 :], f"without {number}")
+        assert left <= whole
+        assert len(whole - left) <= 1
+    (tmp_path / "undeclared").mkdir()
+    undeclared = table(tmp_path / "undeclared", rows)
+    with pytest.raises(DataError, match="studies_per_release = 120"):
+        undeclared.study(most)
+
+
+def test_study_leaves_out_who_has_withdrawn(tmp_path: Path) -> None:
+    made = table(tmp_path, [(f"A{number}", 1, "c", 1) for number in range(9)])
+    gone = frozenset({made.customers.subjects[4].tobytes(), b"somebody else's."})
+    assert sorted(made.study(9, withdrawn=gone)) == [0, 1, 2, 3, 5, 6, 7, 8]

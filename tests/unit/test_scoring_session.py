@@ -1,19 +1,21 @@
 """Joint scores between five real sessions and a toy relay."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from consortium.errors import DataError, ScoreRefusal, ScoreRefusalError
-from consortium.ids import PartnerId
+from consortium.errors import DataError, ScoreRefusal, ScoreRefusalError, TransportError
+from consortium.ids import PartnerId, digest_of
 from consortium.inquiries import Purpose, ScoreRequest
 from consortium.manifest import Delivery, Disclosure
 from consortium.scoring.clear import parse_inquiry
+from consortium.scoring.consent import Receipt
 from consortium.scoring.head import Head
 from consortium.scoring.scorecard import to_units
+from partner_node import scoring_asking
 from partner_node.answers import Applicant, JointAnswer
 from tests.joint_house import (
     BASE,
@@ -415,7 +417,86 @@ def test_study_beyond_its_quota_is_refused_by_every_responder(tmp_path: Path) ->
         with pytest.raises(Exception, match="quota"):
             await house.session("bank_a").study(house.version)
 
-    run(tmp_path, story, scoring=replace(SCORING, studies_per_release=4))
+    customers = tuple((name, 4) for name, _ in SCORING.customers)
+    run(tmp_path, story, scoring=replace(SCORING, studies_per_release=4, customers=customers))
+
+
+def test_study_leaves_out_who_has_withdrawn_at_the_asker(tmp_path: Path) -> None:
+    async def story(house: House) -> None:
+        bank = house.nodes[PartnerId("bank_a")]
+        subject = bank.people.subject(bank.people.form("P1"))
+        bank.store.withdraw(subject, [Purpose.JOINT_SCORE])
+        assert len((await bank.session.study(house.version)).labels) == 3
+        bank.store.withdraw(subject, [Purpose.CALIBRATION])
+        rows = await bank.session.study(house.version)
+        assert len(rows.labels) == 2
+        assert partial("repayment", 0.25) not in rows.logits[:, 0].tolist()
+
+    run(tmp_path, story)
+
+
+def test_study_shows_responders_no_hash_that_a_reference_can_be_guessed_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bytes] = []
+    real = scoring_asking.consent.pack
+
+    def pack(receipts: Iterable[Receipt]) -> bytes:
+        made = real(receipts)
+        seen.append(made)
+        return made
+
+    async def story(house: House) -> None:
+        monkeypatch.setattr(scoring_asking.consent, "pack", pack)
+        table = next(iter(house.nodes[PartnerId("bank_a")].tables.values()))
+        await house.session("bank_a").study(house.version)
+        assert table.customers.references is not None
+        plain = {one.tobytes() for one in table.customers.references}
+        assert len(seen) == 3
+        assert not [one for one in seen for hashed in plain if hashed in one]
+
+    run(tmp_path, story)
+
+
+def test_study_is_of_the_model_that_it_names_or_fails(tmp_path: Path) -> None:
+    async def story(house: House) -> None:
+        session = house.session("bank_a")
+        table = next(iter(house.nodes[PartnerId("bank_a")].tables.values()))
+        other = digest_of(b"another model")
+        session._era.shelf.tables = {house.version: table, other: table}  # type: ignore[union-attr]
+        with pytest.raises(TransportError, match="not served"):
+            await session.study(other)
+
+    run(tmp_path, story)
+
+
+def test_model_that_changes_while_an_applicant_waits_is_not_mixed_with_the_old_one(
+    tmp_path: Path,
+) -> None:
+    async def story(house: House) -> None:
+        session = house.session("bank_a")
+        era = session._era
+        assert era is not None
+        table = era.shelf.tables[house.version]
+        other = digest_of(b"another model")
+        era.shelf.tables = {house.version: table, other: table}
+        real = era.pseudonyms.tokens_of
+
+        async def slowly(*given: object, **more: object) -> object:
+            found = await real(*given, **more)  # type: ignore[arg-type]
+            house.roster_model = other
+            house.publish()
+            await house.settled()
+            return found
+
+        era.pseudonyms.tokens_of = slowly  # type: ignore[method-assign,assignment]
+        house.wire.clear()
+        (answer,) = await ask(house, "bank_a", "P1")
+        assert (answer.band, answer.fallback) == ("0", "no_model")
+        assert answer.model == house.version
+        assert not house.frames(ScoreRequest, "up")
+
+    run(tmp_path, story)
 
 
 def test_access_log_has_each_inquiry_with_its_result_and_no_person(tmp_path: Path) -> None:
