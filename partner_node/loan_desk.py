@@ -60,7 +60,7 @@ class Question:
     brief: bool = False
 
     def digest(self) -> str:
-        """Over all that was asked, under the key: without it nobody can guess a person."""
+        """Over all that was asked. Private: who guesses the question finds it by this."""
         consent = self.consent
         parts = (
             self.key,
@@ -130,6 +130,8 @@ class DeskPorts:
     served: Callable[[JointAnswer], Served]
     """What explains an answer: tables of the versions in it."""
     answers: Answers
+    keyed: Callable[[str], str]
+    """Hash under a key of this node: what is kept names no question to who may guess one."""
     status: Callable[[], DeskStatus]
     now: Callable[[], int]
 
@@ -299,7 +301,8 @@ class LoanDesk:
         self, question: Question, applicant: Applicant, inquiry: "_Inquiry"
     ) -> bytes:
         """The bytes under the key: kept, being made by another call, or made now."""
-        key, digest = _key_of(inquiry.caller, question.key), question.digest()
+        keyed = self._ports.keyed
+        key, digest = keyed(_key_of(inquiry.caller, question.key)), keyed(question.digest())
         running = self._running.get(key)
         if running is not None:
             _same(digest, running[0])

@@ -16,6 +16,16 @@ PersonForm = Callable[[str], bytes]
 """The canonical input of a person's identifier; PersonError if it is not of the form."""
 
 
+def desk_hash(key: Secret) -> Callable[[str], str]:
+    """Keyed hash for what the desk keeps of keys and questions; ``key`` as of ``People``.
+
+    Idempotency keys are often numbers in a row, and persons can be tried: a plain hash of
+    the two would be one of a person.
+    """
+    own = hkdf(key, b"", b"riskweave/node-desk/v1").expose()
+    return lambda text: hmac.digest(own, text.encode("utf-8"), "sha256").hex()
+
+
 class People:
     """Turns identifiers into what may be kept."""
 

@@ -27,7 +27,7 @@ from partner_node.customers import (
 from partner_node.desk_tables import Explainer
 from partner_node.keystore import Pin
 from partner_node.loan_desk import DeskPorts, DeskStatus, LoanDesk
-from partner_node.people import People
+from partner_node.people import People, desk_hash
 from partner_node.scoring_session import ScoringSession, SessionPorts
 from partner_node.scoring_store import ScoringStore
 from partner_node.served import ServedHead, Shelf, ShelfPorts
@@ -78,7 +78,13 @@ def open_session(desk: Desk, store: ScoringStore, outside: Outside) -> ScoringSe
     )
 
 
-def loan_desk(desk: Desk, session: ScoringSession, now: Callable[[], int]) -> LoanDesk:
+def loan_desk(
+    desk: Desk,
+    session: ScoringSession,
+    now: Callable[[], int],
+    *,
+    entropy: Callable[[], Secret],
+) -> LoanDesk:
     """What the partner's own systems ask, over the session of this node."""
     member = desk.config.partner
 
@@ -100,6 +106,7 @@ def loan_desk(desk: Desk, session: ScoringSession, now: Callable[[], int]) -> Lo
             check=session.check,
             served=Explainer(session.basis, lambda: desk.pinned().schema, member),
             answers=session.store,
+            keyed=desk_hash(desk.keys.local(entropy)),
             status=status,
             now=now,
         )

@@ -366,7 +366,7 @@ async def _serve(desk: Desk, worker: Worker) -> None:
             entropy=os.urandom,
             scoring=session,
         )
-        loans = scoring_parts.loan_desk(desk, session, now)
+        loans = scoring_parts.loan_desk(desk, session, now, entropy=entropy)
         async with (
             node_control.listening(desk.config.directory, session),
             desk_serving.open_doors(desk.config, loans, now=now),

@@ -19,6 +19,8 @@ from partner_node.config import Config, DeskDoors
 from partner_node.desk import Line, Served
 from partner_node.desk_serving import open_doors
 from partner_node.loan_desk import DeskPorts, DeskStatus, LoanDesk
+from partner_node.people import desk_hash
+from tests.joint_house import secret
 from tests.reasons_house import FAMILIES, LABELS, LATE, TABLES, own_logit
 
 NOW = 1_800_000_000
@@ -159,6 +161,7 @@ def loan_desk(
             check=check,
             served=lambda _answer: SERVED,
             answers=kept or Kept(),
+            keyed=desk_hash(secret("local desk")),
             status=status,
             now=now,
         )

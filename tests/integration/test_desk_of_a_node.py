@@ -24,7 +24,7 @@ async def desk_of(node: wiring.Desk) -> AsyncIterator[None]:
     with wiring.scoring_session(node) as session:
         from partner_node import scoring_parts  # noqa: PLC0415 - needs the curve library
 
-        loans = scoring_parts.loan_desk(node, session, wiring.now)
+        loans = scoring_parts.loan_desk(node, session, wiring.now, entropy=wiring.entropy)
         session._first_era()
         async with desk_serving.open_doors(node.config, loans, now=wiring.now):
             yield

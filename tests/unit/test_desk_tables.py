@@ -15,7 +15,8 @@ from partner_node.answers import JointAnswer
 from partner_node.desk import Score
 from partner_node.desk_tables import Basis, Explainer
 from partner_node.loan_desk import Consent, DeskPorts, DeskStatus, LoanDesk, Question
-from tests.joint_house import SCORING, House, applicant
+from partner_node.people import desk_hash
+from tests.joint_house import SCORING, House, applicant, secret
 
 ROWS = {
     "bank_a": {"P1": 0.25, "P2": 1.0, "P3": 0.0, "P9": None},
@@ -36,6 +37,7 @@ def desk_of(house: House, name: str) -> LoanDesk:
             check=session.check,
             served=Explainer(session.basis, lambda: house.schema, member.id),
             answers=house.nodes[member.id].store,
+            keyed=desk_hash(secret(f"local {name}")),
             status=lambda: DeskStatus(partner=name),
             now=house.clock.seconds,
         )

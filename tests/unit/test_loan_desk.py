@@ -20,7 +20,7 @@ from consortium.errors import (
 from partner_node import desk_wire
 from partner_node.answers import FALLBACKS
 from partner_node.desk import Score, assemble
-from partner_node.loan_desk import Consent, Failure, Question, applicant_of
+from partner_node.loan_desk import Consent, Failure, Question, _key_of, applicant_of
 from tests.desk_house import CODES, NOW, POLICY, SERVED, Kept, Session, loan_desk
 
 T = TypeVar("T")
@@ -284,7 +284,9 @@ def test_kept_rows_hold_neither_person_nor_key() -> None:
     shown = repr(kept.rows)
     assert KEYED.person not in shown
     assert KEYED.key not in shown
-    # The digest is under the key, so persons cannot be tried one after the other.
+    # Keys are guessed easily, and persons tried: neither hash is a plain one.
+    assert KEYED.digest() not in shown
+    assert _key_of("local", KEYED.key) not in shown
     assert replace(KEYED, key="another-key-1").digest() != KEYED.digest()
 
 
