@@ -16,6 +16,7 @@ from consortium.crypto.keys import AgreementKey, Secret, hkdf
 from consortium.errors import ScoreRefusal, ScoreRefusalError, SignatureError
 from consortium.ids import Digest, PartnerId, RequestId
 from consortium.inquiries import Inquiry, Purpose, ScoreRequest, Wrap
+from consortium.manifest import Disclosure
 from consortium.scoring import consent
 from consortium.scoring.clear import context_of, inquiry_bytes, parse_inquiry
 from consortium.scoring.consent import RECEIPT_BYTES, Receipts
@@ -189,6 +190,11 @@ def open_inquiry(
         epoch=policy.epoch,
         now=now,
     )
+    if layout.disclosure is Disclosure.TOTAL_ONLY and not receipts.allowed(
+        len(layout.families)
+    ).all():
+        # Totals over changing families would be families: the asker writes its receipts.
+        raise ScoreRefusalError(ScoreRefusal.PURPOSE, "a total over some of the families")
     return OpenInquiry(
         context=context, inquiry=inquiry, layout=layout, receipts=receipts, fresh=fresh
     )

@@ -12,12 +12,12 @@ from consortium.crypto.keys import IdentityKey
 from consortium.errors import ScoreRefusal, ScoreRefusalError
 from consortium.ids import PartnerId
 from consortium.inquiries import Inquiry, Purpose, ScoreAnswer, ScoreRequest
-from consortium.manifest import Delivery
+from consortium.manifest import Delivery, Disclosure
 from consortium.scoring.clear import context_of, inquiry_bytes, parse_inquiry
 from consortium.scoring.consent import RECEIPT_BYTES, pack, receipts_digest
 from consortium.scoring.guard import check_new
 from consortium.scoring.inquiry import seal_inquiry
-from consortium.scoring.layout import encode_holding
+from consortium.scoring.layout import Layout, encode_holding
 from consortium.scoring.partial import answer, refuse, verify_refusal
 from consortium.scoring.roster import Rosters, sign_roster
 from tests.scoring_house import (
@@ -320,6 +320,15 @@ def test_families_without_consent_are_not_answered() -> None:
 
 
 # Sizes, seals and digests, protocol 7.3.
+
+
+def test_totals_are_not_taken_apart_by_receipts_for_some_of_the_families() -> None:
+    house = House(4, layout=Layout(LAYOUT.families, Disclosure.TOTAL_ONLY))
+    request, _ = house.seal(ASKER, [receipt_of(0), receipt_of(1, families=0b10)])
+    with refused(ScoreRefusal.PURPOSE, "some of the families"):
+        house.open(request, ME)
+    whole, _ = house.seal(ASKER, [receipt_of(0), receipt_of(1)])
+    assert len(house.open(whole, ME).receipts) == 2
 
 
 def test_sealed_part_that_does_not_match_its_digest_is_refused() -> None:
