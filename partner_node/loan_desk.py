@@ -35,6 +35,9 @@ METHODS = ("signed", "online", "recorded")
 LONGEST_TEXT = 256
 """Characters of an identifier, a reference or an attribute's text."""
 MOST_ATTRIBUTES = 512
+_LATEST = 1 << 53
+_MOST_NOTICES = (1 << 16) - 1
+"""A receipt has 16 bits for the notice's version (protocol 7.8)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +179,9 @@ def _consent_of(consent: Consent, now: int) -> ConsentReference:
     expires = consent.expires or now + INQUIRY_S
     if expires <= now:
         raise _no_consent("the consent has expired")
+    if not (expires < _LATEST and 0 <= consent.notice <= _MOST_NOTICES):
+        # What no receipt can hold would fail all whose questions are packed with this one.
+        raise DecodeError("consent: expires or notice out of range")
     method = consent.method or METHODS[0]
     if method not in METHODS:
         raise DecodeError(f"consent: method is not one of {', '.join(METHODS)}")

@@ -155,6 +155,8 @@ def test_consent_without_an_end_is_for_this_inquiry_only() -> None:
         replace(QUESTION, key="line\nbreak"),
         replace(QUESTION, consent=Consent(reference="r" * 300)),
         replace(QUESTION, consent=Consent(reference="r", method="guessed")),
+        replace(QUESTION, consent=Consent(reference="r", expires=1 << 64)),
+        replace(QUESTION, consent=Consent(reference="r", notice=1 << 16)),
         replace(QUESTION, attributes={"late": "x" * 300}),
         replace(QUESTION, attributes={f"f{n}": 1.0 for n in range(600)}),
     ],
