@@ -29,9 +29,18 @@ from consortium.inquiries import (
 from consortium.manifest import Manifest
 from consortium.scoring.clear import context_of, parse_inquiry
 from consortium.scoring.roster import check_members
-from coordinator.fan_out import FanOut, Handlers, Question, Strays, packed
+from coordinator.fan_out import (
+    ANSWERED,
+    UNHEARD,
+    FanOut,
+    Handlers,
+    Question,
+    Strays,
+    packed,
+)
 from coordinator.inquiry_log import Ended, InquiryLog
 from coordinator.pseudonym_relay import OprfRelay
+from coordinator.retries import Retries
 from coordinator.rosters import Lines, Rosters
 
 log = logging.getLogger(__name__)
@@ -89,6 +98,7 @@ class ScoringRelay:
         self._epochs = epochs
         self._log = inquiries
         self._now_ms = now_ms
+        self._retries = Retries(now_ms)
         self._strays = Strays()
         self._oprf = OprfRelay(lines, rosters, self._strays)
         handlers = Handlers(size=_size, spill=self._spill, finish=self._finish)
@@ -150,8 +160,12 @@ class ScoringRelay:
             log.debug("%s: %s", partner, error)
             self._fail(partner, number, error.reason)
             return
+        self._retries.began(asked.inquiry)
         if absent:
+            self._retries.failed(asked.inquiry, absent)
             # Nobody is asked: an answer without theirs is worth nothing, and would count.
+            # The asker's retry names a roster of its own, for nobody knows what it retries.
+            self._rosters.renew()
             self._fail(partner, number, ScoreRefusal.INCOMPLETE, silent=absent)
             return
         inquiry = asked.inquiry
@@ -203,6 +217,7 @@ class ScoringRelay:
             retry=inquiry.retry_of is not None,
             floor=policy.min_responders,
         )
+        self._retries.check(inquiry, roster.partners)
 
     def _fail(
         self,
@@ -248,6 +263,8 @@ class ScoringRelay:
                 self._lines.push(score.asker, body, score.number)
         else:
             code = ScoreRefusal.INCOMPLETE
+            by = {m for m, how in score.status.items() if how not in (ANSWERED, UNHEARD)}
+            self._retries.failed(score.subject.inquiry, by)
             self._fail(score.asker, score.number, code, silent=score.gone(), refused=refused)
         asked = score.subject
         self._log.add(

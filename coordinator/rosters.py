@@ -114,6 +114,10 @@ class Rosters:
     def _read(self) -> tuple[Manifest | None, Served]:
         return self._ports.manifest(), self._ports.served()
 
+    def renew(self) -> None:
+        """Tell of streams that have ended now, not at the next look."""
+        self.publish(self.manifest, self._served)
+
     def publish(self, manifest: Manifest | None, served: Served) -> None:
         """Sign and push a roster, unless the last one says the same and is fresh."""
         self.manifest, self._served = manifest, served

@@ -73,11 +73,13 @@ class Responder:
         """Charge and keep the request; returns the generation of withdrawals."""
         inquiry = opened.inquiry
         persons = persons_of(inquiry.requester, opened.receipts.tokens)
+        roster = self._rosters.find(inquiry.roster_version, now=now_ms // 1000)
+        whole = inquiry.roster == roster.partners
         with self._store.request() as rows:
             if rows.knows(inquiry.request):
                 raise ScoreRefusalError(ScoreRefusal.REPLAY, f"request {inquiry.request}")
             charge(rows, inquiry, self._keys.manifest.policy.scoring, now_ms=now_ms)
-            check_roster(rows, inquiry, persons, now_ms=now_ms)
+            check_roster(rows, inquiry, persons, now_ms=now_ms, whole=whole)
             rows.note(
                 Admitted(
                     request=inquiry.request,
@@ -128,12 +130,14 @@ def persons_of(asker: PartnerId, tokens: NDArray[np.uint8]) -> list[bytes]:
 
 
 def check_roster(
-    rows: RequestRows, inquiry: Inquiry, persons: Sequence[bytes], *, now_ms: int
+    rows: RequestRows, inquiry: Inquiry, persons: Sequence[bytes], *, now_ms: int, whole: bool
 ) -> None:
     """Raise ScoreRefusalError (S10) if the retry rule forbids it for any person (7.9)."""
     asked = guard.asked_of(inquiry)
-    for history in rows.history(inquiry.requester, persons).values():
-        guard.decide(seen_of(history), asked, now_ms=now_ms)
+    histories = rows.history(inquiry.requester, persons)
+    for person in dict.fromkeys(persons):
+        history = seen_of(histories.get(person, ()))
+        guard.decide(history, asked, now_ms=now_ms, whole=whole)
 
 
 def seen_of(history: Sequence[Seen]) -> list[guard.Seen]:

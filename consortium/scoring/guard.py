@@ -61,12 +61,16 @@ def seen_key(asker: PartnerId, token: bytes) -> Digest:
     return digest_of(Label.SCORE_SEEN.line + lp(asker.encode("ascii")) + token)
 
 
-def decide(history: Sequence[Seen], asked: Asked, *, now_ms: int) -> None:
+def decide(
+    history: Sequence[Seen], asked: Asked, *, now_ms: int, whole: bool = True
+) -> None:
     """Raise unless this roster may be answered for this person (protocol 7.9).
 
     The last 24 hours must know this roster alone; or the request is the one retry of a
     request that was answered in the last 60 seconds, when they know one other roster alone.
-    The fourth roster within 30 days is refused whatever it says. Clocks that went back make
+    The fourth roster within 30 days is refused whatever it says. Less than the whole roster is
+    answered for a person that was asked for with it last, or as that retry: else an asker
+    would choose whom it asks by making up what it retries. Clocks that went back make
     the past look recent, which only refuses more.
 
     Args:
@@ -74,11 +78,14 @@ def decide(history: Sequence[Seen], asked: Asked, *, now_ms: int) -> None:
             What is older than 30 days is not looked at.
         asked: The request.
         now_ms: Milliseconds since 1970, UTC.
+        whole: Whether U is all of the coordinator's roster that the request names.
 
     Raises:
         ScoreRefusalError: S10. Fault: the asker, or partners come and go too often.
     """
     kept = [seen for seen in history if now_ms - seen.at_ms < MEMORY_MS]
+    if not whole and not _known_retry(kept, asked, now_ms):
+        raise _refusal("a part of the roster, and no retry of what was answered here")
     if not kept:
         return
     if len({seen.roster for seen in kept} | {asked.roster}) > MOST_ROSTERS:
@@ -94,6 +101,14 @@ def decide(history: Sequence[Seen], asked: Asked, *, now_ms: int) -> None:
         raise _refusal("a second retry for one person in 24 hours")
     if asked.retry_of != last.request or now_ms - last.at_ms > RETRY_MS:
         raise _refusal("a second roster for one person in 24 hours")
+
+
+def _known_retry(kept: Sequence[Seen], asked: Asked, now_ms: int) -> bool:
+    if not kept:
+        return False
+    last = kept[-1]
+    timely = now_ms - last.at_ms <= RETRY_MS
+    return last.roster == asked.roster or (asked.retry_of == last.request and timely)
 
 
 def check_new(inquiry: Inquiry, known: Container[RequestId]) -> None:

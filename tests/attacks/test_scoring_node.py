@@ -134,8 +134,31 @@ def test_second_roster_for_a_person_is_refused_and_the_first_is_remembered_on_di
         answer = await said(house, SHOP, request)
         assert isinstance(answer, ScoreRefused)
         assert answer.code == ScoreRefusal.DIFFERENCING
-        other = await said(house, SHOP, forged(house, "P2", roster=smaller, retry_of="00" * 16))
+        house.publish([PartnerId(name) for name in smaller])
+        await house.settled()
+        other = await said(house, SHOP, forged(house, "P2", roster=smaller))
         assert isinstance(other, ScoreAnswer)
+
+    run(tmp_path, story)
+
+
+def test_asker_that_makes_up_a_retry_to_pick_whom_it_asks_is_refused(tmp_path: Path) -> None:
+    async def story(house: House) -> None:
+        # With a friend of the asker's among the three, the sum would be the victim's part.
+        three = (BANK, PartnerId("bank_b"), SHOP)
+        for retry_of in ("00" * 16, "ab" * 16):
+            answer = await said(
+                house, SHOP, forged(house, "P1", roster=three, retry_of=retry_of)
+            )
+            assert isinstance(answer, ScoreRefused)
+            assert answer.code == ScoreRefusal.DIFFERENCING
+        await ask(house, "bank_a", "P1", deadline_ms=PATIENT_MS)
+        house.clock.ahead_ms += 2 * 86_400_000
+        house.publish()
+        await house.settled()
+        later = await said(house, SHOP, forged(house, "P1", roster=three, retry_of="00" * 16))
+        assert isinstance(later, ScoreRefused)
+        assert later.code == ScoreRefusal.DIFFERENCING
 
     run(tmp_path, story)
 

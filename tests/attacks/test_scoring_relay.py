@@ -410,11 +410,43 @@ def test_request_to_a_partner_that_has_left_fails_at_once_and_reaches_nobody(
             async with line(house, "shop_e"):
                 roster = await asker.roster(*NAMES)
             await asker.roster(*NAMES[:4])
-            await asker.ask(roster)
+            first = parse_inquiry((await asker.ask(roster)).inquiry).request
             failed = await failure(asker)
             assert (failed.code, failed.silent) == ("S18", (PartnerId("shop_e"),))
-            fewer = await asker.ask(roster, roster=roster.partners[:4], retry_of=RUN)
+            fewer = await asker.ask(roster, roster=roster.partners[:4], retry_of=first)
             assert await other.answer_next() == fewer
+
+    run(story())
+
+
+def test_retry_of_what_was_answered_or_without_others_than_failed_reaches_nobody(
+    house: House,
+) -> None:
+    async def story() -> None:
+        async with relaying(house), lines(house, NAMES) as (asker, *others):
+            roster = await asker.roster(*NAMES)
+            names = roster.partners
+            answered = parse_inquiry((await asker.ask(roster)).inquiry).request
+            for node in others:
+                await node.answer_next()
+            assert (await asker.hear(ScoreAnswers)).last
+            three = (names[0], names[1], names[2])
+            await asker.ask(roster, roster=three, retry_of=answered)
+            assert (await failure(asker)).code == "S10"
+
+            refused = parse_inquiry((await asker.ask(roster)).inquiry).request
+            for node in others[:-1]:
+                await node.answer_next()
+            await others[-1].refuse_next("S05")
+            assert (await failure(asker)).code == "S18"
+            await asker.ask(roster, roster=three, retry_of=refused)
+            assert (await failure(asker)).code == "S10"
+            await others[0].ask(
+                roster, roster=(names[1], names[2], names[3]), retry_of=refused
+            )
+            assert (await failure(others[0])).code == "S10"
+            true = await asker.ask(roster, roster=names[:4], retry_of=refused)
+            assert await others[0].answer_next() == true
 
     run(story())
 
