@@ -189,6 +189,7 @@ class Pseudonyms:
                     raise
                 continue
             ports.store.install(stored.epoch, stored.attempt, record)
+            ports.store.drop_epochs_before(stored.epoch)
             self._holding = holding
             self._machine = None
             log.info("epoch %d is installed, attempt %d", stored.epoch, stored.attempt)

@@ -356,7 +356,9 @@ class ScoringStore:
             )
 
     def install(self, epoch: int, attempt: int, record: bytes) -> None:
-        """The keys are signed by all: serve with this share, erase every other of the epoch.
+        """The keys are signed by all: serve with this share, erase every other until now.
+
+        Those of earlier epochs, too: what they make is asked for no more (protocol 6.9).
 
         Raises:
             StorageError: there is no such share.
@@ -369,11 +371,13 @@ class ScoringStore:
             if done.rowcount != 1:
                 raise StorageError(f"no share of epoch {epoch}, attempt {attempt}")
             connection.execute(
-                "DELETE FROM epoch_shares WHERE epoch = ? AND attempt != ?", (epoch, attempt)
+                "DELETE FROM epoch_shares WHERE epoch < ?1 OR epoch = ?1 AND attempt != ?2",
+                (epoch, attempt),
             )
             # With the seed the share could be made again, and so could those it dealt.
             connection.execute(
-                "DELETE FROM epoch_seeds WHERE epoch = ? AND attempt <= ?", (epoch, attempt)
+                "DELETE FROM epoch_seeds WHERE epoch < ?1 OR epoch = ?1 AND attempt <= ?2",
+                (epoch, attempt),
             )
         self._truncate_log()
 
@@ -474,10 +478,16 @@ class ScoringStore:
         with _wrapped():
             return int(self._connection().execute(query, (epoch,)).fetchone()[0])
 
-    def drop_epoch(self, epoch: int) -> None:
-        """Forget an epoch's tokens, once it is served no more (protocol 6.9)."""
-        with self._transaction() as connection:
-            connection.execute("DELETE FROM pseudonyms WHERE epoch = ?", (epoch,))
+    def drop_epochs_before(self, epoch: int) -> None:
+        """Forget tokens of epochs that are served no more (protocol 6.9); may take a while."""
+        part = (
+            "DELETE FROM pseudonyms WHERE (epoch, subject) IN "
+            "(SELECT epoch, subject FROM pseudonyms WHERE epoch < ? LIMIT ?)"
+        )
+        left = True
+        while left:
+            with self._transaction() as connection:
+                left = connection.execute(part, (epoch, _ROWS)).rowcount > 0
 
     # --- withdrawals (protocol 7.8) -----------------------------------------------------------
 

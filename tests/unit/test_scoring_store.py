@@ -130,6 +130,27 @@ def test_old_share_and_seed_are_in_no_file_after_resharing(
     assert [one.attempt for one in store.shares(3)] == [2]
 
 
+def test_new_epoch_erases_shares_seeds_and_tokens_of_the_one_before(
+    store: ScoringStore, tmp_path: Path
+) -> None:
+    old, seed = os.urandom(32), os.urandom(32)
+    store.seed(3, 1, lambda: Secret(seed))
+    store.keep_share(share(1, old))
+    store.install(3, 1, b"record")
+    store.seed(3, 2, lambda: Secret(seed))  # of a resharing that never ended
+    store.keep_tokens(3, [(SUBJECT, b"c" * 16)], customers=True)
+    new = StoredShare(epoch=4, attempt=1, position=2, share=Secret(b"n" * 32), record=None)
+    store.keep_share(new)
+    store.keep_tokens(4, [(SUBJECT, b"d" * 16)], customers=True)
+    store.install(4, 1, b"new record")
+    store.drop_epochs_before(4)
+    store._truncate_log()
+    files = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert not [one for one in (old, seed, b"c" * 16) if one in files]
+    assert store.tokens(4, [SUBJECT]) == {SUBJECT: b"d" * 16}
+    assert store.installed(4) is not None
+
+
 def test_seed_of_a_ceremony_is_drawn_once(store: ScoringStore) -> None:
     first = store.seed(3, 1, lambda: Secret(b"1" * 32))
     assert store.seed(3, 1, lambda: Secret(b"2" * 32)).expose() == first.expose()
