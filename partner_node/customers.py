@@ -92,6 +92,15 @@ class Holding:
     covered: Flags
     """Shape (n, families of the model): whether the row has any value of the family."""
 
+    def of(self, place: int) -> "Holding":
+        """One person's part, arrays of one."""
+        row = slice(place, place + 1)
+        return Holding(
+            held=self.held[row],
+            logits={name: values[row] for name, values in self.logits.items()},
+            covered=self.covered[row],
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Customers:
@@ -218,7 +227,10 @@ class ScoreTable:
 
     def codes_of(self, rows: Integers) -> Codes:
         """Bin codes of rows; of an absent person's any."""
-        return self.customers.codes[rows]
+        codes = self.customers.codes
+        if not len(codes):  # something to read, which is never used
+            codes = np.zeros((1, len(self.columns)), dtype=np.uint8)
+        return codes[rows]
 
     def encode(self, attributes: Mapping[str, float | str | None]) -> Codes:
         """Bin codes of one applicant's attributes, shape (1, features).

@@ -28,7 +28,12 @@ from consortium.scoring.partial import answer, refuse
 from consortium.scoring.roster import Rosters
 from partner_node.customers import ScoreTable
 from partner_node.quotas import charge
-from partner_node.scoring_store import Admitted, RequestRows, ScoringStore, Seen
+from partner_node.scoring_store import (
+    KEY_BYTES,
+    Admitted,
+    ScoringStore,
+    Seen,
+)
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +84,8 @@ class Responder:
             if rows.knows(inquiry.request):
                 raise ScoreRefusalError(ScoreRefusal.REPLAY, f"request {inquiry.request}")
             charge(rows, inquiry, self._keys.manifest.policy.scoring, now_ms=now_ms)
-            check_roster(rows, inquiry, persons, now_ms=now_ms, whole=whole)
+            history = rows.history(inquiry.requester, persons)
+            check_roster(history, inquiry, persons, now_ms=now_ms, whole=whole)
             rows.note(
                 Admitted(
                     request=inquiry.request,
@@ -90,18 +96,26 @@ class Responder:
                     consents=inquiry.consents,
                 )
             )
-            note_persons(rows, inquiry, persons, now_ms=now_ms)
+            rows.note_persons(
+                inquiry.requester, persons, seen_now(inquiry, now_ms=now_ms), history
+            )
             return rows.generation()
 
     def _words(self, opened: OpenInquiry, withdrawn: frozenset[bytes]) -> Words:
         tokens = opened.receipts.tokens
         holding = self._tables()[opened.inquiry.model].lookup(tokens)
         # The same steps for all: an absent person is looked for among the withdrawn, too.
-        barred: Flags = np.array([token.tobytes() in withdrawn for token in tokens])
+        barred: Flags = np.array([token in withdrawn for token in split16(tokens)])
         allowed = opened.receipts.allowed(len(opened.layout.families)) & holding.covered
         return encode_holding(
             opened.layout, holding.logits, holding.held & ~barred, allowed=allowed
         )
+
+
+def split16(tokens: NDArray[np.uint8]) -> list[bytes]:
+    """The rows of an array of shape (n, 16), each as bytes."""
+    data = tokens.tobytes()
+    return [data[start : start + KEY_BYTES] for start in range(0, len(data), KEY_BYTES)]
 
 
 class Withdrawn:
@@ -126,18 +140,22 @@ class Withdrawn:
 
 def persons_of(asker: PartnerId, tokens: NDArray[np.uint8]) -> list[bytes]:
     """Under which the retry rule keeps each person: never the token itself (7.4, 7.9)."""
-    return [bytes.fromhex(guard.seen_key(asker, token.tobytes())) for token in tokens]
+    return guard.seen_keys(asker, split16(tokens))
 
 
 def check_roster(
-    rows: RequestRows, inquiry: Inquiry, persons: Sequence[bytes], *, now_ms: int, whole: bool
+    history: Mapping[bytes, Sequence[Seen]],
+    inquiry: Inquiry,
+    persons: Sequence[bytes],
+    *,
+    now_ms: int,
+    whole: bool,
 ) -> None:
     """Raise ScoreRefusalError (S10) if the retry rule forbids it for any person (7.9)."""
     asked = guard.asked_of(inquiry)
-    histories = rows.history(inquiry.requester, persons)
-    for person in dict.fromkeys(persons):
-        history = seen_of(histories.get(person, ()))
-        guard.decide(history, asked, now_ms=now_ms, whole=whole)
+    # Who was never asked about may be asked for with the whole roster, and only so.
+    for person in history if whole else dict.fromkeys(persons):
+        guard.decide(seen_of(history.get(person, ())), asked, now_ms=now_ms, whole=whole)
 
 
 def seen_of(history: Sequence[Seen]) -> list[guard.Seen]:
@@ -148,10 +166,6 @@ def seen_of(history: Sequence[Seen]) -> list[guard.Seen]:
     ]
 
 
-def note_persons(
-    rows: RequestRows, inquiry: Inquiry, persons: Sequence[bytes], *, now_ms: int
-) -> None:
-    """Keep the roster that these persons were asked for with."""
-    roster = bytes.fromhex(guard.asked_of(inquiry).roster)
-    seen = Seen(inquiry.request, roster, now_ms)
-    rows.note_persons(inquiry.requester, persons, seen)
+def seen_now(inquiry: Inquiry, *, now_ms: int) -> Seen:
+    """The roster that the persons of an inquiry are asked for with, as it is kept."""
+    return Seen(inquiry.request, bytes.fromhex(guard.asked_of(inquiry).roster), now_ms)

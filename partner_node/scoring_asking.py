@@ -91,7 +91,9 @@ class Part:
     """One person's part of a request's sums. Private."""
 
     sums: JointSums = field(repr=False)
-    """Of one person."""
+    """Of all persons of the request."""
+    place: int
+    """Which of them it is."""
     context: Digest
     receipt: bytes = field(repr=False)
     """Digest of the receipt."""
@@ -375,7 +377,8 @@ class Asker:
             if not one.part.done():
                 one.part.set_result(
                     Part(
-                        sums=_one(sums, place),
+                        sums=sums,
+                        place=place,
                         context=secrets.context,
                         receipt=bytes.fromhex(consent.receipt_digest(receipts[place])),
                         roster=newest.version,
@@ -390,8 +393,9 @@ class Asker:
         self._members[digest] = group.roster
         me = self._ports.keys.me
         keys = persons_of(me, _tokens(group.wanted))
+        seen = Seen(secrets.inquiry.request, digest, now_ms)
         with self._ports.store.request() as rows:
-            rows.note_persons(me, keys, Seen(secrets.inquiry.request, digest, now_ms))
+            rows.note_persons(me, keys, seen, rows.history(me, keys))
 
     async def _exchange(
         self, request: ScoreRequest, seconds: float
@@ -462,16 +466,6 @@ def _receipt(person: Person, *, epoch: int, families: int) -> consent.Receipt:
 def _tokens(wanted: Sequence[_Wanted]) -> NDArray[np.uint8]:
     joined = b"".join(one.person.token for one in wanted)
     return np.frombuffer(joined, dtype=np.uint8).reshape(len(wanted), -1)
-
-
-def _one(sums: JointSums, place: int) -> JointSums:
-    rows = slice(place, place + 1)
-    return JointSums(
-        columns=sums.columns,
-        logits=sums.logits[rows],
-        counts=sums.counts[rows],
-        partners=sums.partners[rows],
-    )
 
 
 def _fail(wanted: Sequence[_Wanted], error: LocalError) -> None:

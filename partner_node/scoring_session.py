@@ -9,7 +9,7 @@ at a loan desk never sees a fault of a network (protocol 7.10).
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
@@ -121,10 +121,14 @@ class _Asked:
 
     applicant: Applicant
     x: bytes = field(repr=False)
-    codes: Codes | None = field(repr=False)
-    """Of the own attributes or the own row, shape (1, features); None: there are none."""
+    codes: Mapping[str, int] = field(repr=False)
+    """Of the own attributes or the own row, by feature; empty: there are none."""
+    eta: int = field(repr=False)
+    """This partner's own log-odds of the person, units; 0 while it has no table."""
+    own: Mapping[str, int] = field(repr=False)
+    """Logits of the families that this partner holds of the person, units."""
     holding: Holding | None = field(repr=False)
-    """None while this node has no table."""
+    """Arrays of one; None while this node has no table."""
     table: ScoreTable | None = field(repr=False)
     """Of which codes and holding are."""
 
@@ -134,6 +138,7 @@ class _Era:
 
     def __init__(self, manifest: Manifest, ports: SessionPorts) -> None:
         self.manifest = manifest
+        self.digest = manifest.digest
         self.people = ports.people(manifest)
         self.shelf = ports.shelf(manifest, self.people)
         self.rosters = Rosters(manifest)
@@ -199,7 +204,7 @@ class ScoringSession:
         """The scoring stream is up; under another manifest everything begins anew."""
         manifest = self._ports.manifest()
         era = self._era
-        if era is None or era.manifest.digest != manifest.digest:
+        if era is None or era.digest != manifest.digest:
             era = self._era = _Era(manifest, self._ports)
         self._send = send
         era.asker.attach(send)
@@ -420,13 +425,16 @@ class ScoringSession:
         if era is None:
             era = _Era(self._ports.manifest(), self._ports)  # raises why
         table = era.shelf.current
-        self._check_consents(era, applicants, purpose)
-        asked = [self._asked(era, table, one) for one in applicants]
+        xs = [era.people.form(one.person) for one in applicants]
+        subjects = [era.people.subject(x) for x in xs]
+        self._check_consents(applicants, subjects, purpose)
+        asked = _asked_of(table, applicants, xs, subjects)
         loop = asyncio.get_running_loop()
         until = loop.time() + deadline_ms / 1000
         parts = await self._parts(era, asked, purpose, until=until)
+        joint = self._joint_all(era, [part for part in parts if isinstance(part, Part)])
         made = [
-            self._joint(era, one, part)
+            self._joint(era, one, part, joint)
             if isinstance(part, Part)
             else self._local(era, one, part)
             for one, part in zip(asked, parts, strict=True)
@@ -448,12 +456,12 @@ class ScoringSession:
         )
 
     def _check_consents(
-        self, era: _Era, applicants: Sequence[Applicant], purpose: Purpose
+        self, applicants: Sequence[Applicant], subjects: Sequence[bytes], purpose: Purpose
     ) -> None:
         """Raise ScoreRefusalError (S08) unless all consents allow this now (7.8)."""
         now = self._ports.now_ms() // 1000
         withdrawn = self._ports.store.withdrawn()
-        for applicant in applicants:
+        for applicant, subject in zip(applicants, subjects, strict=True):
             given = applicant.consent
             if not given.reference.strip() or purpose not in given.purposes:
                 raise ScoreRefusalError(
@@ -461,28 +469,8 @@ class ScoringSession:
                 )
             if given.expires <= now or given.method.upper() not in Method.__members__:
                 raise ScoreRefusalError(ScoreRefusal.PURPOSE, "a consent that has expired")
-            subject = era.people.subject(era.people.form(applicant.person))
             if (subject, purpose) in withdrawn:
                 raise ScoreRefusalError(ScoreRefusal.PURPOSE, "a consent that was withdrawn")
-
-    def _asked(self, era: _Era, table: ScoreTable | None, applicant: Applicant) -> _Asked:
-        x = era.people.form(applicant.person)
-        if table is None:
-            return _Asked(applicant=applicant, x=x, codes=None, holding=None, table=None)
-        if applicant.attributes is not None:
-            codes = table.encode(applicant.attributes)
-            holding = table.own_of_codes(codes)
-            return _Asked(applicant=applicant, x=x, codes=codes, holding=holding, table=table)
-        subject = np.frombuffer(era.people.subject(x), dtype=np.uint8).reshape(1, -1)
-        rows, holding = table.own(subject)
-        held = bool(holding.held[0])
-        return _Asked(
-            applicant=applicant,
-            x=x,
-            codes=table.codes_of(rows) if held else None,
-            holding=holding,
-            table=table,
-        )
 
     async def _parts(
         self, era: _Era, asked: Sequence[_Asked], purpose: Purpose, *, until: float
@@ -506,34 +494,61 @@ class ScoringSession:
             log.warning("no tokens: %s", error)
             return [LocalError(reason, str(error))] * len(asked)
         persons = [
-            _person(era.people, one.applicant.consent, token, one.holding, table.version)
+            _person(
+                era.people,
+                one.applicant.consent,
+                token,
+                holding=one.holding,
+                model=one.table.version,
+            )
             for one, token in zip(asked, tokens, strict=True)
-            if one.holding is not None
+            if one.holding is not None and one.table is not None
         ]
         return await era.asker.parts(persons, purpose, timeout_s=until - loop.time())
 
-    def _joint(self, era: _Era, one: _Asked, part: Part) -> JointAnswer:
-        model = part.model
-        table = era.shelf.tables.get(model)
-        if table is None or model != era.shelf.model or one.holding is None:
+    def _joint_all(self, era: _Era, parts: Sequence[Part]) -> "Mapping[int, _Joint]":
+        """What each request's sums come to, for all of its persons at once."""
+        found: dict[int, _Joint] = {}
+        for part in parts:
+            sums, model = part.sums, part.model
+            table = era.shelf.tables.get(model)
+            # Another version came into force meanwhile: its head would not fit these sums.
+            if id(sums) not in found and table is not None and model == era.shelf.model:
+                head, pooled = self._head(era, table, sums)
+                eta, strata = joint_eta(head, sums)
+                found[id(sums)] = _Joint(
+                    model=model,
+                    head=None if pooled is None else era.shelf.head,
+                    pooled=pooled,
+                    eta=eta.tolist(),
+                    strata=strata.tolist(),
+                    logits=sums.logits.tolist(),
+                    counts=sums.counts.tolist(),
+                    partners=sums.partners.tolist(),
+                )
+        return found
+
+    def _joint(
+        self, era: _Era, one: _Asked, part: Part, all_of: "Mapping[int, _Joint]"
+    ) -> JointAnswer:
+        found, place = all_of.get(id(part.sums)), part.place
+        if found is None or one.holding is None:
             return self._local(era, one, LocalError(answers.NO_MODEL))
-        head, calibration = self._head(era, table, part.sums)
-        eta, strata = joint_eta(head, part.sums)
-        stratum = int(strata[0])
-        if calibration and stratum in calibration:
+        stratum = found.strata[place]
+        if found.pooled and stratum in found.pooled:
             how = "pooled"
         else:
-            how = "none" if calibration is None else "stratum"
+            how = "none" if found.pooled is None else "stratum"
         return JointAnswer(
-            band=band_of(int(part.sums.partners[0])),
-            eta=int(eta[0]),
+            band=band_of(found.partners[place]),
+            eta=found.eta[place],
             stratum=stratum,
             calibration=how,
-            families=_families(table, one.holding, part.sums),
-            codes=_codes(table, one.codes),
-            model=model,
-            head=None if calibration is None else era.shelf.head,
-            policy=era.manifest.digest,
+            families=_families(one.own, part.sums.columns, found, place),
+            codes=one.codes,
+            model=found.model,
+            head=found.head,
+            policy=era.digest,
             context=part.context,
         )
 
@@ -550,24 +565,19 @@ class ScoringSession:
     def _local(self, era: _Era, one: _Asked, why: LocalError) -> JointAnswer:
         """This partner's own answer: band 0, and why (protocol 7.10)."""
         table = one.table
-        eta = 0
         families: tuple[FamilyPart, ...] = ()
-        if table is not None:
-            eta = table.serving.base
-            if one.codes is not None:
-                eta = int(table.local(one.codes)[0])
-            if one.holding is not None:
-                families = _own_families(table, one.holding)
+        if table is not None and one.holding is not None:
+            families = _own_families(table, one.own)
         return JointAnswer(
             band=answers.BANDS[0],
-            eta=eta,
+            eta=one.eta,
             stratum=min(STRATA, len([part for part in families if part.holders])),
             calibration="local",
             families=families,
-            codes=_codes(table, one.codes),
+            codes=one.codes,
             model=table.version if table else None,
             head=None,
-            policy=era.manifest.digest,
+            policy=era.digest,
             context=None,
             fallback=why.reason,
         )
@@ -640,9 +650,9 @@ class ScoringSession:
         return JointRows(
             base=base,
             families=found[0].sums.columns,
-            logits=np.concatenate([one.sums.logits for one in found]),
-            counts=np.concatenate([one.sums.counts for one in found]),
-            partners=np.concatenate([one.sums.partners for one in found]),
+            logits=np.stack([one.sums.logits[one.place] for one in found]),
+            counts=np.stack([one.sums.counts[one.place] for one in found]),
+            partners=np.array([one.sums.partners[one.place] for one in found]),
             labels=customers.labels[rows],
             holdout=customers.holdout[rows],
         )
@@ -667,17 +677,17 @@ def _study_persons(
     tokens, references = table.tokens_of(rows), table.customers.references
     if references is None:
         return
+    holding = table.lookup(tokens)
     for place in range(len(rows)):
-        token = tokens[place : place + 1]
         yield Person(
             model=table.version,
-            token=PersonToken(token.tobytes()),
+            token=PersonToken(tokens[place].tobytes()),
             evidence=people.evidence(references[rows[place]].tobytes().hex()),
             purposes=frozenset({Purpose.CALIBRATION}),
             expires=expires,
             notice=1,
             method=Method.RECORDED,
-            holding=table.lookup(token),
+            holding=holding.of(place),
         )
 
 
@@ -685,6 +695,7 @@ def _person(
     people: People,
     given: ConsentReference,
     token: PersonToken,
+    *,
     holding: Holding,
     model: Digest,
 ) -> Person:
@@ -700,37 +711,110 @@ def _person(
     )
 
 
-def _families(table: ScoreTable, holding: Holding, sums: JointSums) -> tuple[FamilyPart, ...]:
-    """Own part, sum and holders of each column of the sums."""
-    own = {part.name: part.own for part in _own_families(table, holding)}
-    if sums.columns == (TOTAL,):
-        own = {TOTAL: sum(own.values())}
-    return tuple(
-        FamilyPart(
-            name=name,
-            own=own[name],
-            total=int(sums.logits[0, place]),
-            holders=int(sums.counts[0, place]),
+def _asked_of(
+    table: ScoreTable | None,
+    applicants: Sequence[Applicant],
+    xs: Sequence[bytes],
+    subjects: Sequence[bytes],
+) -> list[_Asked]:
+    """All applicants as this partner knows them; customers are looked up together.
+
+    Raises:
+        DataError: an attribute that is not of its form.
+    """
+    given = [one for one in range(len(applicants)) if applicants[one].attributes is not None]
+    known = [one for one in range(len(applicants)) if applicants[one].attributes is None]
+    if table is None:
+        return [
+            _Asked(applicant=one, x=x, codes={}, eta=0, own={}, holding=None, table=None)
+            for one, x in zip(applicants, xs, strict=True)
+        ]
+    found: dict[int, _Asked] = {}
+    if known:
+        joined = b"".join(subjects[one] for one in known)
+        keys = np.frombuffer(joined, dtype=np.uint8).reshape(len(known), -1)
+        rows, holding = table.own(keys)
+        about = _Own(table, table.codes_of(rows), holding, known=holding.held)
+        for place, one in enumerate(known):
+            found[one] = about.asked(place, applicants[one], xs[one])
+    for one in given:
+        codes = table.encode(applicants[one].attributes or {})
+        about = _Own(table, codes, table.own_of_codes(codes), known=np.ones(1, dtype=np.bool_))
+        found[one] = about.asked(0, applicants[one], xs[one])
+    return [found[one] for one in range(len(applicants))]
+
+
+class _Own:
+    """What this partner knows of several persons, as plain numbers. Private."""
+
+    def __init__(
+        self, table: ScoreTable, codes: Codes, holding: Holding, *, known: NDArray[np.bool_]
+    ) -> None:
+        """``known``: whose codes count; of others the base alone is said."""
+        self._table = table
+        self._names, self._base = table.columns, table.serving.base
+        self._holding, self._known = holding, known.tolist()
+        self._codes, self._eta = codes.tolist(), table.local(codes).tolist()
+        self._parts: list[tuple[str, list[bool], list[int]]] = [
+            (
+                name,
+                (holding.held & holding.covered[:, place]).tolist(),
+                holding.logits[name].tolist(),
+            )
+            for place, name in enumerate(table.layout.families)
+            if name in holding.logits
+        ]
+
+    def asked(self, place: int, applicant: Applicant, x: bytes) -> _Asked:
+        """One of them."""
+        known = self._known[place]
+        return _Asked(
+            applicant=applicant,
+            x=x,
+            codes=dict(zip(self._names, self._codes[place], strict=True)) if known else {},
+            eta=self._eta[place] if known else self._base,
+            own={name: logits[place] for name, held, logits in self._parts if held[place]},
+            holding=self._holding.of(place),
+            table=self._table,
         )
-        for place, name in enumerate(sums.columns)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Joint:
+    """What one request's sums come to, as plain numbers by person. Private."""
+
+    model: Digest
+    head: Digest | None
+    pooled: tuple[int, ...] | None
+    """Of the head in force; None: there is none."""
+    eta: list[int] = field(repr=False)
+    strata: list[int] = field(repr=False)
+    logits: list[list[int]] = field(repr=False)
+    counts: list[list[int]] = field(repr=False)
+    partners: list[int] = field(repr=False)
+
+
+def _families(
+    own: Mapping[str, int], columns: tuple[str, ...], found: _Joint, place: int
+) -> tuple[FamilyPart, ...]:
+    """Own part, sum and holders of each column of the sums."""
+    if columns == (TOTAL,):
+        own = {TOTAL: sum(own.values())}
+    logits, counts = found.logits[place], found.counts[place]
+    return tuple(
+        FamilyPart(name=name, own=own.get(name, 0), total=total, holders=holders)
+        for name, total, holders in zip(columns, logits, counts, strict=True)
     )
 
 
-def _own_families(table: ScoreTable, holding: Holding) -> tuple[FamilyPart, ...]:
+def _own_families(table: ScoreTable, own: Mapping[str, int]) -> tuple[FamilyPart, ...]:
     """What this partner alone knows, by family."""
-    held = bool(holding.held[0])
-    parts = []
-    for place, name in enumerate(table.layout.families):
-        covered = held and name in holding.logits and bool(holding.covered[0, place])
-        own = int(holding.logits[name][0]) if covered else 0
-        parts.append(FamilyPart(name=name, own=own, total=own, holders=int(covered)))
-    return tuple(parts)
-
-
-def _codes(table: ScoreTable | None, codes: Codes | None) -> dict[str, int]:
-    if table is None or codes is None:
-        return {}
-    return {name: int(code) for name, code in zip(table.columns, codes[0], strict=True)}
+    return tuple(
+        FamilyPart(
+            name=name, own=own.get(name, 0), total=own.get(name, 0), holders=int(name in own)
+        )
+        for name in table.layout.families
+    )
 
 
 async def _first_of(*events: asyncio.Event, seconds: float) -> None:

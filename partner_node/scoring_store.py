@@ -12,7 +12,7 @@ Persons stand here only as keyed hashes whose key is a file of this node, and as
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -224,18 +224,29 @@ class RequestRows:
                 found.setdefault(subject, []).append(Seen(*rest))
         return found
 
-    def note_persons(self, requester: PartnerId, subjects: Iterable[bytes], seen: Seen) -> None:
+    def note_persons(
+        self,
+        requester: PartnerId,
+        subjects: Iterable[bytes],
+        seen: Seen,
+        history: Mapping[bytes, Sequence[Seen]],
+    ) -> None:
         """Keep that this request asked for these persons, as the latest of each.
 
         Two requests of one millisecond, or of a clock that went back, stay in their order.
+
+        Args:
+            requester: The asker.
+            subjects: The persons.
+            seen: The request.
+            history: What ``history`` said of them, in this very transaction.
         """
         self._connection.executemany(
-            "INSERT OR REPLACE INTO guard SELECT ?1, ?2, ?3, ?4, max(?5, coalesce((SELECT "
-            "max(at_ms) + 1 FROM guard WHERE requester = ?1 AND subject = ?2), 0))",
-            (
-                (requester, subject, seen.roster, seen.request, seen.at_ms)
+            "INSERT OR REPLACE INTO guard VALUES (?, ?, ?, ?, ?)",
+            [
+                (requester, subject, seen.roster, seen.request, _after(history, subject, seen))
                 for subject in subjects
-            ),
+            ],
         )
 
     def generation(self) -> int:
@@ -608,6 +619,12 @@ class ScoringStore:
                 connection.execute(f"DELETE FROM {table} WHERE {condition}", (limit,))  # noqa: S608
         with _wrapped():
             self._connection().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+
+
+def _after(history: Mapping[bytes, Sequence[Seen]], subject: bytes, seen: Seen) -> int:
+    """When it counts as asked: after all that is known of this person."""
+    known = history.get(subject)
+    return max(seen.at_ms, known[-1].at_ms + 1) if known else seen.at_ms
 
 
 def _next_generation(connection: sqlite3.Connection) -> None:

@@ -6,6 +6,7 @@ silent. The rules are here; whoever stores what was answered calls them in one t
 with storing it, before the answer leaves.
 """
 
+import hashlib
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -58,7 +59,17 @@ def seen_key(asker: PartnerId, token: bytes) -> Digest:
 
     The token itself is not: it is deleted after 24 hours (protocol 7.4).
     """
-    return digest_of(Label.SCORE_SEEN.line + lp(asker.encode("ascii")) + token)
+    return digest_of(_seen_prefix(asker) + token)
+
+
+def seen_keys(asker: PartnerId, tokens: Iterable[bytes]) -> list[bytes]:
+    """The 32 bytes of ``seen_key`` for each token."""
+    prefix = _seen_prefix(asker)
+    return [hashlib.sha256(prefix + token).digest() for token in tokens]
+
+
+def _seen_prefix(asker: PartnerId) -> bytes:
+    return Label.SCORE_SEEN.line + lp(asker.encode("ascii"))
 
 
 def decide(

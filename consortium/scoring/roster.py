@@ -6,6 +6,7 @@ of 7.9, which leaves some out.
 """
 
 from dataclasses import replace
+from functools import lru_cache
 
 from consortium.canonical import Label, hash_with, lp, u16, u64
 from consortium.crypto.keys import IdentityKey, VerifyKey
@@ -132,6 +133,7 @@ def check_members(
         raise _refusal(f"{len(asked) - 1} responders, fewer than {floor}")
 
 
+@lru_cache(maxsize=256)
 def members_digest(asked: tuple[PartnerId, ...]) -> Digest:
     """``H(SCORE_MEMBERS ‖ lp(id)…)``: U as it is kept for 30 days (protocol 7.9)."""
     return hash_with(Label.SCORE_MEMBERS, *(lp(name.encode("ascii")) for name in asked))

@@ -85,9 +85,9 @@ def test_history_is_of_one_asker_and_the_latest_stays_last(store: ScoringStore) 
     first = Seen(RequestId("1" * 32), b"u", 10)
     second = Seen(RequestId("2" * 32), b"v", 10)  # of the same millisecond
     with store.request() as rows:
-        rows.note_persons(BANK, [SUBJECT, OTHER], first)
-        rows.note_persons(BANK, [SUBJECT], second)
-        rows.note_persons(PartnerId("bank_b"), [SUBJECT], first)
+        rows.note_persons(BANK, [SUBJECT, OTHER], first, {})
+        rows.note_persons(BANK, [SUBJECT], second, rows.history(BANK, [SUBJECT]))
+        rows.note_persons(PartnerId("bank_b"), [SUBJECT], first, {})
     with store.request() as rows:
         found = rows.history(BANK, [SUBJECT, OTHER, b"x" * 16])
     assert [one.request for one in found[SUBJECT]] == [first.request, second.request]
@@ -206,7 +206,8 @@ def test_answer_is_kept_for_a_day(store: ScoringStore, clock: Clock) -> None:
 def test_rows_of_requests_go_when_their_time_is_over(store: ScoringStore, clock: Clock) -> None:
     with store.request() as rows:
         rows.note(admitted(1))
-        rows.note_persons(BANK, [SUBJECT], Seen(RequestId("1" * 32), b"u", 1000 * clock.now))
+        seen = Seen(RequestId("1" * 32), b"u", 1000 * clock.now)
+        rows.note_persons(BANK, [SUBJECT], seen, {})
     clock.now += 30 * DAY - 1
     store.tidy()
     with store.request() as rows:
