@@ -5,7 +5,15 @@ import sys
 
 from bench.result import OUT, machine, save
 
-NAMES = ("round", "secagg", "clipped_sum", "utility_gmsc", "crash_budget", "tokenize")
+NAMES = (
+    "round",
+    "secagg",
+    "clipped_sum",
+    "utility_gmsc",
+    "crash_budget",
+    "tokenize",
+    "joint_score",
+)
 
 
 def main(arguments: list[str]) -> int:

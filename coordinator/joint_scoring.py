@@ -180,8 +180,8 @@ class ScoringRelay:
         self, partner: PartnerId, request: ScoreRequest
     ) -> tuple[Asked, tuple[PartnerId, ...]]:
         """The request, if it may be forwarded, and who of its roster is not there."""
-        manifest = self._rosters.manifest
-        if manifest is None:
+        manifest, digest = self._rosters.manifest, self._rosters.digest
+        if manifest is None or digest is None:
             raise ScoreRefusalError(ScoreRefusal.MANIFEST, "no manifest is in force")
         inquiry = parse_inquiry(request.inquiry)
         if inquiry.requester != partner:
@@ -193,7 +193,7 @@ class ScoringRelay:
         began = self._now_ms()
         if not began < inquiry.deadline:
             raise ScoreRefusalError(ScoreRefusal.DEADLINE, "the deadline has passed")
-        context = context_of(request.inquiry, manifest.digest)
+        context = context_of(request.inquiry, digest)
         self._scores.admit(partner, context)
         if self._log.full:
             raise ScoreRefusalError(ScoreRefusal.QUOTA, "inquiries cannot be recorded now")

@@ -67,6 +67,8 @@ class Rosters:
         self._due = 0
         self.manifest: Manifest | None = None
         """In force when the last roster was made."""
+        self.digest: Digest | None = None
+        """Of the manifest; every request's context is bound to it."""
         self._served: Served = (None, None)
         self.on_publish: Callable[[], None] = lambda: None
         """Called when a new roster has gone out."""
@@ -121,6 +123,7 @@ class Rosters:
     def publish(self, manifest: Manifest | None, served: Served) -> None:
         """Sign and push a roster, unless the last one says the same and is fresh."""
         self.manifest, self._served = manifest, served
+        self.digest = None if manifest is None else manifest.digest
         self.on_look()
         if manifest is None:
             return
