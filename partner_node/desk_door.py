@@ -32,7 +32,7 @@ WINDOW = 4
 """Messages of one batch that are answered at a time; more wait in the client."""
 CALLS = 1_024
 """Calls at a time; more are refused as RESOURCE_EXHAUSTED."""
-BATCH_MS = 2_000
+BATCH_MS = 10_000
 """Time of one message of a batch."""
 MARGIN_MS = 10
 """Kept of a caller's deadline for the way back."""

@@ -45,7 +45,7 @@ from partner_node.rest_forms import (
 log = logging.getLogger(__name__)
 
 BODY_LIMIT = 1 << 20
-BATCH_MS = 2_000
+BATCH_MS = 10_000
 LOCAL = "local"
 CONNECTIONS = 256
 _CERTIFICATE = "riskweave.certificate"

@@ -460,7 +460,7 @@ class ScoringSession:
     ) -> None:
         """Raise ScoreRefusalError (S08) unless all consents allow this now (7.8)."""
         now = self._ports.now_ms() // 1000
-        withdrawn = self._ports.store.withdrawn()
+        withdrawn = self._ports.store.withdrawn(subjects)
         for applicant, subject in zip(applicants, subjects, strict=True):
             given = applicant.consent
             if not given.reference.strip() or purpose not in given.purposes:

@@ -521,11 +521,20 @@ class ScoringStore:
             )
             _next_generation(connection)
 
-    def withdrawn(self) -> frozenset[tuple[bytes, Purpose]]:
-        """All withdrawals, by keyed hash of the person."""
+    def withdrawn(self, subjects: Sequence[bytes]) -> frozenset[tuple[bytes, Purpose]]:
+        """What these persons have withdrawn, by their keyed hash."""
+        found: set[tuple[bytes, Purpose]] = set()
         with _wrapped():
-            rows = self._connection().execute("SELECT subject, purpose FROM withdrawals")
-            return frozenset((subject, Purpose(purpose)) for subject, purpose in rows)
+            connection = self._connection()
+            for start in range(0, len(subjects), _PARAMETERS):
+                part = subjects[start : start + _PARAMETERS]
+                query = (
+                    "SELECT subject, purpose FROM withdrawals "  # noqa: S608 - question marks
+                    f"WHERE subject IN ({', '.join('?' * len(part))})"
+                )
+                rows = connection.execute(query, part)
+                found.update((subject, Purpose(purpose)) for subject, purpose in rows)
+        return frozenset(found)
 
     def withdrawn_tokens(self, epoch: int) -> dict[Purpose, frozenset[bytes]]:
         """Tokens of customers who have withdrawn, by purpose."""

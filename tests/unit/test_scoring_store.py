@@ -188,9 +188,11 @@ def test_withdrawal_counts_at_once_and_for_its_purpose_only(store: ScoringStore)
         assert rows.generation() > before
     found = store.withdrawn_tokens(1)
     assert found[Purpose.JOINT_SCORE] == {b"c" * 16}
+    assert store.withdrawn([OTHER, SUBJECT]) == {(SUBJECT, Purpose.JOINT_SCORE)}
+    assert not store.withdrawn([OTHER])
     assert not found[Purpose.CALIBRATION]
     store.restore(SUBJECT, [Purpose.JOINT_SCORE])
-    assert not store.withdrawn()
+    assert not store.withdrawn([SUBJECT, OTHER])
 
 
 def test_answer_is_kept_for_a_day(store: ScoringStore, clock: Clock) -> None:
