@@ -627,11 +627,11 @@ class ScoringSession:
         table = era.shelf.tables.get(base) if era is not None else None
         if era is None or table is None or era.shelf.model != base:
             raise TransportError(f"version {base[:12]} is not served here")
-        policy, withdrawn = era.manifest.policy.scoring, self._ports.store.withdrawn()
+        policy = era.manifest.policy.scoring
         rows = table.study(
             policy.studies_per_release,
             declared=dict(policy.customers).get(self._ports.member, 0),
-            withdrawn=frozenset(s for s, of in withdrawn if of is Purpose.CALIBRATION),
+            withdrawn=self._ports.store.withdrawn_from(Purpose.CALIBRATION),
         )
         if not len(rows):
             raise DataError("no customer has a label, a token and a consent to studies")

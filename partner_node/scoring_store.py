@@ -536,6 +536,13 @@ class ScoringStore:
                 found.update((subject, Purpose(purpose)) for subject, purpose in rows)
         return frozenset(found)
 
+    def withdrawn_from(self, purpose: Purpose) -> frozenset[bytes]:
+        """Keyed hashes of all persons who have withdrawn from one purpose."""
+        query = "SELECT subject FROM withdrawals WHERE purpose = ?"
+        with _wrapped():
+            rows = self._connection().execute(query, (purpose.value,))
+            return frozenset(subject for (subject,) in rows)
+
     def withdrawn_tokens(self, epoch: int) -> dict[Purpose, frozenset[bytes]]:
         """Tokens of customers who have withdrawn, by purpose."""
         query = (

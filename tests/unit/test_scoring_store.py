@@ -190,6 +190,8 @@ def test_withdrawal_counts_at_once_and_for_its_purpose_only(store: ScoringStore)
     assert found[Purpose.JOINT_SCORE] == {b"c" * 16}
     assert store.withdrawn([OTHER, SUBJECT]) == {(SUBJECT, Purpose.JOINT_SCORE)}
     assert not store.withdrawn([OTHER])
+    assert store.withdrawn_from(Purpose.JOINT_SCORE) == {SUBJECT}
+    assert not store.withdrawn_from(Purpose.CALIBRATION)
     assert not found[Purpose.CALIBRATION]
     store.restore(SUBJECT, [Purpose.JOINT_SCORE])
     assert not store.withdrawn([SUBJECT, OTHER])
