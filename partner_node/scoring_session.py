@@ -65,7 +65,9 @@ Send = Callable[[ScoringBody, int], None]
 DEADLINE_MS = 500
 OPERATOR = "operator"
 _STUDY_S = 20.0
-"""Seconds that one batch of a study may take; nobody sits and waits for it."""
+"""Seconds that so many may take; nobody sits and waits for it."""
+_STUDY_PERSONS = 4 * LARGEST_BATCH
+"""Persons of a study that are asked for at a time: as one request ends the next is there."""
 _STUDY_EXPIRES_S = 3_600
 _LOOK_S = 1.0
 """How often a version that is not served yet is looked at again: its vote may have come."""
@@ -637,8 +639,8 @@ class ScoringSession:
             raise DataError("no customer has a label, a token and a consent to studies")
         expires = self._ports.now_ms() // 1000 + _STUDY_EXPIRES_S
         found: list[Part] = []
-        for start in range(0, len(rows), LARGEST_BATCH):
-            part = rows[start : start + LARGEST_BATCH]
+        for start in range(0, len(rows), _STUDY_PERSONS):
+            part = rows[start : start + _STUDY_PERSONS]
             persons = list(_study_persons(era.people, table, part, expires))
             for one in await era.asker.parts(persons, Purpose.CALIBRATION, timeout_s=_STUDY_S):
                 if isinstance(one, LocalError):

@@ -16,7 +16,7 @@ from consortium.errors import DomainError, ShapeError
 Words = NDArray[np.uint64]
 
 _WORD_BYTES = 8
-_COUNTER = CTR(bytes(16))
+_COUNTER = bytes(16)
 _ZEROS = bytes(1 << 20)
 """Encrypted in place of a plaintext. One MiB stays in the cache (protocol 3.4.2)."""
 
@@ -61,7 +61,7 @@ def key_stream_words(key: Secret, count: int) -> Words:
     return WordStream(key).take(count)
 
 
-def _encryptor(key: bytes, counter: CTR) -> CipherContext:
+def _encryptor(key: bytes, counter: bytes) -> CipherContext:
     if len(key) != AES256.key_size // 8:
         raise DomainError(f"stream key of {len(key)} bytes, expected {AES256.key_size // 8}")
-    return Cipher(AES256(key), counter).encryptor()
+    return Cipher(AES256(key), CTR(counter)).encryptor()
