@@ -355,8 +355,9 @@ class Pseudonyms:
             raise TransportError("no epoch of pseudonyms is installed")
         client = OprfClient(self._party(self._holding))
         avoided: set[PartnerId] = set()
+        limited: ScoreRefusalError | None = None
         while True:
-            servers = self._servers(self._holding, avoided)
+            servers = self._servers(self._holding, avoided, limited)
             ask = partial(
                 client.ask,
                 inputs,
@@ -377,14 +378,25 @@ class Pseudonyms:
                 )
             except ScoreRefusalError as error:
                 named = _named(error, servers)
-                if named is None or error.reason is ScoreRefusal.QUOTA:
+                quota = error.reason is ScoreRefusal.QUOTA
+                if named is None or (quota and (limited is not None or purpose == "load")):
                     raise
+                # All count alike: a second one is believed, a first one may lie.
+                limited = error if quota else limited
                 # protocol 6.4: a bad proof names the server; another set is asked.
                 log.warning("key holder %s: %s", named, error)
                 avoided.add(named)
 
-    def _servers(self, holding: Holding, avoided: Iterable[PartnerId]) -> tuple[PartnerId, ...]:
-        """S: t holders that are live, this one among them, the others in turn."""
+    def _servers(
+        self,
+        holding: Holding,
+        avoided: Iterable[PartnerId],
+        limited: ScoreRefusalError | None,
+    ) -> tuple[PartnerId, ...]:
+        """S: t holders that are live, this one among them, the others in turn.
+
+        Where they are too few, ``limited`` is raised if one of those avoided said so.
+        """
         key, me = holding.key, self._ports.member
         holders = {name for name, _ in key.members}
         live = [
@@ -395,7 +407,9 @@ class Pseudonyms:
         own = [me] if me in holders else []
         wanted = key.threshold - len(own)
         if len(live) < wanted:
-            raise TransportError(f"{len(live)} key holders can be asked, {wanted} are needed")
+            raise limited or TransportError(
+                f"{len(live)} key holders can be asked, {wanted} are needed"
+            )
         self._turn += 1
         start = self._turn % len(live) if live else 0
         chosen = (live[start:] + live[:start])[:wanted]

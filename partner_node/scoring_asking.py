@@ -67,6 +67,8 @@ _PASSED_OVER = frozenset(
     }
 )
 """Refusals of one partner's own state: the retry leaves it out."""
+_FEW_REFUSE = 4
+"""Where no more than one in so many refuses for a quota, it is passed over."""
 _QUOTA = frozenset({ScoreRefusal.QUOTA, ScoreRefusal.DIFFERENCING})
 
 
@@ -245,8 +247,8 @@ class Asker:
         try:
             for group in self._groups(batch):
                 await self._asked(group)
-        except Exception as error:
-            log.exception("a joint score failed")
+        except RiskWeaveError as error:
+            log.warning("a joint score failed: %s", error)
             _fail(batch, LocalError(answers.UNREACHABLE, type(error).__name__))
         finally:
             self._flying[purpose] -= 1
@@ -418,11 +420,16 @@ class Asker:
     def _missing(self, failed: ScoreFailed, secrets: AskerSecrets) -> frozenset[PartnerId]:
         """Whom the retry leaves out; LocalError if a refusal is of another kind."""
         left_out = set(failed.silent) & set(secrets.masks)
+        quota: set[PartnerId] = set()
         for refused in failed.refused:
             code = verify_refusal(refused, secrets.context, self._ports.keys)
             if code in _QUOTA:
-                raise LocalError(answers.QUOTA, f"{refused.member}: {code.value}")
-            if code not in _PASSED_OVER:
+                log.warning("%s refuses with %s", refused.member, code.value)
+                quota.add(refused.member)
+                # All count alike: one that refuses alone must not shut out all the others.
+                if _FEW_REFUSE * len(quota) > len(secrets.masks):
+                    raise LocalError(answers.QUOTA, f"{refused.member}: {code.value}")
+            elif code not in _PASSED_OVER:
                 log.warning("%s refuses with %s", refused.member, code.value)
                 raise LocalError(answers.INCOMPLETE, f"{refused.member}: {code.value}")
             left_out.add(refused.member)

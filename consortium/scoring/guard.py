@@ -72,9 +72,7 @@ def _seen_prefix(asker: PartnerId) -> bytes:
     return Label.SCORE_SEEN.line + lp(asker.encode("ascii"))
 
 
-def decide(
-    history: Sequence[Seen], asked: Asked, *, now_ms: int, whole: bool = True
-) -> None:
+def decide(history: Sequence[Seen], asked: Asked, *, now_ms: int, whole: bool = True) -> None:
     """Raise unless this roster may be answered for this person (protocol 7.9).
 
     The last 24 hours must know this roster alone; or the request is the one retry of a

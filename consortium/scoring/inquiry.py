@@ -190,9 +190,10 @@ def open_inquiry(
         epoch=policy.epoch,
         now=now,
     )
-    if layout.disclosure is Disclosure.TOTAL_ONLY and not receipts.allowed(
-        len(layout.families)
-    ).all():
+    if (
+        layout.disclosure is Disclosure.TOTAL_ONLY
+        and not receipts.allowed(len(layout.families)).all()
+    ):
         # Totals over changing families would be families: the asker writes its receipts.
         raise ScoreRefusalError(ScoreRefusal.PURPOSE, "a total over some of the families")
     return OpenInquiry(

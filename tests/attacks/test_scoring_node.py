@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from consortium.errors import ScoreRefusal
+from consortium.errors import ScoreRefusal, ScoreRefusalError
 from consortium.ids import PartnerId
 from consortium.inquiries import (
     OprfReply,
@@ -21,6 +21,7 @@ from consortium.scoring.clear import inquiry_bytes, parse_inquiry
 from consortium.scoring.consent import Receipt, pack
 from consortium.scoring.inquiry import Terms, seal_inquiry
 from consortium.scoring.pairs import PairCache
+from consortium.scoring.partial import refuse
 from partner_node.scoring_session import ScoringSession
 from partner_node.scoring_store import ScoringStore
 from tests.joint_house import SCORING, Entropy, House, applicant
@@ -323,6 +324,40 @@ def test_forged_share_of_a_key_holder_is_found_and_another_is_asked(tmp_path: Pa
 
     async def story(house: House) -> None:
         house.bend = lie
+        for number in range(3):
+            (answer,) = await ask(house, "bank_a", f"STRANGER{number}")
+            assert answer.fallback == ""
+
+    run(tmp_path, story)
+
+
+def test_partner_that_refuses_everybody_for_a_quota_is_passed_over(tmp_path: Path) -> None:
+    liar = PartnerId("shop_d")
+
+    async def story(house: House) -> None:
+        keys = keys_of(house.session(liar))
+
+        def lie(name: PartnerId, body: object) -> object:
+            if isinstance(body, ScoreAnswer) and name == liar:
+                return refuse(body.context, ScoreRefusal.QUOTA, keys)
+            return body
+
+        house.bend = lie
+        (answer,) = await ask(house, "bank_a", "P1")
+        assert (answer.band, answer.fallback) == ("2", "")
+
+    run(tmp_path, story)
+
+
+def test_key_holder_that_refuses_everybody_for_a_quota_is_passed_over(tmp_path: Path) -> None:
+    async def story(house: House) -> None:
+        liar = house.nodes[PartnerId("shop_d")].session._era
+        assert liar is not None
+
+        def charge(*_given: object) -> None:
+            raise ScoreRefusalError(ScoreRefusal.QUOTA, "a lie")
+
+        liar.pseudonyms._charge = charge  # type: ignore[method-assign]
         for number in range(3):
             (answer,) = await ask(house, "bank_a", f"STRANGER{number}")
             assert answer.fallback == ""

@@ -441,9 +441,7 @@ def test_retry_of_what_was_answered_or_without_others_than_failed_reaches_nobody
             assert (await failure(asker)).code == "S18"
             await asker.ask(roster, roster=three, retry_of=refused)
             assert (await failure(asker)).code == "S10"
-            await others[0].ask(
-                roster, roster=(names[1], names[2], names[3]), retry_of=refused
-            )
+            await others[0].ask(roster, roster=(names[1], names[2], names[3]), retry_of=refused)
             assert (await failure(others[0])).code == "S10"
             true = await asker.ask(roster, roster=names[:4], retry_of=refused)
             assert await others[0].answer_next() == true
