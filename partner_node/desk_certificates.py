@@ -26,6 +26,8 @@ SERVER_NAME = "desk.riskweave"
 """The name in the desk's certificate, whatever its address."""
 
 AUTHORITY_DAYS = 3652
+LOCAL = "local"
+"""Name of whoever uses a socket of the node's directory."""
 LEAF_DAYS = 365
 _SKEW = timedelta(minutes=5)
 _LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -95,8 +97,11 @@ class DeskAuthority:
         An earlier certificate of that name is shut out.
 
         Raises:
-            ConfigurationError: the name is not 1 to 32 of a-z, 0-9, hyphen, underscore.
+            ConfigurationError: the name is not 1 to 32 of a-z, 0-9, hyphen, underscore, or
+                that of the socket's own user, whose answers a client must not be given.
         """
+        if name == LOCAL:
+            raise ConfigurationError(f"client {name!r}: whoever uses the socket has that name")
         try:
             parse_partner_id(name)
         except IdentifierError as error:

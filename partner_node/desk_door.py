@@ -22,6 +22,7 @@ from cryptography.x509 import load_pem_x509_certificate
 from consortium import errors
 from consortium.inquiries import LARGEST_BATCH
 from partner_node import desk_wire
+from partner_node.desk_certificates import LOCAL
 from partner_node.keystore import Tls
 from partner_node.loan_desk import DEADLINE_MS, LoanDesk, failure_of
 
@@ -36,8 +37,6 @@ BATCH_MS = 10_000
 """Time of one message of a batch."""
 MARGIN_MS = 10
 """Kept of a caller's deadline for the way back."""
-LOCAL = "local"
-"""Name of whoever uses the unix socket."""
 CODE = "riskweave-code"
 """Trailing metadata that carries the code of an error."""
 PATH_LIMIT = 107

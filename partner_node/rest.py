@@ -29,6 +29,7 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from consortium import errors
 from consortium.inquiries import LARGEST_BATCH
 from partner_node.desk import Score
+from partner_node.desk_certificates import LOCAL
 from partner_node.keystore import Tls, write_file
 from partner_node.loan_desk import DEADLINE_MS, Failure, LoanDesk, failure_of
 from partner_node.rest_forms import (
@@ -46,7 +47,6 @@ log = logging.getLogger(__name__)
 
 BODY_LIMIT = 1 << 20
 BATCH_MS = 10_000
-LOCAL = "local"
 CONNECTIONS = 256
 _CERTIFICATE = "riskweave.certificate"
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})

@@ -165,8 +165,9 @@ def open_inquiry(
     if not now_ms < inquiry.deadline <= now_ms + LONGEST_DEADLINE:  # (c)
         raise ScoreRefusalError(ScoreRefusal.DEADLINE, f"deadline {inquiry.deadline}")
     now = now_ms // 1_000
+    roster = rosters.find(inquiry.roster_version, now=now)
     check_members(  # (d) S04
-        rosters.find(inquiry.roster_version, now=now),
+        roster,
         inquiry.roster,
         asker=asker.member,
         responder=keys.me,
@@ -174,7 +175,8 @@ def open_inquiry(
         floor=policy.min_responders,
     )
     layout = served.get(inquiry.model)
-    if layout is None:  # (e)
+    # (e) The roster's model alone: with two of one person an asker would have two equations.
+    if layout is None or inquiry.model != roster.model:
         raise ScoreRefusalError(ScoreRefusal.MODEL, f"{inquiry.model} is not served")
     context = context_of(request.inquiry, keys.digest)
     try:

@@ -241,6 +241,15 @@ def test_model_that_is_not_served_here_is_refused() -> None:
         HOUSE.open(request, ME)
 
 
+def test_second_model_that_is_served_but_not_the_rosters_is_refused() -> None:
+    # Two models of one person would give an asker two equations for what others hold.
+    earlier = digest("older model")
+    request, _ = HOUSE.seal(ASKER, model=earlier)
+    both = {earlier: HOUSE.layout, HOUSE.terms().model: HOUSE.layout}
+    with refused(ScoreRefusal.MODEL):
+        HOUSE.open(request, ME, served=both)
+
+
 def test_replayed_request_id_is_refused() -> None:
     request, _ = HOUSE.seal(ASKER)
     inquiry = HOUSE.open(request, ME).inquiry

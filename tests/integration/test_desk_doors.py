@@ -405,6 +405,8 @@ def test_names_of_clients_are_checked_and_their_keys_not_overwritten(near: Path)
     authority.create(config(near).partner, now=NOW)
     with pytest.raises(ConfigurationError):
         authority.issue_client("../loans", now=NOW)
+    with pytest.raises(ConfigurationError, match="socket"):
+        authority.issue_client("local", now=NOW)
     tls = authority.issue_client("loans", now=NOW)
     write_client(tls, near / "out")
     assert stat.S_IMODE((near / "out" / "client.key").stat().st_mode) == 0o600
