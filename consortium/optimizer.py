@@ -93,6 +93,11 @@ def initial_state(weights: Float | int) -> OptimizerState:
     )
 
 
+def check_settings(settings: OptimizerSettings) -> None:
+    """Raise ConfigurationError if a step could not be made with them."""
+    step(initial_state(1), np.zeros(1), settings, rounds=1)
+
+
 def step(
     state: OptimizerState, gradient: Float, settings: OptimizerSettings, rounds: int
 ) -> OptimizerState:

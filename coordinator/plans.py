@@ -13,6 +13,7 @@ from consortium.errors import ConfigurationError
 from consortium.features.schema import Schema
 from consortium.ids import Digest, PartnerId, RunId, parse_digest, parse_partner_id
 from consortium.manifest import Manifest
+from consortium.optimizer import check_settings
 from consortium.plan import (
     Algorithm,
     BinSource,
@@ -74,7 +75,7 @@ def parse_plan(text: str, context: PlanContext) -> TrainingPlan:
     unknown = set(document) - {"plan", "block", "optimizer", "shares", "local"}
     if unknown:
         raise ConfigurationError(f"plan: unknown table {min(unknown)!r}")
-    settings = _settings(document.get("plan", {}))
+    settings = _settings(_table(document.get("plan", {}), "[plan]"))
     model = _choice(ModelKind, settings["model"], "plan.model")
     blocks = _blocks(document.get("block", []), context, head=model is ModelKind.HEAD)
     if model is ModelKind.HEAD:
@@ -115,8 +116,8 @@ def parse_plan(text: str, context: PlanContext) -> TrainingPlan:
         ),
         min_partners=policy.partners_floor(len(context.manifest.partners), noise),
         shares=_shares(document.get("shares"), settings["bins"], model),
-        optimizer=OptimizerSettings(**_strings(document.get("optimizer", {}), "optimizer")),
-        local=_local(local) if local is not None else None,
+        optimizer=_optimizer(_table(document.get("optimizer", {}), "[optimizer]")),
+        local=_local(_table(local, "[local]")) if local is not None else None,
         holdout_fraction=_number(
             settings["holdout_fraction"], "plan.holdout_fraction", "0", "0.9"
         ),
@@ -160,7 +161,13 @@ def _bins_for(blocks: tuple[Block, ...], schema: Schema) -> str:
 def _blocks(tables: object, context: PlanContext, *, head: bool) -> tuple[Block, ...]:
     if not isinstance(tables, list) or not tables:
         raise ConfigurationError("plan: at least one [[block]] is needed")
-    return tuple(_block(table, context, head=head) for table in tables)
+    return tuple(_block(_table(one, "[[block]]"), context, head=head) for one in tables)
+
+
+def _table(value: object, name: str) -> Mapping[str, object]:
+    if not isinstance(value, dict):
+        raise ConfigurationError(f"plan: {name} is no table")
+    return value
 
 
 def _block(table: Mapping[str, object], context: PlanContext, *, head: bool) -> Block:
@@ -206,13 +213,23 @@ def _able(families: tuple[str, ...], context: PlanContext, *, head: bool) -> lis
     return [member.id for member in partners if set(families) <= set(member.families)]
 
 
-def _shares(table: Mapping[str, object] | None, bins: object, model: ModelKind) -> BudgetShares:
-    if table is None and model is ModelKind.HEAD:
+def _optimizer(table: Mapping[str, object]) -> OptimizerSettings:
+    """Checked before a run begins: its first step comes when bins are paid for."""
+    settings = OptimizerSettings(**_strings(table, "optimizer"))
+    try:
+        check_settings(settings)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"plan: [optimizer] {error}") from error
+    return settings
+
+
+def _shares(given: object, bins: object, model: ModelKind) -> BudgetShares:
+    if given is None and model is ModelKind.HEAD:
         return _HEAD_SHARES
-    if table is None:
+    if given is None:
         private = BudgetShares(bins="0.08", training="0.82", recalibration="0.1")
         return private if bins == BinSource.PRIVATE.value else BudgetShares()
-    shares = BudgetShares(**_strings(table, "shares"))
+    shares = BudgetShares(**_strings(_table(given, "[shares]"), "shares"))
     parts = (shares.bins, shares.training, shares.recalibration, shares.overlap)
     if sum(decimal(part, "shares", low="0", high="1") for part in parts) != 1:
         raise ConfigurationError(f"plan: shares {parts} do not add up to 1")
