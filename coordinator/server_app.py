@@ -259,11 +259,20 @@ class SumStrategy(Strategy):
                 return {node: name for node, name in roster.items() if name not in out}
             if self._ports.stopping():
                 raise StoppedError("the coordinator is stopping")
+            self._give_up_if_refused()
             left = end - self._ports.monotonic()
             if left <= 0:
                 refusals = ", ".join(sorted(set(self._refused.values()))) or "none"
                 raise RunFailedError(f"{lacking}; refusals: {refusals}")
             self._ports.wait_for_change(min(left, 1.0))
+
+    def _give_up_if_refused(self) -> None:
+        """Who refused a plan is not asked again: without enough others, waiting is in vain."""
+        refused = {self._names[n]: why for n, why in self._refused.items() if n in self._names}
+        able = sorted(one.id for one in self._ports.manifest.partners if one.id not in refused)
+        if refused and self._session.lacks(tuple(able)):
+            told = ", ".join(f"{name} ({why})" for name, why in sorted(refused.items()))
+            raise RunFailedError(f"the plan is refused by {told}: too few are left for it")
 
     def _offer(self, nodes: list[int], grid: Grid) -> None:
         fresh = [node for node in nodes if node not in self._refused]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+import pytest
 from flwr.app import Error, Message
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.message_pb2 import Message as ProtoMessage
@@ -12,7 +13,7 @@ from consortium.release import Outcome
 from coordinator.flower_grid import BidiGrid, run_app
 from coordinator.releases import candidate_of
 from coordinator.server_app import Deadlines, RunPorts, build_server_app
-from models.run import RunSession
+from models.run import RunFailedError, RunSession
 from tests.simulator import Consortium, reply_words
 
 SHOP = PartnerId("shop_d")
@@ -70,6 +71,29 @@ def test_partners_are_known_by_their_signed_acceptance_not_by_their_node_id() ->
     expected = candidate_of(derived.train(), derived.manifest)
     assert candidate_of(train(chance), chance.manifest) == expected
     assert not {1001, 1002, 1003, 1004} & {node_id_of(name) for name in chance.nodes}
+
+
+def test_plan_that_too_many_refuse_ends_at_once_and_says_who_refused_and_why() -> None:
+    consortium = Consortium(caps=1)  # no account has room for the run
+    waits: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        waits.append(seconds)
+        return False
+
+    ports = RunPorts(
+        manifest=consortium.manifest,
+        wait_for_change=wait,
+        on_closed=lambda _request, _seconds, _closed: None,
+    )
+    session = RunSession(consortium.plan, consortium.schema)
+    app = build_server_app(session, ports, Deadlines(attempt=5, offer=5, quorum=5))
+    with (
+        BidiGrid(consortium, consortium.run) as grid,
+        pytest.raises(RunFailedError, match=r"refused by bank_a \(R12\), bank_b \(R12\)"),
+    ):
+        run_app(app, grid)
+    assert not waits
 
 
 def test_answer_that_a_link_gives_for_a_gone_node_aborts_the_attempt_and_no_more() -> None:
