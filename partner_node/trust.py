@@ -57,7 +57,7 @@ def manifest_lines(new: Pin, old: Pin | None) -> Iterator[str]:
     yield f"  schema   {new.schema.name} version {new.schema.version}, {manifest.schema}"
     yield f"  a label of 1 means: {new.schema.label.definition}"
     yield "policy"
-    for name, value in asdict(manifest.policy).items():
+    for name, value in _policy(manifest).items():
         yield f"  {name} = {_shown(value)}"
     yield "members"
     for member in manifest.members:
@@ -84,7 +84,7 @@ def _changes(old: Pin, new: Pin) -> Iterator[str]:
         yield f"feature schema: version {old.schema.version} -> {new.schema.version}"
     if after.previous != before.digest:
         yield "it does not follow the pinned manifest: versions between them were not seen"
-    policies = asdict(before.policy), asdict(after.policy)
+    policies = _policy(before), _policy(after)
     for name, value in policies[1].items():
         if policies[0][name] != value:
             yield f"{name}: {_shown(policies[0][name])} -> {_shown(value)}"
@@ -104,6 +104,13 @@ def _member_changes(before: Manifest, after: Manifest) -> Iterator[str]:
             changed = ", ".join(field for field in one if one[field] != other[field])
             if changed:
                 yield f"{name} changes: {changed}"
+
+
+def _policy(manifest: Manifest) -> dict[str, object]:
+    """What is signed, one line each; [scoring] among it under names of its own."""
+    policy = asdict(manifest.policy)
+    scoring = policy.pop("scoring")
+    return policy | {f"scoring.{name}": value for name, value in scoring.items()}
 
 
 def _shown(value: object) -> str:

@@ -35,6 +35,8 @@ def test_manifest_is_shown_with_members_floors_and_who_has_signed(house: Consort
     assert " signed " in lines["bank_a"]
     assert " not signed " in lines["bank_b"]
     assert "changes" not in text
+    assert "  scoring.delivery = partner_local" in text
+    assert "<" not in text, "no representation of a Python object is signed by anybody"
 
 
 def test_every_change_against_the_pinned_manifest_is_shown(house: Consortium) -> None:
@@ -47,12 +49,19 @@ def test_every_change_against_the_pinned_manifest_is_shown(house: Consortium) ->
         version=2,
         previous=None,
         members=tuple(members),
-        policy=replace(old.policy, min_partners=2, code=(old.digest,)),
+        policy=replace(
+            old.policy,
+            min_partners=2,
+            code=(old.digest,),
+            scoring=replace(old.policy.scoring, scores_per_day=7),
+        ),
     )
     lines = list(manifest_lines(pin_of(house, new), pin_of(house, old)))
     changes = [line.strip() for line in lines[lines.index("members") :]]
     assert "min_partners: 3 -> 2" in changes
     assert f"code: any -> {old.digest}" in changes
+    quota = old.policy.scoring.scores_per_day
+    assert f"scoring.scores_per_day: {quota} -> 7" in changes
     assert "shop_d leaves" in changes
     assert "newcomer joins with repayment" in changes
     assert "bank_a changes: identity" in changes
