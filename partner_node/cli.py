@@ -446,10 +446,19 @@ def _attributes(text: str | None) -> dict[str, float | str | None] | None:
         raise ConfigurationError("--attributes is not JSON") from error
     if not isinstance(found, dict):
         raise ConfigurationError("--attributes is not an object")
-    return {
-        name: value if value is None or isinstance(value, str) else float(value)
-        for name, value in found.items()
-    }
+    return {name: _attribute(name, value) for name, value in found.items()}
+
+
+def _attribute(name: str, value: object) -> float | str | None:
+    """As REST reads it: no truth value is a number, and no list or object is a value."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ConfigurationError(f"--attributes: {name!r} is no number, text or null")
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise ConfigurationError(f"--attributes: {name!r} is too large") from error
 
 
 def _score_file(arguments: argparse.Namespace) -> int:

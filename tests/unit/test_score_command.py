@@ -88,6 +88,10 @@ def test_attributes_are_given_as_an_object(
     for wrong in ("[1]", "{"):
         with pytest.raises(ConfigurationError):
             main(["score", str(node), *ONE, "--attributes", wrong])
+    for value in ("true", "[1]", "{}", "1" + "0" * 400):
+        with pytest.raises(ConfigurationError, match="--attributes: 'late' is ") as caught:
+            main(["score", str(node), *ONE, "--attributes", f'{{"late": {value}}}'])
+        assert value not in str(caught.value)
 
 
 def test_person_can_come_on_standard_input(
