@@ -24,6 +24,7 @@ import uvicorn
 from fastapi import Body, FastAPI, Header, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from consortium import errors
@@ -154,6 +155,7 @@ def application(desk: LoanDesk, admit: Admit | None = None) -> FastAPI:
 
     app.add_exception_handler(errors.RiskWeaveError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _unknown)
     return app
 
 
@@ -173,6 +175,14 @@ async def _invalid(_request: Request, error: Exception) -> Response:
     first = cast("RequestValidationError", error).errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     return _failed(_BAD_REQUEST, Failure(errors.DecodeError.code, f"{where}: {first['msg']}"))
+
+
+async def _unknown(_request: Request, error: Exception) -> Response:
+    """No such path, or not by this method: in the form of every other failure."""
+    known = cast("HTTPException", error)
+    failed = _failed(known.status_code, Failure(errors.DecodeError.code, str(known.detail)))
+    failed.headers.update(known.headers or {})
+    return failed
 
 
 def _failed(status: int, failure: Failure) -> Response:

@@ -510,6 +510,15 @@ def test_rest_refuses_with_status_and_code_and_shows_no_value(
     assert "12345678" not in reply.text
 
 
+def test_rest_failure_of_a_path_or_method_has_the_form_of_all_others(
+    rest: httpx.Client,
+) -> None:
+    for reply, status in ((rest.get("/v1/nothing"), 404), (rest.get("/v1/scores"), 405)):
+        assert reply.status_code == status
+        assert reply.json().keys() == {"code", "text"}
+    assert rest.get("/v1/scores").headers["allow"] == "POST"
+
+
 def test_rest_key_with_another_question_is_a_conflict(rest: httpx.Client) -> None:
     assert rest.post("/v1/scores", json=BODY, headers=KEY).status_code == 200
     reply = rest.post("/v1/scores", json=BODY | {"brief": True}, headers=KEY)
