@@ -355,7 +355,9 @@ def check_scoring(scoring: ScoringPolicy) -> None:
             "policy.scoring.bureau: goes with delivery via_licensed_bureau, and only so"
         )
     if scoring.delivery is not Delivery.PARTNER_LOCAL and not scoring.epoch:
-        raise ManifestError("policy.scoring.epoch: 0, but a joint score needs pseudonyms")
+        raise ManifestError(
+            "policy.scoring.epoch: 0, but a joint score needs pseudonyms; expected 1 or more"
+        )
 
 
 def _check_policy(policy: Policy) -> None:
