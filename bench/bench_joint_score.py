@@ -45,8 +45,8 @@ from tests.integration.federation import Run
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
-NEAR = Size(partners=5, persons=200_000, asked=2_500)
-FAR = Size(partners=10, persons=2_000, asked=300)
+NEAR = Size(partners=5, persons=200_000, asked=1_500)
+FAR = Size(partners=10, persons=20_000, asked=300, rounds=10)
 DELAY_S = 0.02
 SINGLES, FAR_SINGLES = 1_000, 200
 WARM = 50

@@ -59,7 +59,7 @@ _BLOCK = """
 [[block]]
 name = "{name}"
 families = ["{name}"]
-normaliser = 200000
+normaliser = {rows}
 """
 _PARTNER = """
 [[partner]]
@@ -168,7 +168,8 @@ def _written(directory: Path, size: Size) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "schema.toml").write_text(SCHEMA, encoding="utf-8")
     text = _HEAD.format(partners=size.partners, rounds=size.rounds)
-    text += "".join(_BLOCK.format(name=family) for family in _FAMILIES)
+    rows = size.persons * size.partners // len(_FAMILIES)
+    text += "".join(_BLOCK.format(name=family, rows=rows) for family in _FAMILIES)
     for place in range(size.partners):
         name, family = f"p{place:02d}", _FAMILIES[place % 2]
         text += _PARTNER.format(name=name, family=family)
