@@ -376,6 +376,18 @@ def _show(found: dict[str, object], *, as_json: bool) -> int:
 # --- joint scores -----------------------------------------------------------------------------
 
 
+def _expires(text: str) -> int:
+    from partner_node.score_dates import UNREADABLE, expires_of  # noqa: PLC0415
+
+    seconds = expires_of(text)
+    if seconds == UNREADABLE:
+        raise ConfigurationError(
+            f"--expires {text[:40]!r}: expected a date such as 2027-01-31, or seconds since "
+            "1970"
+        )
+    return seconds
+
+
 def _tokenize(arguments: argparse.Namespace) -> int:
     from partner_node import node_control  # noqa: PLC0415 - loads DuckDB and models
     from partner_node.progress import shown  # noqa: PLC0415 - loads rich
@@ -412,14 +424,11 @@ def _score(arguments: argparse.Namespace) -> int:
         raise ConfigurationError("give --person and --consent, or --file and --out")
     from partner_node import desk_caller, score_page  # noqa: PLC0415 - loads gRPC and rich
     from partner_node.loan_desk import Consent, Question  # noqa: PLC0415
-    from partner_node.score_dates import expires_of  # noqa: PLC0415
 
     person = sys.stdin.readline().strip() if arguments.person == "-" else arguments.person
     question = Question(
         person=person,
-        consent=Consent(
-            reference=arguments.consent or "", expires=expires_of(arguments.expires)
-        ),
+        consent=Consent(reference=arguments.consent or "", expires=_expires(arguments.expires)),
         attributes=_attributes(arguments.attributes),
         key=arguments.key,
     )

@@ -2,6 +2,9 @@
 
 from datetime import UTC, date, datetime
 
+UNREADABLE = 1
+"""1970: what stands for a date that cannot be read."""
+
 
 def expires_of(text: str) -> int:
     """Seconds since 1970 of a date (its end, UTC), of seconds, or 0 of nothing.
@@ -15,5 +18,5 @@ def expires_of(text: str) -> int:
     try:
         day = date.fromisoformat(text[:10])
     except ValueError:
-        return 1
+        return UNREADABLE
     return int(datetime(day.year, day.month, day.day, 23, 59, 59, tzinfo=UTC).timestamp())

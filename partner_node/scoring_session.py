@@ -636,7 +636,10 @@ class ScoringSession:
             withdrawn=self._ports.store.withdrawn_from(Purpose.CALIBRATION),
         )
         if not len(rows):
-            raise DataError("no customer has a label, a token and a consent to studies")
+            raise DataError(
+                "no customer has a label, a pseudonym (riskweave node tokenize) and a consent "
+                "to studies ([scoring] study_consent in node.toml)"
+            )
         expires = self._ports.now_ms() // 1000 + _STUDY_EXPIRES_S
         found: list[Part] = []
         for start in range(0, len(rows), _STUDY_PERSONS):

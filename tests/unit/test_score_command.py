@@ -107,6 +107,8 @@ def test_without_consent_or_after_it_the_desk_says_s08(node: Path) -> None:
         main(["score", str(node), "--person", "12345678"])
     with pytest.raises(ScoreRefusalError, match="expired"):
         main(["score", str(node), *ONE, "--expires", "2020-01-31"])
+    with pytest.raises(ConfigurationError, match="'soon': expected a date such as"):
+        main(["score", str(node), *ONE, "--expires", "soon"])
 
 
 def test_without_a_serving_node_it_is_said_in_one_line(near: Path) -> None:
