@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 
 _CHUNK = 1 << 16
@@ -11,22 +12,37 @@ _CHUNK = 1 << 16
 @contextmanager
 def slow_links(host: str, port: int, seconds: float) -> Iterator[int]:
     """Listen on the loopback, hand on to ``host:port``; yields the own port."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    ready: Future[tuple[int, Callable[[], object]]] = Future()
+    thread = threading.Thread(target=lambda: asyncio.run(_run(host, port, seconds, ready)))
     thread.start()
-    server = asyncio.run_coroutine_threadsafe(_listen(host, port, seconds), loop).result()
+    own, stop = ready.result()
     try:
-        yield int(server.sockets[0].getsockname()[1])
+        yield own
     finally:
-        loop.call_soon_threadsafe(server.close)
-        loop.call_soon_threadsafe(loop.stop)
+        stop()
         thread.join()
+
+
+async def _run(
+    host: str,
+    port: int,
+    seconds: float,
+    ready: "Future[tuple[int, Callable[[], object]]]",
+) -> None:
+    """Until it is told to stop; connections that are still open are then dropped."""
+    server, stop = await _listen(host, port, seconds), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    own = int(server.sockets[0].getsockname()[1])
+    ready.set_result((own, lambda: loop.call_soon_threadsafe(stop.set)))
+    await stop.wait()
+    server.close()
 
 
 async def _listen(host: str, port: int, seconds: float) -> asyncio.Server:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection(host, port)
-        await asyncio.gather(_carry(reader, back, seconds), _carry(there, writer, seconds))
+        with suppress(asyncio.CancelledError):  # of 3.11: a server's task may not be cancelled
+            await asyncio.gather(_carry(reader, back, seconds), _carry(there, writer, seconds))
 
     return await asyncio.start_server(serve, "127.0.0.1", 0)
 
