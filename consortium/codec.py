@@ -22,12 +22,14 @@ from consortium.messages import (
     Goodbye,
     Heartbeat,
     Hello,
+    LogHead,
     ManifestBundle,
     ModelDocument,
     ModelEntry,
     Signed,
     Vote,
     Welcome,
+    WitnessQuestion,
 )
 from consortium.scoring_frames import ScoringBody
 from proto.v1 import (
@@ -43,10 +45,16 @@ FEDERATION_SERVICE = "riskweave.v1.Federation"
 
 KEY_BYTES = 32
 SIGNATURE_BYTES = 64
+COSIGNATURE_BYTES = 72
+"""A time before the signature (protocol 8.1)."""
 UNARY_LIMIT = 4 << 20
 """Bytes of a single question or answer; a scorecard's document has a few thousand."""
 _SMALL_LIMIT = 16 << 10
 _DOCUMENT_LIMIT = 1 << 20
+_ENTRY_LIMIT = 4 << 10
+"""Bytes of an entry that rides beside a question."""
+_PROOF = 128
+"""Hashes of a consistency proof: two for each bit of a size."""
 _TEXT = 64
 _REASON = 256
 _MEMBERS = 65535
@@ -296,9 +304,17 @@ def decode_manifest_request(data: bytes) -> Digest | None:
     return bounds.digest(wire.digest) if wire.digest else None
 
 
-def encode_signed(signed: Signed) -> bytes:
-    """Bytes of one member's signature over a manifest."""
-    return _signed_to_wire(signed).SerializeToString()
+def encode_signed(signed: Signed, entry: bytes = b"") -> bytes:
+    """Bytes of one member's signature over a manifest, with its entry for the log."""
+    wire = _signed_to_wire(signed)
+    wire.entry = entry
+    return wire.SerializeToString()
+
+
+def entry_of_signed(data: bytes) -> bytes:
+    """The entry beside a signature, not read yet; raises as ``decode_signed``."""
+    wire = bounds.parse(federation_pb2.ManifestSignature, data, _SMALL_LIMIT)
+    return bounds.within(wire.entry, "entry", _ENTRY_LIMIT)
 
 
 def decode_signed(data: bytes) -> Signed:
@@ -428,8 +444,14 @@ def decode_model_document(data: bytes) -> ModelDocument:
     )
 
 
-def encode_vote(vote: Vote) -> bytes:
-    """Bytes of a partner's word on a candidate."""
+def entry_of_vote(data: bytes) -> bytes:
+    """The entry beside a vote, not read yet; raises as ``decode_vote``."""
+    wire = bounds.parse(federation_pb2.Vote, data, _SMALL_LIMIT)
+    return bounds.within(wire.entry, "entry", _ENTRY_LIMIT)
+
+
+def encode_vote(vote: Vote, entry: bytes = b"") -> bytes:
+    """Bytes of a partner's word on a candidate, with its entry for the log."""
     return federation_pb2.Vote(
         version=vote.version,
         member=vote.member,
@@ -437,6 +459,7 @@ def encode_vote(vote: Vote) -> bytes:
         reason=vote.reason,
         number=vote.number,
         signature=vote.signature,
+        entry=entry,
     ).SerializeToString()
 
 
@@ -450,6 +473,40 @@ def decode_vote(data: bytes) -> Vote:
         reason=bounds.text(wire.reason, "reason", _TEXT),
         number=bounds.seconds(wire.number),
         signature=bounds.exactly(wire.signature, "signature", SIGNATURE_BYTES),
+    )
+
+
+def encode_witness_question(question: WitnessQuestion) -> bytes:
+    """Bytes of a partner's word on the log."""
+    return federation_pb2.WitnessRequest(
+        known=question.known, size=question.size, cosignature=question.cosignature
+    ).SerializeToString()
+
+
+def decode_witness_question(data: bytes) -> WitnessQuestion:
+    """Parse; raise DecodeError, MessageTooLargeError. Fault: the node."""
+    wire = bounds.parse(federation_pb2.WitnessRequest, data, _SMALL_LIMIT)
+    if not wire.size:
+        return WitnessQuestion(known=wire.known)
+    return WitnessQuestion(
+        known=wire.known,
+        size=wire.size,
+        cosignature=bounds.exactly(wire.cosignature, "cosignature", COSIGNATURE_BYTES),
+    )
+
+
+def encode_log_head(head: LogHead) -> bytes:
+    """Bytes of a head that is to be cosigned."""
+    return federation_pb2.WitnessReply(note=head.note, proof=head.proof).SerializeToString()
+
+
+def decode_log_head(data: bytes) -> LogHead:
+    """Parse the envelope; the note is for ``ledger.witness``. Fault: the coordinator."""
+    wire = bounds.parse(federation_pb2.WitnessReply, data, _SMALL_LIMIT)
+    bounds.count(len(wire.proof), "proof", _PROOF)
+    return LogHead(
+        note=wire.note,
+        proof=tuple(bounds.exactly(one, "proof", KEY_BYTES) for one in wire.proof),
     )
 
 

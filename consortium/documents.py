@@ -38,6 +38,17 @@ def parse_document(kind: type[T], data: bytes) -> T:
     return cast("T", _reader(whole)(parse_canonical(data), kind.__name__))
 
 
+def plain_of(value: object) -> object:
+    """A frozen dataclass as the objects, lists, texts and numbers that its document is of."""
+    return _plain(value)
+
+
+def value_of(kind: type[T], plain: object) -> T:
+    """The value of type ``kind`` of a parsed document; DecodeError naming the field."""
+    whole: object = kind
+    return cast("T", _reader(whole)(plain, kind.__name__))
+
+
 def plan_digest(plan: TrainingPlan) -> Digest:
     """Hash of the plan's canonical JSON under its label (protocol 3.1)."""
     return hash_with(Label.PLAN, document_of(plan))
@@ -106,12 +117,20 @@ def _plain_type(kind: type, value: object, where: str) -> object:
     return value
 
 
+def _bytes(text: str) -> bytes:
+    """The bytes of lower-case hex; ``fromhex`` alone would take capitals and spaces, too."""
+    value = bytes.fromhex(text)
+    if value.hex() != text:
+        raise ValueError("not lower-case hex")
+    return value
+
+
 def _enum_or_bytes(kind: type, value: object, where: str) -> object:
     try:
         if issubclass(kind, Enum):
             return kind(value)
         if isinstance(value, str):
-            return bytes.fromhex(value)
+            return _bytes(value)
     except ValueError as error:
         raise DecodeError(f"{where}: {value!r} is no {kind.__name__}") from error
     return _plain_type(kind, value, where)

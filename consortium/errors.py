@@ -20,6 +20,11 @@ RiskWeaveError                    carries: code, fault, a text fit for the other
 │   ├── SignatureError            the signer's
 │   ├── CertificateError          the peer's certificate is wrong, expired or unknown
 │   ├── ManifestError             a manifest that is not the pinned one, or is not signed by all
+│   ├── LogError                  the log's operator: a head that is not grown from the last one
+│   │   ├── ProofError            an inclusion or consistency proof that leads elsewhere
+│   │   ├── RollbackError         a head smaller than one that was cosigned
+│   │   ├── ForkError             another root at the same size
+│   │   └── CosignatureError      too few witnesses, or too long ago
 │   └── DigestMismatchError       content that is not what its name says
 ├── EnrolmentError                a join token that is unknown, used or expired
 ├── StorageError                  disk full, database locked or of another version
@@ -257,6 +262,43 @@ class ManifestError(TrustError):
 
     code = "manifest"
     public = "manifest refused"
+
+
+class LogError(TrustError):
+    """The transparency log is not what its operator says. Show both heads to everybody."""
+
+    code = "log"
+    public = "log refused"
+
+
+class ProofError(LogError):
+    """An inclusion or consistency proof does not lead to the root that it should."""
+
+    code = "proof"
+
+
+class RollbackError(LogError):
+    """A head of the log is smaller than one that this witness has cosigned."""
+
+    code = "rollback"
+
+    def __init__(self, seen: int, cosigned: int) -> None:
+        super().__init__(f"head of size {seen} after one of size {cosigned}")
+
+
+class ForkError(LogError):
+    """Two heads of the log of one size have different roots."""
+
+    code = "fork"
+
+    def __init__(self, size: int, seen: str, cosigned: str) -> None:
+        super().__init__(f"two roots at size {size}: {seen} and, cosigned before, {cosigned}")
+
+
+class CosignatureError(LogError):
+    """A head counts for nothing: too few witnesses cosigned it, or too long ago."""
+
+    code = "cosignature"
 
 
 class DigestMismatchError(TrustError):

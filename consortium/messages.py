@@ -107,6 +107,26 @@ class Vote:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WitnessQuestion:
+    """A partner's cosignature of a head, and its question for the next one (protocol 8.5)."""
+
+    known: int
+    """Size of the last head that it cosigned; 0: none."""
+    size: int = 0
+    """Size of the head that ``cosignature`` is of; 0: none is handed in."""
+    cosignature: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogHead:
+    """A head of the log that is to be cosigned; an empty note: nothing is new."""
+
+    note: bytes = b""
+    proof: tuple[bytes, ...] = ()
+    """Consistency proof from the size that the witness knows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelEntry:
     """One line of the registry's list."""
 

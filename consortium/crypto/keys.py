@@ -111,6 +111,43 @@ def verify_signature(public: bytes, label: Label, message: bytes, signature: byt
     VerifyKey(public).verify(label, message, signature)
 
 
+class NoteKey:
+    """An Ed25519 key of the log or of a witness (protocol 8.1).
+
+    What it signs is fixed by others (C2SP signed notes and cosignatures) and has no label of
+    ours, so it is a key of its own and signs nothing else.
+    """
+
+    __slots__ = ("_key", "public")
+
+    def __init__(self, key: Ed25519PrivateKey) -> None:
+        self._key = key
+        self.public = key.public_key().public_bytes_raw()
+
+    @classmethod
+    def from_secret(cls, secret: Secret) -> "NoteKey":
+        """The key of a 32-byte seed, or DomainError."""
+        return cls(Ed25519PrivateKey.from_private_bytes(_seed(secret)))
+
+    def sign(self, text: bytes) -> bytes:
+        """Sign a note's text, or a cosignature's message, as it is: 64 bytes."""
+        return self._key.sign(text)
+
+    def __repr__(self) -> str:
+        return f"NoteKey(public={self.public.hex()})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a private key is not serialised; seal its seed")
+
+
+def verify_note(public: bytes, text: bytes, signature: bytes) -> None:
+    """Raise SignatureError unless ``signature`` is ``public``'s over ``text``, unlabelled."""
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, text)
+    except (InvalidSignature, ValueError) as error:
+        raise SignatureError(f"note does not verify under {public.hex()[:64]}") from error
+
+
 class AgreementKey:
     """An X25519 key (RFC 7748)."""
 

@@ -11,6 +11,7 @@ Q is computed here from the width, never typed in: sensitivity and noise cannot 
 """
 
 import math
+from collections import Counter
 from fractions import Fraction
 from functools import lru_cache
 from typing import TypedDict
@@ -157,10 +158,10 @@ def most_blocks_held(plan: TrainingPlan) -> int:
 
     A row of such a partner moves each of its blocks, every one by at most C (protocol 4.2).
     """
-    holders = [holder for block in plan.blocks for holder in block.holders]
-    if not holders:
+    blocks = Counter(holder for block in plan.blocks for holder in block.holders)
+    if not blocks:
         raise ConfigurationError("blocks: the plan has no block, or a block without holders")
-    return max(holders.count(holder) for holder in holders)
+    return max(blocks.values())
 
 
 def _holders(plan: TrainingPlan) -> set[PartnerId]:

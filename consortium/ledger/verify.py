@@ -1,0 +1,401 @@
+"""The whole audit as one function over the files of a bundle (protocol 8.7).
+
+It trusts one digest, that of the newest manifest, and its own arithmetic. Here stand the
+checks of the log itself: manifests, heads, root, entries. Those of runs are in ``runs``, those
+of releases in ``claims``. The run's machine is a port, for it belongs to a higher floor.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from consortium.canonical import Label
+from consortium.crypto.keys import verify_signature
+from consortium.errors import ManifestError, RiskWeaveError, TrustError
+from consortium.ids import Digest, PartnerId
+from consortium.ledger.checkpoint import Cosigned, open_checkpoint
+from consortium.ledger.claims import ReleaseFacts, audit_claims
+from consortium.ledger.entries import (
+    Entry,
+    IdentityRevoked,
+    ManifestAdopted,
+    from_jcs,
+    verify_entry,
+)
+from consortium.ledger.evidence import Evidence, read_evidence
+from consortium.ledger.facts import Machines, RunFacts, Timeline
+from consortium.ledger.findings import Check, Finding, Findings, Grade
+from consortium.ledger.merkle import Tree, leaf_hash
+from consortium.ledger.proof import parse_proof, verify_proof
+from consortium.ledger.runs import audit_runs
+from consortium.ledger.witness import MAX_AGE_S, MAX_SKEW_S, check_quorum, quorum_of
+from consortium.manifest import Manifest, Member, Role, verify_manifest
+
+_LAST = 2**53
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """The verdict and what it is about."""
+
+    findings: tuple[Finding, ...]
+    pinned: Digest
+    federation: str
+    entries: int
+    cosigned_by: tuple[PartnerId, ...]
+    """Partners by whose word the newest head counts."""
+    head_time: int
+    """Seconds of the newest of their cosignatures; 0 if the head does not count."""
+    counts: Mapping[str, int]
+    """Entries of each type."""
+    runs: tuple[RunFacts, ...] = ()
+    releases: tuple[ReleaseFacts, ...] = ()
+
+    @property
+    def worst(self) -> Grade | None:
+        """The worst grade; None if there is no finding at all."""
+        grades = [one.grade for one in self.findings]
+        return next((grade for grade in Grade if grade in grades), None)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Audited:
+    """What the checks of the log hand on."""
+
+    evidence: Evidence
+    chain: list[Manifest]
+    """Manifests, the oldest first; the last one is pinned."""
+    findings: Findings
+    now: int
+    tree: Tree = field(default_factory=Tree)
+    entries: dict[int, Entry] = field(default_factory=dict)
+    """Those that are what they claim to be."""
+    force: list[Manifest] = field(default_factory=list)
+    """The manifest in force at each entry."""
+    counted: list[int] = field(default_factory=list)
+    """Sizes of the heads that a quorum cosigned."""
+    head: Cosigned | None = None
+    cosigned_by: tuple[PartnerId, ...] = ()
+
+
+def verify_log(
+    files: Mapping[str, bytes], pinned: Digest, *, now: int, machines: Machines
+) -> Audit:
+    """Run every check of protocol 8.7 that the bundle has facts for.
+
+    Args:
+        files: The bundle: path to bytes.
+        pinned: Digest of the manifest that the auditor trusts, from elsewhere.
+        now: Seconds since 1970.
+        machines: Makes the machine of a run from its plan and schema.
+    """
+    findings = Findings()
+    evidence = read_evidence(files, findings)
+    chain = _manifests(evidence, pinned, findings, now=now)
+    if not chain:
+        return _audit(findings, pinned, None, (), ())
+    state = _Audited(evidence=evidence, chain=chain, findings=findings, now=now)
+    _read_log(state)
+    _check_heads(state)
+    _check_entries(state)
+    _check_proofs(state)
+    timeline = Timeline(
+        entries=state.entries,
+        force=state.force,
+        counted=tuple(state.counted),
+        evidence=evidence,
+        manifests={one.digest: one for one in chain},
+    )
+    runs = audit_runs(timeline, findings, machines)
+    releases = audit_claims(timeline, runs, findings)
+    return _audit(findings, pinned, state, runs, releases)
+
+
+def _audit(  # noqa: PLR0917 - puts the parts together
+    findings: Findings,
+    pinned: Digest,
+    state: _Audited | None,
+    runs: tuple[RunFacts, ...],
+    releases: tuple[ReleaseFacts, ...],
+) -> Audit:
+    counts: dict[str, int] = {}
+    for entry in state.entries.values() if state else ():
+        counts[entry.type] = counts.get(entry.type, 0) + 1
+    times = state.head.times if state and state.head else {}
+    cosigned = state.cosigned_by if state else ()
+    return Audit(
+        findings=findings.sorted(),
+        pinned=pinned,
+        federation=state.chain[-1].federation if state else "",
+        entries=state.tree.size if state else 0,
+        cosigned_by=cosigned,
+        head_time=max((times[name] for name in cosigned), default=0),
+        counts=dict(sorted(counts.items())),
+        runs=runs,
+        releases=releases,
+    )
+
+
+def _manifests(
+    evidence: Evidence, pinned: Digest, findings: Findings, *, now: int
+) -> list[Manifest]:
+    """The chain that ends at the pinned manifest, the oldest first (8.7 (2), (3))."""
+    chain: list[Manifest] = []
+    wanted: Digest | None = pinned
+    while wanted is not None:
+        found = evidence.manifests.get(wanted)
+        if found is None:
+            check = Check.PINNED if wanted == pinned else Check.MANIFESTS
+            findings.error(check, "manifest.missing", f"no manifest {wanted} in the bundle")
+            break
+        manifest, signed = found
+        place = f"manifests/{wanted}.sigs"
+        with findings.catch(Check.MANIFESTS, "manifest.signatures", place=place):
+            verify_manifest(manifest, signed, now=now)
+        strangers = {one.member for one in signed} - {one.id for one in manifest.signers()}
+        if strangers or len({one.member for one in signed}) != len(signed):
+            findings.error(
+                Check.MANIFESTS,
+                "manifest.strangers",
+                "signatures of others than its signers, or twice of one",
+                place=place,
+            )
+        if chain and chain[0].version != manifest.version + 1:
+            findings.error(
+                Check.MANIFESTS,
+                "manifest.version",
+                f"version {chain[0].version} after {manifest.version}",
+            )
+        chain.insert(0, manifest)
+        wanted = manifest.previous
+    for digest in set(evidence.manifests) - {one.digest for one in chain}:
+        findings.warn(
+            Check.MANIFESTS, "manifest.stray", f"{digest} is not in the pinned one's chain"
+        )
+    return chain
+
+
+def _read_log(state: _Audited) -> None:
+    """Read every entry that is one; find out which manifest is in force where."""
+    adopted: dict[Digest, set[PartnerId]] = {}
+    position = 0
+    for index, data in enumerate(state.evidence.entries):
+        state.tree.append(leaf_hash(data))
+        while position + 1 < len(state.chain) and _adopted_by_all(
+            state.chain[position + 1], adopted
+        ):
+            position += 1
+        state.force.append(state.chain[position])
+        with state.findings.catch(Check.ENTRIES, "entry.form", index):
+            entry = from_jcs(data)
+            state.entries[index] = entry
+            if isinstance(entry.body, ManifestAdopted):
+                adopted.setdefault(entry.body.manifest, set()).add(entry.actor)
+
+
+def _adopted_by_all(manifest: Manifest, adopted: Mapping[Digest, set[PartnerId]]) -> bool:
+    signers = {member.id for member in manifest.signers()}
+    return signers <= adopted.get(manifest.digest, set())
+
+
+def _check_heads(state: _Audited) -> None:
+    """Signatures, quorum and root of the newest head and of all earlier ones (4, 5, 6)."""
+    if not state.evidence.head:
+        state.findings.error(Check.LOG_SIGNATURE, "head.missing", "the bundle has no head")
+    for size, data in sorted(state.evidence.earlier.items()):
+        place = f"checkpoints/{size}"
+        with state.findings.catch(Check.LOG_SIGNATURE, "head.signature", place=place):
+            opened = _opened(state, size, data)
+            if opened.checkpoint.size != size:
+                text = f"a head of {opened.checkpoint.size} entries under another name"
+                state.findings.error(Check.LOG_SIGNATURE, "head.name", text, place=place)
+            elif _rooted(state, opened, place) and _counts(state, opened, place):
+                state.counted.append(size)
+    if state.evidence.head:
+        with state.findings.catch(Check.LOG_SIGNATURE, "head.signature", place="checkpoint"):
+            state.head = _opened(state, len(state.evidence.entries), state.evidence.head)
+            _check_newest(state, state.head)
+
+
+def _check_newest(state: _Audited, head: Cosigned) -> None:
+    size, known = head.checkpoint.size, state.tree.size
+    if size != known:
+        state.findings.error(
+            Check.ROOT,
+            "log.length",
+            f"the head is of {size} entries, the bundle holds {known}",
+            *range(min(size, known), min(max(size, known), min(size, known) + 20)),
+            place="checkpoint",
+        )
+    if size <= known and _rooted(state, head, "checkpoint"):
+        state.cosigned_by = _counts(state, head, "checkpoint")
+        state.counted += [size] if state.cosigned_by else []
+    if head.times and state.now - max(head.times.values()) > MAX_AGE_S:
+        hours = (state.now - max(head.times.values())) // 3600
+        state.findings.note(
+            Check.COSIGNATURES, "head.age", f"the newest head is {hours} hours old"
+        )
+
+
+def _opened(state: _Audited, size: int, data: bytes) -> Cosigned:
+    place = min(size, len(state.force)) - 1
+    manifest = state.force[place] if place >= 0 else state.chain[0]
+    opened = open_checkpoint(data, manifest)
+    _no_strangers(opened)
+    return opened
+
+
+def _no_strangers(opened: Cosigned) -> None:
+    """A note may carry lines of keys that nobody knows; in evidence every byte counts."""
+    lines = opened.note.signatures
+    names = {one.name for one in lines}
+    if len(names) != len(lines) or len(names) != len(opened.times) + 1:
+        raise TrustError("signature lines of strangers, or twice of one key")
+
+
+def _rooted(state: _Audited, opened: Cosigned, place: str) -> bool:
+    """Whether the head's root is that of the entries; the range of a change if not."""
+    size = opened.checkpoint.size
+    if size <= state.tree.size and state.tree.root(size) == opened.checkpoint.root:
+        return True
+    since = max((one for one in state.counted if one < size), default=0)
+    state.findings.error(
+        Check.ROOT,
+        "log.root",
+        f"the root of {size} entries is not the signed one: entries from {since} on were "
+        "changed, dropped, added or moved",
+        since,
+        place=place,
+    )
+    return False
+
+
+def _counts(state: _Audited, opened: Cosigned, place: str) -> tuple[PartnerId, ...]:
+    """The partners by whose word the head counts, at the time of its last cosignature."""
+    manifest = state.force[opened.checkpoint.size - 1] if state.force else state.chain[0]
+    last = max(opened.times.values(), default=0)
+    if last > state.now + MAX_SKEW_S:
+        state.findings.error(
+            Check.COSIGNATURES, "head.future", "cosigned in the future", place=place
+        )
+    if not opened.times and not _witnessed(state):
+        text = "no witness cosigned any head: that there is no other history is not proven"
+        state.findings.warn(Check.COSIGNATURES, "head.unwitnessed", text, place=place)
+        return ()
+    try:
+        return check_quorum(opened, manifest, now=last)
+    except RiskWeaveError as error:
+        state.findings.error(Check.COSIGNATURES, "head.quorum", str(error), place=place)
+        return ()
+
+
+def _witnessed(state: _Audited) -> bool:
+    """Whether the log ever had witnesses: members sign which cosigned head they know."""
+    return bool(state.evidence.earlier) or any(
+        entry.seq_hint for entry in state.entries.values()
+    )
+
+
+def _check_entries(state: _Audited) -> None:
+    """Signature, actor, role and hint of each entry (8.7 (8), (19))."""
+    revoked: dict[PartnerId, int] = {}
+    voices: dict[PartnerId, set[PartnerId]] = {}
+    counted = {0, *state.counted}
+    for index in list(state.entries):
+        entry, data = state.entries[index], state.evidence.entries[index]
+        member = _actor(state, index, entry)
+        if member is None:
+            state.findings.error(
+                Check.ENTRIES, "entry.actor", f"{entry.actor} is no active member", index
+            )
+            del state.entries[index]
+            continue
+        try:
+            verify_entry(entry, data, member)
+        except RiskWeaveError as error:
+            state.findings.error(Check.ENTRIES, "entry.signature", str(error), index)
+            del state.entries[index]
+            continue
+        if entry.actor in revoked:
+            text = f"{entry.actor} was revoked at entry {revoked[entry.actor]}"
+            state.findings.error(
+                Check.REVOKED, "entry.revoked", text, index, revoked[entry.actor]
+            )
+        _check_hint(state, index, entry, counted)
+        if isinstance(entry.body, ManifestAdopted):
+            _check_adoption(state, index, entry.body, member)
+        if isinstance(entry.body, IdentityRevoked):
+            voices.setdefault(entry.body.member, set()).add(entry.actor)
+            if _enough(voices[entry.body.member], state.force[index]):
+                revoked.setdefault(entry.body.member, index)
+
+
+def _check_hint(state: _Audited, index: int, entry: Entry, counted: set[int]) -> None:
+    if entry.seq_hint > index:
+        text = f"signed after a log of {entry.seq_hint} entries, but stands before"
+        state.findings.error(Check.ORDER, "entry.hint", text, index)
+    elif entry.seq_hint not in counted:
+        text = f"rests on a head of {entry.seq_hint} entries that the bundle does not prove"
+        state.findings.error(Check.ORDER, "entry.head", text, index)
+
+
+def _actor(state: _Audited, index: int, entry: Entry) -> Member | None:
+    """The actor's entry in the manifest in force, or in the one that it adopts."""
+    manifest = state.force[index]
+    if isinstance(entry.body, ManifestAdopted):
+        named = [one for one in state.chain if one.digest == entry.body.manifest]
+        manifest = named[0] if named else manifest
+    try:
+        return manifest.member(entry.actor)
+    except ManifestError:
+        return None
+
+
+def _check_adoption(state: _Audited, index: int, body: ManifestAdopted, member: Member) -> None:
+    digests = {one.digest: one.version for one in state.chain}
+    if digests.get(body.manifest) != body.version:
+        text = f"manifest {body.manifest} is not version {body.version} of this federation"
+        state.findings.error(Check.MANIFESTS, "manifest.unknown", text, index)
+    with state.findings.catch(Check.MANIFESTS, "manifest.adoption", index):
+        verify_signature(
+            bytes.fromhex(member.identity),
+            Label.MANIFEST_SIGNATURE,
+            bytes.fromhex(body.manifest),
+            body.signature,
+        )
+
+
+def _enough(voices: set[PartnerId], manifest: Manifest) -> bool:
+    """⌈2K/3⌉ partners, or the regulator with one partner (protocol 2.7)."""
+    roles = [one.role for one in manifest.members if one.active and one.id in voices]
+    partners = roles.count(Role.PARTNER)
+    return partners >= quorum_of(manifest) or (bool(partners) and Role.REGULATOR in roles)
+
+
+def _check_proofs(state: _Audited) -> None:
+    """Proofs of single entries that the bundle carries (8.7 (7))."""
+    for index, data in _sorted(state.evidence.proofs):
+        place = f"proofs/{index}.tlog-proof"
+        with state.findings.catch(Check.INCLUSION, "proof.broken", index, place=place):
+            proof = parse_proof(data)
+            if proof.index != index or index >= len(state.evidence.entries):
+                raise TrustError(f"a proof of entry {proof.index}")
+            if proof.extra is not None:
+                state.findings.note(
+                    Check.INCLUSION, "proof.extra", "carries data that nobody signed", index
+                )
+            size = _size_of(proof.checkpoint)
+            place_of = min(max(size, 1), len(state.force)) - 1
+            opened = verify_proof(proof, state.evidence.entries[index], state.force[place_of])
+            _no_strangers(opened)
+            last = max(opened.times.values(), default=0)
+            check_quorum(opened, state.force[place_of], now=last)
+
+
+def _size_of(checkpoint: bytes) -> int:
+    lines = checkpoint.split(b"\n")
+    digits = lines[1] if len(lines) > 1 else b""
+    return min(int(digits), _LAST) if digits.isdigit() and len(digits) < 20 else 0  # noqa: PLR2004 - bounded before it is read
+
+
+def _sorted(proofs: Mapping[int, bytes]) -> Iterator[tuple[int, bytes]]:
+    yield from sorted(proofs.items())
