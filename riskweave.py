@@ -10,6 +10,7 @@ usage: riskweave [--debug] ROLE ...
   riskweave node ...           a partner's node: keys, data, budget, serving
   riskweave coordinator ...    the operator's side: members, manifest, training
   riskweave models ...         the coordinator's model registry
+  riskweave audit ...          the regulator's side: verify a bundle, offline
   riskweave rehearse ...       a whole consortium on this machine, from one file
 
   --version   print the version
@@ -45,10 +46,17 @@ def _rehearse() -> Role:
     return role
 
 
+def _audit() -> Role:
+    from regulator.cli import main as role
+
+    return role
+
+
 ROLES = {
     "node": (_node, "node"),
     "coordinator": (_coordinator, "coordinator"),
     "models": (_models, "coordinator"),
+    "audit": (_audit, "regulator"),
     "rehearse": (_rehearse, "rehearsal"),
 }
 """Subcommand -> how to import it, and the extra that installs what it needs."""

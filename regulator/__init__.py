@@ -1,0 +1,1 @@
+"""The regulator's program: reads evidence, believes nobody, changes nothing."""

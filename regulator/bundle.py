@@ -1,0 +1,41 @@
+"""From a bundle on disk to an audit (protocol 8.7)."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from consortium.errors import ConfigurationError, MessageTooLargeError
+from consortium.ids import Digest
+from consortium.ledger.archive import LARGEST_ARCHIVE, unpack
+from consortium.ledger.findings import Findings
+from consortium.ledger.verify import Audit, verify_log
+from regulator.replay import ReplayedRun
+
+
+def read_bundle(path: Path) -> bytes:
+    """The bytes of a bundle.
+
+    Raises:
+        ConfigurationError: there is no such file.
+        MessageTooLargeError: over the limit; nothing of it was read.
+    """
+    try:
+        size = path.stat().st_size
+        if size > LARGEST_ARCHIVE:
+            raise MessageTooLargeError(size, LARGEST_ARCHIVE)
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from error
+
+
+def audit_bundle(data: bytes, pinned: Digest, *, now: int) -> Audit:
+    """Unpack in memory and run every check.
+
+    Args:
+        data: The archive.
+        pinned: Digest of the manifest that the auditor trusts.
+        now: Seconds since 1970.
+    """
+    findings = Findings()
+    files = unpack(data, findings)
+    audit = verify_log(files, pinned, now=now, machines=ReplayedRun)
+    return replace(audit, findings=(*findings.sorted(), *audit.findings))
