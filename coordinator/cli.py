@@ -104,6 +104,8 @@ def _parser() -> argparse.ArgumentParser:
     _json(
         _verb(verbs, "inquiries", _inquiries, "how many joint scores were asked for, by whom")
     )
+    verb = _verb(verbs, "bundle", _bundle, "write the log as one file for an auditor")
+    verb.add_argument("out", metavar="OUT.zip", type=Path)
     return parser
 
 
@@ -358,6 +360,13 @@ def _inquiries(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _bundle(arguments: argparse.Namespace) -> int:
+    digest = wiring.write_bundle(wiring.open_desk(arguments.directory), arguments.out)
+    print(f"{arguments.out}: the log, manifests, sums and models")
+    print(f"check it: riskweave audit verify {arguments.out} --manifest {digest}")
+    return 0
+
+
 def _count_facts(row: InquiryCount) -> dict[str, object]:
     day = (_EPOCH_DAY + timedelta(days=row.day)).isoformat()
     share = row.retries / row.requests
@@ -420,13 +429,14 @@ def _models_activate(arguments: argparse.Namespace) -> int:
     manifest = desk.membership.current()
     if manifest is None:
         raise ManifestError("no manifest is in force")
-    row = registry.activate(desk.store, manifest, arguments.version, wiring.now())
+    row = registry.activate(desk.store, manifest, arguments.version, wiring.now(), log=desk.log)
     return _changed(row, as_json=arguments.json)
 
 
 def _models_rollback(arguments: argparse.Namespace) -> int:
     desk = wiring.open_desk(arguments.directory)
-    return _changed(registry.rollback(desk.store, wiring.now()), as_json=arguments.json)
+    row = registry.rollback(desk.store, wiring.now(), log=desk.log)
+    return _changed(row, as_json=arguments.json)
 
 
 def _changed(row: ModelRow, *, as_json: bool) -> int:

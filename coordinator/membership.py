@@ -37,6 +37,7 @@ from consortium.messages import (
     Signed,
     Welcome,
 )
+from coordinator.audit_log import adoption_of
 from coordinator.authority import (
     Authority,
     Peer,
@@ -57,6 +58,8 @@ class Own:
     """What the coordinator is known by. ``identity`` signs its greetings."""
 
     identity: IdentityKey
+    witness: bytes
+    """Public key of the log's heads (protocol 8.1)."""
     tls_spki: Digest
     software: str
 
@@ -179,21 +182,30 @@ class Membership:
             )
         return found
 
-    def sign(self, signed: Signed, *, peer: PartnerId) -> bool:
+    def sign(self, signed: Signed, *, peer: PartnerId, entry: bytes | None = None) -> bool:
         """Keep a member's signature; return whether it made the newest manifest complete.
 
+        Args:
+            signed: The signature.
+            peer: Whose stream it came on.
+            entry: ``manifest.adopted`` of the member, appended with it; None: no log here.
+
         Raises:
+            DecodeError: the entry is not that of this signature. Fault: the peer.
             ManifestError: unknown manifest, not a member, or another member than ``peer``.
             SignatureError: it does not verify. Fault: the peer.
         """
         if signed.member != peer:
             raise ManifestError(f"{peer} sent a signature of {signed.member}")
         before = self.current()
-        member = parse_manifest(self.bundle(signed.digest).body).member(signed.member)
+        manifest = parse_manifest(self.bundle(signed.digest).body)
+        member = manifest.member(signed.member)
         message = bytes.fromhex(signed.digest)
         identity = bytes.fromhex(member.identity)
         verify_signature(identity, Label.MANIFEST_SIGNATURE, message, signed.signature)
-        self._store.add_signature(signed, self._now())
+        entries = () if entry is None else adoption_of(entry, signed, manifest)
+        fresh = self._store.not_logged(entries)
+        self._store.add_signature(signed, self._now(), entries=fresh)
         return self.current() != before
 
     def current(self) -> Manifest | None:
@@ -226,7 +238,7 @@ class Membership:
             role=Role.COORDINATOR,
             identity=self._own.identity.public.hex(),
             agreement="",
-            witness="",
+            witness=self._own.witness.hex(),
             tls_spki=self._own.tls_spki,
             families=(),
         )

@@ -14,7 +14,16 @@ from consortium.errors import ConfigurationError, OutOfOrderError
 from consortium.ids import Digest
 from consortium.manifest import Manifest
 from consortium.messages import Vote
+from coordinator.audit_log import AuditLog, vote_of
 from coordinator.storage import ModelRow, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """A member's entry, and the log that it is for."""
+
+    log: AuditLog
+    entry: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +51,22 @@ def tally(store: Store, manifest: Manifest, version: Digest) -> Tally:
     )
 
 
-def cast_vote(store: Store, manifest: Manifest, vote: Vote, now: Callable[[], int]) -> str:
+def cast_vote(
+    store: Store,
+    manifest: Manifest,
+    vote: Vote,
+    now: Callable[[], int],
+    *,
+    logged: Logged | None = None,
+) -> str:
     """Keep a partner's vote; make the version active when the quorum is reached.
+
+    Args:
+        store: The database.
+        manifest: In force.
+        vote: As it came.
+        now: Seconds, UTC.
+        logged: The log, and the ``release.vote`` that came with it; None: no log here.
 
     Returns:
         The version's status after the vote.
@@ -53,6 +76,7 @@ def cast_vote(store: Store, manifest: Manifest, vote: Vote, now: Callable[[], in
         SignatureError: the vote is not the member's, or not made under this manifest.
         OutOfOrderError: no such version, it is retired, or the member's vote that is kept
             has this number or a higher one: a replay. Fault: who sent it.
+        DecodeError: the entry is not that of this vote.
     """
     member = manifest.member(vote.member)
     key = bytes.fromhex(member.identity)
@@ -61,16 +85,19 @@ def cast_vote(store: Store, manifest: Manifest, vote: Vote, now: Callable[[], in
     model = _known(store, vote.version)
     if model.status == "retired":
         raise OutOfOrderError(f"model {vote.version[:12]} is retired")
-    if not store.add_vote(vote, now()):
+    entries = () if logged is None else vote_of(logged.entry, vote, manifest)
+    if not store.add_vote(vote, now(), entries=entries):
         raise OutOfOrderError(f"{vote.member} voted later than vote {vote.number}")
     # A late vote is kept as well; what is active stays so until the operator rolls back.
     carried = tally(store, manifest, vote.version).carried
     if model.status == "candidate" and carried and _usable(store, vote.version):
-        store.set_model_status(vote.version, "active", now())
+        _activate(store, vote.version, now(), None if logged is None else logged.log)
     return _known(store, vote.version).status
 
 
-def activate(store: Store, manifest: Manifest, prefix: str, now: int) -> ModelRow:
+def activate(
+    store: Store, manifest: Manifest, prefix: str, now: int, *, log: AuditLog | None = None
+) -> ModelRow:
     """Make a version active by the operator's hand; the votes must carry it.
 
     Raises:
@@ -87,11 +114,11 @@ def activate(store: Store, manifest: Manifest, prefix: str, now: int) -> ModelRo
             f"model {model.version[:12]} has {len(votes.accepted)} accepting votes of "
             f"{votes.quorum} needed (accepted: {', '.join(votes.accepted) or 'nobody'})"
         )
-    store.set_model_status(model.version, "active", now)
+    _activate(store, model.version, now, log)
     return _known(store, model.version)
 
 
-def rollback(store: Store, now: int) -> ModelRow:
+def rollback(store: Store, now: int, *, log: AuditLog | None = None) -> ModelRow:
     """Return to the version that was active before the active one.
 
     From a head that is its base model alone, or the head before; from a base model it is the
@@ -100,16 +127,25 @@ def rollback(store: Store, now: int) -> ModelRow:
     Raises:
         ConfigurationError: there is none.
     """
-    active, log = store.active_head() or store.active_model(), store.activations()
+    active, past = store.active_head() or store.active_model(), store.activations()
     # Before its first activation: a version that was rolled away from is not a way back.
-    earlier = log[: log.index(active.version)] if active is not None else ()
+    earlier = past[: past.index(active.version)] if active is not None else ()
     if not earlier:
         raise ConfigurationError("no earlier version was ever active")
     base = store.base_of(earlier[-1])
     if base is not None and not _usable(store, earlier[-1]):
-        store.set_model_status(base, "active", now)
-    store.set_model_status(earlier[-1], "active", now)
+        _activate(store, base, now, log)
+    _activate(store, earlier[-1], now, log)
     return _known(store, earlier[-1])
+
+
+def _activate(store: Store, version: Digest, now: int, log: AuditLog | None) -> None:
+    """Put a version to use, and say so in the log."""
+    head = store.base_of(version) is not None
+    before = store.active_head() if head else store.active_model()
+    previous = None if before is None else before.version
+    entries = () if log is None else log.served(version, previous)
+    store.set_model_status(version, "active", now, entries=entries)
 
 
 def _usable(store: Store, version: Digest) -> bool:

@@ -27,6 +27,7 @@ from consortium.errors import (
 from consortium.ids import PartnerId
 from consortium.messages import Enrolled, Goodbye, ModelDocument, ModelEntry
 from coordinator import registry
+from coordinator.audit_log import AuditLog
 from coordinator.authority import Authority, KeyPair
 from coordinator.interceptors import Context, PeerInterceptor, current_peer
 from coordinator.membership import Membership
@@ -75,12 +76,19 @@ class Questions:
     """The single questions of an enrolled partner (protocol 2, 12.5)."""
 
     def __init__(
-        self, store: Store, membership: Membership, hub: StreamHub, *, now: Callable[[], int]
+        self,
+        store: Store,
+        membership: Membership,
+        hub: StreamHub,
+        *,
+        now: Callable[[], int],
+        log: AuditLog | None = None,
     ) -> None:
         self._store = store
         self._membership = membership
         self._hub = hub
         self._now = now
+        self._log = log
 
     def answers(self) -> Mapping[str, Answer]:
         """Method name -> its answer."""
@@ -90,6 +98,7 @@ class Questions:
             "ListModels": self._list_models,
             "GetModel": self._get_model,
             "CastVote": self._cast_vote,
+            "Witness": self._witness,
         }
 
     def _get_manifest(self, request: bytes, _peer: PartnerId) -> bytes:
@@ -98,7 +107,8 @@ class Questions:
 
     def _sign_manifest(self, request: bytes, peer: PartnerId) -> bytes:
         signed = codec.decode_signed(request)
-        completed = self._membership.sign(signed, peer=peer)
+        entry = None if self._log is None else codec.entry_of_signed(request)
+        completed = self._membership.sign(signed, peer=peer, entry=entry)
         log.info("%s signed manifest %s", peer, signed.digest)
         if completed:
             log.info("manifest %s is in force", signed.digest)
@@ -131,10 +141,20 @@ class Questions:
         manifest = self._membership.current()
         if manifest is None:
             raise ManifestError("no manifest is in force")
-        status = registry.cast_vote(self._store, manifest, vote, self._now)
+        logged = None
+        if self._log is not None:
+            logged = registry.Logged(self._log, codec.entry_of_vote(request))
+        status = registry.cast_vote(self._store, manifest, vote, self._now, logged=logged)
         word = "accepts" if vote.accept else "refuses"
         log.info("%s %s model %s (%s)", peer, word, vote.version, status)
         return codec.encode_vote_reply(status)
+
+    def _witness(self, request: bytes, peer: PartnerId) -> bytes:
+        question = codec.decode_witness_question(request)
+        manifest = self._membership.current()
+        if manifest is None or self._log is None:
+            raise ManifestError("no manifest is in force, or no log is kept")
+        return codec.encode_log_head(self._log.on_witness(question, peer, manifest))
 
 
 class Server:

@@ -46,6 +46,7 @@ from consortium.secagg.ring import to_ring
 from consortium.secagg.states import AggregatorState
 from consortium.secagg.vectors import WORDS, read_vector
 from coordinator.exclusions import left_out, reason_of
+from coordinator.run_record import RunRecord
 from models.run import ClosedSum, RunFailedError, RunSession, StoppedError
 
 log = logging.getLogger(__name__)
@@ -83,6 +84,8 @@ class RunPorts:
     """Sums that were closed before, in order: what a restarted node has to take up."""
     monotonic: Callable[[], float] = time.monotonic
     stopping: Callable[[], bool] = lambda: False
+    record: RunRecord | None = None
+    """Takes what members say for the log; None: what they say is dropped."""
 
 
 class SumStrategy(Strategy):
@@ -123,6 +126,8 @@ class SumStrategy(Strategy):
         attempt = Aggregator(
             self._ports.manifest, request, links=self._links, length=self._length
         )
+        if self._ports.record is not None:
+            self._ports.record.begin()
         reasons = self._gather_joins(grid, roster, attempt)
         if attempt.missing and attempt.state is AggregatorState.COLLECTING_JOINS:
             self._abort(attempt, reasons)
@@ -146,7 +151,9 @@ class SumStrategy(Strategy):
         attempt = self._attempt
         if attempt is None:
             return None, None
-        reasons = self._collect(replies, attempt.request, lambda reply: _take(attempt, reply))
+        reasons = self._collect(
+            replies, attempt.request, lambda reply: self._take(attempt, reply)
+        )
         if attempt.state is not AggregatorState.SUMMED:
             self._abort(attempt, reasons)
             return None, None
@@ -175,10 +182,28 @@ class SumStrategy(Strategy):
             join = parse_document(Join, _bytes(reply, "join"))
             if join.member != self._members[reply.metadata.src_node_id]:
                 raise DecodeError("a JOIN in another member's name")
+            record, said = self._ports.record, _entries(reply)
+            if record is not None:
+                record.check_join(join, attempt.request, said)
             attempt.on_join(join)
+            if record is not None:
+                record.on_join(said)
             self._knows[reply.metadata.src_node_id] = len(self._sums)
 
         return self._collect(replies, attempt.request, take)
+
+    def _take(self, attempt: Aggregator, reply: Message) -> None:
+        """Hand one answer's words to the attempt, and its entries to the record."""
+        upload = parse_document(Upload, _bytes(reply, "upload"))
+        vector = reply.content.get("words")
+        if not isinstance(vector, ArrayRecord) or list(vector) != ["words"]:
+            raise DecodeError("answer lacks the words")
+        record, said = self._ports.record, _entries(reply)
+        if record is not None:
+            record.check_upload(upload, attempt.request, said)
+        attempt.on_upload(upload, read_vector(vector["words"].data, WORDS))
+        if record is not None:
+            record.on_upload(upload, said)
 
     def _abort(self, attempt: Aggregator, reasons: dict[PartnerId, str]) -> None:
         """Close the attempt as lost; who failed must accept again, which costs nothing."""
@@ -310,6 +335,8 @@ class SumStrategy(Strategy):
             accepted.chain_head,
         ):
             raise DecodeError(f"{member.id} committed to another seed")
+        if self._ports.record is not None:
+            self._ports.record.on_accepted(accepted, _entries(reply))
         self._links.setdefault(member.id, head)
         self._knows[reply.metadata.src_node_id] = min(accepted.closed, len(self._sums))
         return member.id
@@ -376,13 +403,11 @@ def _bytes(message: Message, name: str) -> bytes:
     return value
 
 
-def _take(attempt: Aggregator, reply: Message) -> None:
-    """Hand one answer's words to the attempt."""
-    upload = parse_document(Upload, _bytes(reply, "upload"))
-    record = reply.content.get("words")
-    if not isinstance(record, ArrayRecord) or list(record) != ["words"]:
-        raise DecodeError("answer lacks the words")
-    attempt.on_upload(upload, read_vector(record["words"].data, WORDS))
+def _entries(message: Message) -> list[bytes]:
+    """Entries for the log that ride in an answer; none if it has none."""
+    record = message.content.get("body") if message.has_content() else None
+    found = record.get("entries") if isinstance(record, ConfigRecord) else None
+    return [one for one in found if isinstance(one, bytes)] if isinstance(found, list) else []
 
 
 def _join_content(request: SumRequest, sums: list[ClosedSum]) -> RecordDict:

@@ -6,16 +6,17 @@ save that what must happen once (a token, a manifest, a model) is made sure of b
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from consortium.errors import StorageError
 from consortium.ids import Digest, PartnerId, RunId
+from consortium.ledger.merkle import leaf_hash
 from consortium.manifest import Member, Role
 from consortium.messages import ManifestBundle, Signed, Vote
 
@@ -135,6 +136,42 @@ _VOTES = sa.Table(
     sa.Column("signature", sa.LargeBinary, nullable=False),
     sa.Column("at", sa.BigInteger, nullable=False),
 )
+_LOG = sa.Table(
+    "log_entries",
+    _META,
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+    sa.Column("leaf", sa.LargeBinary, nullable=False, index=True),
+)
+_LOG_HEADS = sa.Table(
+    "log_heads",
+    _META,
+    sa.Column("size", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("note", sa.LargeBinary, nullable=False),
+)
+# Statements of every attempt, made once.
+_NEW_LOG, _NEW_LOG_HEAD = _LOG.insert(), _LOG_HEADS.insert()
+_LOG_LAST = sa.select(sa.func.max(_LOG.c.number))
+_LOG_LEAVES = (
+    sa.select(_LOG.c.leaf)
+    .where(_LOG.c.number >= sa.bindparam("since"), _LOG.c.number < sa.bindparam("until"))
+    .order_by(_LOG.c.number)
+)
+_LOG_LOCK = 0x7269736B
+"""Key of the lock under which a server's database appends: one writer at a time."""
+
+
+class Sealer(Protocol):
+    """Signs the head of the log (``coordinator.audit_log``)."""
+
+    def seal(
+        self, start: int, added: Sequence[bytes], leaves: Callable[[int], Sequence[bytes]]
+    ) -> bytes:
+        """The signed head once the leaves ``added`` stand from index ``start`` on.
+
+        ``leaves(n)`` reads the leaf hashes from index n up to ``start``. What was sealed
+        before may have been rolled back, and others may have appended since.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,6 +249,7 @@ class Store:
             self._engine = sa.create_engine(url)
         except (SQLAlchemyError, ImportError) as error:
             raise StorageError(f"storage url: {error}") from error
+        self._sealer: Sealer | None = None
         if self._engine.dialect.name == "sqlite":
             sa.event.listen(self._engine, "connect", _set_pragmas)
             sa.event.listen(self._engine, "begin", _begin_immediate)
@@ -238,10 +276,16 @@ class Store:
             raise StorageError(f"database: {cause}") from error
 
     def _write(
-        self, table: sa.Table, row: Mapping[str, object], *, replacing: Sequence[str] = ()
+        self,
+        table: sa.Table,
+        row: Mapping[str, object],
+        *,
+        replacing: Sequence[str] = (),
+        entries: Sequence[bytes] = (),
     ) -> None:
-        """Insert the row, in place of one with equal columns ``replacing``."""
+        """Insert the row, in place of one with equal columns ``replacing``, and its entries."""
         with self.transaction() as connection:
+            self._append(connection, entries)
             if replacing:
                 same = [table.c[name] == row[name] for name in replacing]
                 connection.execute(table.delete().where(*same))
@@ -254,6 +298,83 @@ class Store:
     def _one(self, query: sa.Select[Any]) -> sa.RowMapping | None:
         with self.transaction() as connection:
             return connection.execute(query.limit(1)).mappings().first()
+
+    # --- the log (protocol 8) -----------------------------------------------------------------
+
+    def log_with(self, sealer: Sealer) -> None:
+        """From now on every addition to the log ends with a signed head."""
+        self._sealer = sealer
+
+    def append(self, entries: Sequence[bytes]) -> None:
+        """Append entries that no event of this database goes with, all or nothing."""
+        if entries:
+            with self.transaction() as connection:
+                self._append(connection, entries)
+
+    def _append(self, connection: sa.Connection, entries: Sequence[bytes]) -> None:
+        """Append within a transaction: the event and its entries are one commit."""
+        if not entries:
+            return
+        if connection.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOG_LOCK)))
+        last = connection.scalar(_LOG_LAST)
+        start = 0 if last is None else int(last) + 1
+        added = [leaf_hash(data) for data in entries]
+        connection.execute(
+            _NEW_LOG,
+            [
+                {"number": number, "data": data, "leaf": leaf}
+                for number, (data, leaf) in enumerate(
+                    zip(entries, added, strict=True), start=start
+                )
+            ],
+        )
+        if self._sealer is not None:
+            note = self._sealer.seal(
+                start, added, lambda since: self._leaves(connection, since, start)
+            )
+            head = {"size": start + len(entries), "note": note}
+            connection.execute(_NEW_LOG_HEAD, head)
+
+    @staticmethod
+    def _leaves(connection: sa.Connection, since: int, until: int) -> Sequence[bytes]:
+        return list(connection.scalars(_LOG_LEAVES, {"since": since, "until": until}))
+
+    def log_entries(self) -> tuple[bytes, ...]:
+        """The log, oldest entry first."""
+        return tuple(
+            row["data"] for row in self._all(sa.select(_LOG.c.data).order_by(_LOG.c.number))
+        )
+
+    def log_heads(self, *, last: int | None = None) -> tuple[tuple[int, bytes], ...]:
+        """Size and note of the ``last`` signed heads, or of all, the smallest first."""
+        query = sa.select(_LOG_HEADS).order_by(_LOG_HEADS.c.size.desc()).limit(last)
+        rows = self._all(query)[::-1]
+        return tuple((row["size"], bytes(row["note"])) for row in rows)
+
+    def log_leaves(self) -> Sequence[bytes]:
+        """All leaf hashes."""
+        with self.transaction() as connection:
+            last = connection.scalar(_LOG_LAST)
+            return self._leaves(connection, 0, 0 if last is None else int(last) + 1)
+
+    def change_head(self, size: int, change: Callable[[bytes], bytes]) -> bytes | None:
+        """Replace the note of one head by what ``change`` makes of it; None: no such head."""
+        same = _LOG_HEADS.c.size == size
+        with self.transaction() as connection:
+            note = connection.scalar(sa.select(_LOG_HEADS.c.note).where(same))
+            if note is None:
+                return None
+            made = change(bytes(note))
+            connection.execute(_LOG_HEADS.update().where(same).values(note=made))
+            return made
+
+    def not_logged(self, entries: Sequence[bytes]) -> tuple[bytes, ...]:
+        """Those of ``entries`` that the log does not have, each once."""
+        found = {leaf_hash(data): data for data in entries}
+        query = sa.select(_LOG.c.leaf).where(_LOG.c.leaf.in_(list(found)))
+        known = {bytes(row["leaf"]) for row in self._all(query)} if found else set()
+        return tuple(data for leaf, data in found.items() if leaf not in known)
 
     # --- tokens and members -------------------------------------------------------------------
 
@@ -348,22 +469,37 @@ class Store:
             )
         return ManifestBundle(body=row["body"], signatures=signatures, schema=row["schema"])
 
-    def add_signature(self, signed: Signed, at: int) -> None:
-        """Keep one member's signature over a manifest; a second one replaces the first."""
-        self._write(_SIGNATURES, asdict(signed) | {"at": at}, replacing=("digest", "member"))
+    def add_signature(self, signed: Signed, at: int, *, entries: Sequence[bytes] = ()) -> None:
+        """Keep one member's signature over a manifest; a second one replaces the first.
+
+        Here as below ``entries`` are appended to the log in the same transaction.
+        """
+        row = asdict(signed) | {"at": at}
+        self._write(_SIGNATURES, row, replacing=("digest", "member"), entries=entries)
 
     # --- runs ---------------------------------------------------------------------------------
 
-    def add_run(self, run: RunId, plan: bytes, plan_digest: Digest, at: int) -> None:
+    def add_run(
+        self,
+        run: RunId,
+        plan: bytes,
+        plan_digest: Digest,
+        at: int,
+        *,
+        entries: Sequence[bytes] = (),
+    ) -> None:
         """Keep a new run with status running."""
         row = RunRow(
             run=run, plan=plan, plan_digest=plan_digest, status="running", detail="", at=at
         )
-        self._write(_RUNS, asdict(row))
+        self._write(_RUNS, asdict(row), entries=entries)
 
-    def set_run_status(self, run: RunId, status: str, detail: str = "") -> None:
+    def set_run_status(
+        self, run: RunId, status: str, detail: str = "", *, entries: Sequence[bytes] = ()
+    ) -> None:
         """Note where the run stands: running, finished or failed."""
         with self.transaction() as connection:
+            self._append(connection, entries)
             connection.execute(
                 _RUNS.update().where(_RUNS.c.run == run).values(status=status, detail=detail)
             )
@@ -378,16 +514,27 @@ class Store:
         row = self._one(sa.select(_RUNS).order_by(_RUNS.c.number.desc()))
         return None if row is None else _run(row)
 
+    def runs(self) -> tuple[RunId, ...]:
+        """All runs, oldest first."""
+        query = sa.select(_RUNS.c.run).order_by(_RUNS.c.number)
+        return tuple(RunId(row["run"]) for row in self._all(query))
+
     def unfinished_runs(self) -> tuple[RunRow, ...]:
         """Runs that neither finished nor failed, oldest first."""
         query = sa.select(_RUNS).where(_RUNS.c.status == "running").order_by(_RUNS.c.number)
         return tuple(_run(row) for row in self._all(query))
 
     def save_checkpoint(
-        self, checkpoint: CheckpointRow, closed: SumRow | None = None, event: str | None = None
+        self,
+        checkpoint: CheckpointRow,
+        closed: SumRow | None = None,
+        event: str | None = None,
+        *,
+        entries: Sequence[bytes] = (),
     ) -> None:
         """Replace the run's checkpoint, keep the sum that it rests on, log; all or nothing."""
         with self.transaction() as connection:
+            self._append(connection, entries)
             if closed is not None:
                 connection.execute(_SUMS.insert().values(**asdict(closed)))
             if event is not None:
@@ -426,8 +573,9 @@ class Store:
         at: int,
         *,
         base: Digest | None = None,
+        entries: Sequence[bytes] = (),
     ) -> None:
-        """Keep a candidate; a version that is there already is left as it is.
+        """Keep a candidate; a version that is there already is left as it is, unlogged.
 
         A head names its base model.
         """
@@ -442,6 +590,7 @@ class Store:
         with self.transaction() as connection:
             known = sa.select(_MODELS.c.version).where(_MODELS.c.version == version)
             if connection.scalar(known) is None:
+                self._append(connection, entries)
                 connection.execute(_MODELS.insert().values(**asdict(row)))
                 if base is not None:
                     connection.execute(_HEADS.insert().values(version=version, base=base))
@@ -473,13 +622,16 @@ class Store:
         row = self._one(sa.select(_MODELS).where(_MODELS.c.status == "active", kind))
         return None if row is None else _model(row)
 
-    def set_model_status(self, version: Digest, status: str, at: int) -> None:
+    def set_model_status(
+        self, version: Digest, status: str, at: int, *, entries: Sequence[bytes] = ()
+    ) -> None:
         """Set candidate, active or retired.
 
         Activating a base model retires the one that was active and its head; activating a
         head retires another head of the same base, which stays active.
         """
         with self.transaction() as connection:
+            self._append(connection, entries)
             if status == "active":
                 own = sa.select(_HEADS.c.base).where(_HEADS.c.version == version)
                 connection.execute(
@@ -503,7 +655,7 @@ class Store:
         query = sa.select(_ACTIVATIONS.c.version).order_by(_ACTIVATIONS.c.number)
         return tuple(Digest(row["version"]) for row in self._all(query))
 
-    def add_vote(self, vote: Vote, at: int) -> bool:
+    def add_vote(self, vote: Vote, at: int, *, entries: Sequence[bytes] = ()) -> bool:
         """Keep the vote in place of the member's earlier one.
 
         Returns False, and changes nothing, unless its number is above the earlier one's.
@@ -513,6 +665,7 @@ class Store:
             last = connection.scalar(sa.select(_VOTES.c.number).where(*same))
             if last is not None and vote.number <= last:
                 return False
+            self._append(connection, entries)
             connection.execute(_VOTES.delete().where(*same))
             connection.execute(_VOTES.insert().values(**asdict(vote), at=at))
             return True

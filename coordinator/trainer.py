@@ -9,7 +9,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Protocol
@@ -23,11 +23,14 @@ from consortium.ids import Digest, PartnerId, RunId
 from consortium.manifest import Manifest
 from consortium.messages import SumRequest
 from consortium.plan import TrainingPlan
+from coordinator import run_record
+from coordinator.audit_log import AuditLog
 from coordinator.events import EventLog, RunEvent
 from coordinator.exclusions import left_out
 from coordinator.flower_grid import BidiGrid, Hub, run_app
 from coordinator.plans import PlanContext, parse_plan
 from coordinator.releases import candidate_of
+from coordinator.run_record import RunRecord
 from coordinator.server_app import Deadlines, RunPorts, build_server_app
 from coordinator.storage import CheckpointRow, Store, SumRow
 from models.run import ClosedSum, RunSession, RunState, StoppedError
@@ -70,6 +73,8 @@ class TrainerPorts:
     run_id: Callable[[], RunId]
     log: EventLog
     deadlines: Deadlines
+    audit: AuditLog | None = None
+    """The log of protocol 8; None: nothing of a run is logged."""
 
 
 class Trainer:
@@ -102,8 +107,13 @@ class Trainer:
         with self._turn:
             if self.running:
                 raise ConfigurationError("a run is under way; one at a time")
+            audit = self._ports.audit
             self._ports.store.add_run(
-                plan.run, document_of(plan), plan_digest(plan), self._ports.now()
+                plan.run,
+                document_of(plan),
+                plan_digest(plan),
+                self._ports.now(),
+                entries=() if audit is None else run_record.proposed(audit, plan),
             )
             self._tell(RunEvent(run=plan.run, stage="preparing", rounds=plan.rounds))
             self._begin(plan, manifest)
@@ -115,12 +125,12 @@ class Trainer:
         if not unfinished:
             return None
         for stale in unfinished[:-1]:
-            self._ports.store.set_run_status(stale.run, "failed", "superseded")
+            self._set_failed(stale.run, "superseded")
         plan = parse_document(TrainingPlan, unfinished[-1].plan)
         manifest = self._manifest()
         if plan.manifest != manifest.digest:
             text = "the manifest changed while the coordinator was down"
-            self._ports.store.set_run_status(plan.run, "failed", text)
+            self._set_failed(plan.run, text)
             return None
         with self._turn:
             self._tell(
@@ -170,10 +180,18 @@ class Trainer:
 
     def _fail(self, plan: TrainingPlan, text: str) -> None:
         log.error("run %s failed: %s", plan.run, text)
-        store = self._ports.store
         with suppress(StoppedError):
-            self._durably(plan.run, lambda: store.set_run_status(plan.run, "failed", text))
+            self._durably(plan.run, lambda: self._set_failed(plan.run, text))
             self._tell(RunEvent(run=plan.run, stage="failed", text=text))
+
+    def _set_failed(self, run: RunId, text: str) -> None:
+        audit = self._ports.audit
+        entries: tuple[bytes, ...] = ()
+        if audit is not None:
+            checkpoint = self._ports.store.checkpoint(run)
+            attempts = 0 if checkpoint is None else checkpoint.attempts
+            entries = run_record.failed(audit, run, attempts)
+        self._ports.store.set_run_status(run, "failed", text, entries=entries)
 
     def _train(self, plan: TrainingPlan, manifest: Manifest) -> None:
         began = time.monotonic()
@@ -182,14 +200,21 @@ class Trainer:
         checkpoint = self._ports.store.checkpoint(plan.run)
         if checkpoint is not None:
             resume_at(session, parse_document(RunState, checkpoint.payload), sums)
+        audit = self._ports.audit
+        record: RunRecord | None = None
+        if audit is not None:
+            record = RunRecord(
+                audit, manifest, durably=lambda write: self._durably(plan.run, write)
+            )
         ports = RunPorts(
             manifest=manifest,
             wait_for_change=self._wait_for_change,
             on_closed=lambda request, seconds, closed: self._closed(
-                session, request, seconds, closed
+                session, record, (request, seconds, closed)
             ),
             sums=sums,
             stopping=self._stopping.is_set,
+            record=record,
         )
         app = build_server_app(session, ports, self._ports.deadlines)
         with BidiGrid(self._ports.hub, plan.run) as grid:
@@ -197,9 +222,17 @@ class Trainer:
         candidate = candidate_of(session, manifest)
         store, at = self._ports.store, self._ports.now()
         version, document = candidate.version, candidate.document
+        entries: tuple[bytes, ...] = ()
+        if audit is not None:
+            attempts = len(session.state.attempts)
+            entries = run_record.released(
+                audit, plan.run, attempts, version=version, document=document
+            )
         self._durably(
             plan.run,
-            lambda: store.add_model(version, plan.run, document, at, base=plan.base),
+            lambda: store.add_model(
+                version, plan.run, document, at, base=plan.base, entries=entries
+            ),
         )
         self._durably(plan.run, lambda: store.set_run_status(plan.run, "finished", version))
         self._tell(
@@ -216,11 +249,11 @@ class Trainer:
     def _closed(
         self,
         session: RunSession,
-        request: SumRequest,
-        seconds: float,
-        closed: ClosedSum | None,
+        record: RunRecord | None,
+        attempt: tuple[SumRequest, float, ClosedSum | None],
     ) -> None:
-        """Store the state before anybody hears of it."""
+        """Store the state and its entries before anybody hears of it."""
+        request, seconds, closed = attempt
         last = session.state.attempts[-1]
         text = ""
         if last.missing:
@@ -238,7 +271,8 @@ class Trainer:
             text=text,
         )
         store = self._ports.store
-        self._durably(request.run, lambda: keep_attempt(store, session, event, closed))
+        entries = () if record is None else record.closing(request, last, closed)
+        self._durably(request.run, lambda: keep_attempt(store, session, event, closed, entries))
         self._ports.log.append(event)
         if self._stopping.is_set():
             raise StoppedError("the coordinator is stopping")
@@ -289,10 +323,14 @@ def resume_at(session: RunSession, kept: RunState, sums: Iterable[ClosedSum]) ->
     session.state = replace(reached, attempt=kept.attempt, attempts=kept.attempts)
 
 
-def keep_attempt(
-    store: Store, session: RunSession, event: RunEvent, closed: ClosedSum | None
+def keep_attempt(  # noqa: PLR0917 - what is stored at once
+    store: Store,
+    session: RunSession,
+    event: RunEvent,
+    closed: ClosedSum | None,
+    entries: Sequence[bytes] = (),
 ) -> None:
-    """Store the run's state after an attempt, the sum if it was closed, and its event."""
+    """Store the run's state after an attempt, the sum, its event and its log entries."""
     attempts = session.state.attempts
     checkpoint = CheckpointRow(
         run=session.plan.run,
@@ -303,7 +341,7 @@ def keep_attempt(
         payload=document_of(replace(session.state, optimizer=b"")),
     )
     row = None if closed is None else _sum_row(session.state.closed, closed)
-    store.save_checkpoint(checkpoint, row, _text(event))
+    store.save_checkpoint(checkpoint, row, _text(event), entries=entries)
 
 
 def _text(event: RunEvent) -> str:

@@ -16,14 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from consortium.crypto.keys import IdentityKey, Secret
-from consortium.errors import ConfigurationError, ManifestError, RiskWeaveError
+from consortium.crypto.keys import IdentityKey, NoteKey, Secret
+from consortium.errors import ConfigurationError, DomainError, ManifestError, RiskWeaveError
 from consortium.features.schema import Schema, parse_schema
 from consortium.ids import Digest, PartnerId, RunId
 from consortium.inquiries import Roster
+from consortium.ledger.archive import pack
 from consortium.manifest import Role, digest_of_code
 from consortium.scoring.roster import sign_roster
 from coordinator import config as configuration
+from coordinator.audit_log import AuditLog, LogKeys
 from coordinator.authority import (
     Authority,
     JoinToken,
@@ -37,7 +39,7 @@ from coordinator.control import ControlPorts, ScoringStatus, control_server
 from coordinator.events import EventLog, RunEvent
 from coordinator.inquiry_log import InquiryLog
 from coordinator.joint_scoring import ScoringRelay
-from coordinator.membership import Membership, Own
+from coordinator.membership import COORDINATOR_ID, Membership, Own
 from coordinator.pseudonym_epochs import PseudonymEpochs
 from coordinator.rosters import RosterPorts, Rosters, Served
 from coordinator.scoring_storage import ScoringStore
@@ -153,6 +155,7 @@ def _write_keys(settings: Config) -> None:
         ("tls.key", tls.key),
         ("tls.pem", Secret(tls.certificate)),
         ("identity.key", Secret(os.urandom(32).hex().encode())),
+        ("witness.key", Secret(os.urandom(32).hex().encode())),
     ):
         write_secret(settings.keys / name, data)
 
@@ -209,6 +212,7 @@ class Desk:
     authority: Authority
     tls: KeyPair
     identity: IdentityKey
+    log: AuditLog
 
 
 def open_desk(directory: Path) -> Desk:
@@ -224,9 +228,11 @@ def open_desk(directory: Path) -> Desk:
     authority = Authority(
         KeyPair(_read_secret(keys / "ca.key"), _read_secret(keys / "ca.pem").expose())
     )
-    identity = _identity(keys / "identity.key")
+    identity = IdentityKey.from_secret(_seed(keys / "identity.key"))
+    note = NoteKey.from_secret(_seed(keys / "witness.key"))
     own = Own(
         identity=identity,
+        witness=note.public,
         tls_spki=spki_of_pem(tls.certificate),
         software=software(),
     )
@@ -239,6 +245,12 @@ def open_desk(directory: Path) -> Desk:
         authority=authority,
         tls=tls,
         identity=identity,
+        log=AuditLog(
+            store,
+            federation=config.federation,
+            keys=LogKeys(member=COORDINATOR_ID, identity=identity, note=note),
+            now=now,
+        ),
     )
 
 
@@ -260,13 +272,38 @@ def plan_of_head(desk: Desk, settings: HeadSettings) -> str:
     return head_plan(active.version, document, manifest, settings)
 
 
-def _identity(path: Path) -> IdentityKey:
+def _seed(path: Path) -> Secret:
     try:
-        return IdentityKey.from_secret(
-            Secret(bytes.fromhex(_read_secret(path).expose().decode("ascii")))
-        )
-    except ValueError as error:
+        seed = Secret(bytes.fromhex(_read_secret(path).expose().decode("ascii")))
+        IdentityKey.from_secret(seed)
+    except (ValueError, DomainError) as error:
         raise ConfigurationError(f"{path} is not a key in hex") from error
+    return seed
+
+
+def write_bundle(desk: Desk, path: Path) -> Digest:
+    """Write the audit bundle (protocol 8.7); returns the digest of the manifest in force.
+
+    Raises:
+        ManifestError: no manifest is in force.
+        DomainError: it is too large for one file.
+        ConfigurationError: the file cannot be written.
+    """
+    manifest = desk.membership.current()
+    if manifest is None:
+        raise ManifestError("no manifest is in force")
+    data = pack(desk.log.bundle(manifest))
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from error
+    return manifest.digest
+
+
+def is_witnessed(desk: Desk) -> bool:
+    """Whether the newest head of the log counts (protocol 8.5)."""
+    manifest = desk.membership.current()
+    return manifest is not None and desk.log.witnessed(manifest)
 
 
 def issue_token(
@@ -343,7 +380,7 @@ async def _serve(desk: Desk, on_ready: Callable[[], None]) -> None:
             federation_public=desk.config.federation_public,
             tls=desk.tls,
         ),
-        questions=Questions(desk.store, desk.membership, hub, now=now),
+        questions=Questions(desk.store, desk.membership, hub, now=now, log=desk.log),
         membership=desk.membership,
         hub=hub,
         authority=desk.authority,
@@ -439,6 +476,7 @@ def _trainer(desk: Desk, hub: StreamHub) -> "Trainer":
             run_id=lambda: RunId(os.urandom(16).hex()),
             log=EventLog(_earlier(desk.store)),
             deadlines=Deadlines(attempt=float(desk.config.limits.attempt_timeout_s)),
+            audit=desk.log,
         )
     )
 
