@@ -80,8 +80,9 @@ def build_app(sessions: Sessions) -> ClientApp:
     @app.query("offer")
     def offer(message: Message, context: Context) -> Message:
         body = _body(message, "plan")
-        accepted = sessions(context).on_offer(parse_document(PlanOffer, body))
-        record = ConfigRecord({"accepted": document_of(accepted)})
+        session = sessions(context)
+        accepted = session.on_offer(parse_document(PlanOffer, body))
+        record = ConfigRecord({"accepted": document_of(accepted), "entries": session.said()})
         return Message(RecordDict({"body": record}), reply_to=message)
 
     @app.query("close")
@@ -92,21 +93,24 @@ def build_app(sessions: Sessions) -> ClientApp:
     @app.query("join")
     def join(message: Message, context: Context) -> Message:
         request = _request(_body(message, "request"))
-        made = sessions(context).on_proposal(request, _sums(message))
-        record = ConfigRecord({"join": document_of(made)})
+        session = sessions(context)
+        made = session.on_proposal(request, _sums(message))
+        record = ConfigRecord({"join": document_of(made), "entries": session.said()})
         return Message(RecordDict({"body": record}), reply_to=message)
 
     @app.train("upload")
     def upload(message: Message, context: Context) -> Message:
         request = _request(_body(message, "request"))
         inputs = SumInputs(arrays=_arrays(message), bins=_body(message, "bins"))
-        words, signed = sessions(context).on_joins(
+        session = sessions(context)
+        words, signed = session.on_joins(
             request,
             inputs,
             joins=[parse_document(Join, one) for one in _bodies(message, "joins")],
             acceptances=_bodies(message, "acceptances"),
         )
-        content = RecordDict({"body": ConfigRecord({"upload": document_of(signed)})})
+        record = ConfigRecord({"upload": document_of(signed), "entries": session.said()})
+        content = RecordDict({"body": record})
         content["words"] = ArrayRecord({"words": Array(words)})
         return Message(content, reply_to=message)
 

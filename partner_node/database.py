@@ -110,6 +110,22 @@ VOTES = sa.Table(
     sa.Column("number", sa.BigInteger, nullable=False),
     sa.Column("at", sa.BigInteger, nullable=False),
 )
+WITNESSED = sa.Table(
+    "witnessed_heads",
+    _META,
+    sa.Column("size", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("root", sa.LargeBinary, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+OWN_LOG = sa.Table(
+    "own_log_entries",
+    _META,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("type", sa.String(32), nullable=False),
+    sa.Column("run", sa.String(32), nullable=False, index=True),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
 
 
 class Database:

@@ -21,11 +21,13 @@ from consortium.ids import Digest
 from consortium.messages import (
     Enrolled,
     EnrolmentRequest,
+    LogHead,
     ManifestBundle,
     ModelDocument,
     ModelEntry,
     Signed,
     Vote,
+    WitnessQuestion,
 )
 from partner_node.link import Dial, error_of, options_for
 
@@ -52,9 +54,9 @@ class Door:
         reply = self._ask("GetManifest", codec.encode_manifest_request(digest))
         return codec.decode_manifest_bundle(reply)
 
-    def sign_manifest(self, signed: Signed) -> None:
+    def sign_manifest(self, signed: Signed, entry: bytes) -> None:
         """Hand in this node's signature."""
-        codec.decode_ack(self._ask("SignManifest", codec.encode_signed(signed)))
+        codec.decode_ack(self._ask("SignManifest", codec.encode_signed(signed, entry)))
 
     def list_models(self) -> tuple[ModelEntry, ...]:
         """The registry's list, newest first."""
@@ -75,9 +77,14 @@ class Door:
                 raise DigestMismatchError("model", seen, named)
         return model
 
-    def cast_vote(self, vote: Vote) -> str:
+    def cast_vote(self, vote: Vote, entry: bytes) -> str:
         """Hand in a vote; returns the model's status after it."""
-        return codec.decode_vote_reply(self._ask("CastVote", codec.encode_vote(vote)))
+        return codec.decode_vote_reply(self._ask("CastVote", codec.encode_vote(vote, entry)))
+
+    def witness(self, question: WitnessQuestion) -> LogHead:
+        """Hand in a cosignature, if there is one; returns the head to cosign next."""
+        request = codec.encode_witness_question(question)
+        return codec.decode_log_head(self._ask("Witness", request))
 
     def check_health(self) -> None:
         """Raise TransportError unless the coordinator says that it serves."""

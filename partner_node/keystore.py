@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from consortium.canonical import parse_canonical
-from consortium.crypto.keys import AgreementKey, IdentityKey, Secret
+from consortium.crypto.keys import AgreementKey, IdentityKey, NoteKey, Secret
 from consortium.errors import (
     CertificateError,
     ConfigurationError,
@@ -125,9 +125,9 @@ class Keystore:
         """Agrees on pairwise secrets."""
         return AgreementKey.from_secret(self._seed("agreement"))
 
-    def witness(self) -> IdentityKey:
+    def witness(self) -> NoteKey:
         """Signs checkpoints and nothing else."""
-        return IdentityKey.from_secret(self._seed("witness"))
+        return NoteKey.from_secret(self._seed("witness"))
 
     def local(self, entropy: Callable[[], Secret]) -> Secret:
         """Key of this node's own hashes of persons: made when first asked for, told nobody.

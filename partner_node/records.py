@@ -54,6 +54,15 @@ class Disclosure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OwnEntry:
+    """One entry for the log, signed by this node (protocol 8.4)."""
+
+    type: str
+    data: bytes
+    run: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CastVote:
     """This node's word on a model version."""
 

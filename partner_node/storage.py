@@ -16,6 +16,7 @@ from consortium.crypto.keys import Secret
 from consortium.documents import document_of, parse_document, plan_digest
 from consortium.errors import RefusalCode, RefusalError
 from consortium.ids import Digest, RunId, digest_of
+from consortium.ledger.witness import Head
 from consortium.messages import SumRequest, Vote
 from consortium.plan import ReleaseKind, TrainingPlan
 from consortium.privacy.budget import Account, Debit, Reserve, may_debit, may_reserve
@@ -26,12 +27,21 @@ from partner_node.database import (
     ENTRIES,
     JOINS,
     MODELS,
+    OWN_LOG,
     RESERVES,
     SUMS,
     VOTES,
+    WITNESSED,
     Database,
 )
-from partner_node.records import CastVote, ChargedSums, Disclosure, KeptSum, StoredJoin
+from partner_node.records import (
+    CastVote,
+    ChargedSums,
+    Disclosure,
+    KeptSum,
+    OwnEntry,
+    StoredJoin,
+)
 
 # Statements of every attempt, made once: to make one costs more than to run it.
 _THIS_RUN: sa.BindParameter[str] = sa.bindparam("run")
@@ -52,6 +62,7 @@ _ENTRIES_OF = sa.select(
 ).where(ENTRIES.c.run == _THIS_RUN, ENTRIES.c.scope == sa.bindparam("scope"))
 _NEW_ENTRY = ENTRIES.insert()
 _NEW_DISCLOSURE = DISCLOSURES.insert()
+_NEW_OWN = OWN_LOG.insert()
 
 
 class NodeStore:
@@ -194,12 +205,13 @@ class NodeStore:
         for one in learned:
             connection.execute(_NEW_SUM, {"run": run, **asdict(one)})
 
-    def accepted(self, run: RunId, signature: bytes) -> None:
+    def accepted(self, run: RunId, signature: bytes, entries: Sequence[OwnEntry] = ()) -> None:
         """Journal that this node signs the plan; a disk that is full shows here, uncharged."""
         self.add_disclosure(
             Disclosure(
                 kind="acceptance", size=len(signature), sha256=digest_of(signature), run=run
-            )
+            ),
+            entries,
         )
 
     def withdraw(self, run: RunId) -> None:
@@ -214,14 +226,23 @@ class NodeStore:
                 raise RefusalError(RefusalCode.REPEATED, f"run {run} was charged already")
             connection.execute(RESERVES.delete().where(RESERVES.c.run == run))
             connection.execute(COMMITMENTS.delete().where(COMMITMENTS.c.run == run))
+            connection.execute(OWN_LOG.delete().where(OWN_LOG.c.run == run))
 
-    def debit(self, request: SumRequest, *, scope: str, units: int) -> None:
+    def debit(
+        self,
+        request: SumRequest,
+        *,
+        scope: str,
+        units: int,
+        entries: Callable[[str], Sequence[OwnEntry]] | None = None,
+    ) -> None:
         """Charge one upload for good, before a row is read for it (protocol 4.6 (3)).
 
         Args:
             request: What is answered. Public.
             scope: Whose rows, "training" or "holdout".
             units: The charge.
+            entries: From the epoch of the account, what is kept for the log with it.
 
         Raises:
             RefusalError: this attempt was charged before (R06) and may not be sent again,
@@ -252,6 +273,8 @@ class NodeStore:
                     "at": self._now(),
                 },
             )
+            if entries is not None:
+                self._keep_own(connection, entries(epoch))
 
     def charged_sums(self, run: RunId, scope: str) -> tuple[ChargedSums, ...]:
         """What one run was charged for in one scope, by kind, roster size and dimension."""
@@ -273,7 +296,14 @@ class NodeStore:
                 for row in connection.execute(query).mappings()
             )
 
-    def disclose(self, request: SumRequest, *, words: Digest, size: int) -> None:
+    def disclose(
+        self,
+        request: SumRequest,
+        *,
+        words: Digest,
+        size: int,
+        entries: Sequence[OwnEntry] = (),
+    ) -> None:
         """Journal the words that are about to leave: their digest and bytes.
 
         The one write that is not flushed by itself: its debit was, just before, and the next
@@ -289,6 +319,7 @@ class NodeStore:
         )
         with self._database.transaction(flushed=False) as connection:
             self._journal(connection, left)
+            self._keep_own(connection, entries)
 
     def charged(self, run: RunId, kind: ReleaseKind) -> int:
         """Units that one run was charged for one kind of sums so far."""
@@ -370,10 +401,52 @@ class NodeStore:
 
     # --- journal ------------------------------------------------------------------------------
 
-    def add_disclosure(self, disclosure: Disclosure) -> None:
-        """Write down what is about to leave; its own time is put in."""
+    def add_disclosure(self, disclosure: Disclosure, entries: Sequence[OwnEntry] = ()) -> None:
+        """Write down what is about to leave, with its entries; its own time is put in."""
         with self._database.transaction() as connection:
             self._journal(connection, disclosure)
+            self._keep_own(connection, entries)
+
+    def keep_own(self, entries: Sequence[OwnEntry]) -> None:
+        """Keep entries for the log that go with no other row.
+
+        As ``disclose`` it is flushed by what comes next: the facts are on disk already.
+        """
+        with self._database.transaction(flushed=False) as connection:
+            self._keep_own(connection, entries)
+
+    def own_entries(self, run: RunId, kind: str) -> tuple[bytes, ...]:
+        """This node's entries of one run and type, oldest first."""
+        with self._database.transaction() as connection:
+            query = (
+                sa.select(OWN_LOG.c.data)
+                .where(OWN_LOG.c.run == run, OWN_LOG.c.type == kind)
+                .order_by(OWN_LOG.c.number)
+            )
+            return tuple(bytes(data) for data in connection.scalars(query))
+
+    def witnessed(self) -> Head:
+        """The largest head of the log that this node cosigned (protocol 8.5)."""
+        with self._database.transaction() as connection:
+            query = sa.select(WITNESSED).order_by(WITNESSED.c.size.desc()).limit(1)
+            row = connection.execute(query).first()
+        return Head() if row is None else Head(size=row.size, root=bytes(row.root))
+
+    def keep_witnessed(self, head: Head) -> None:
+        """Keep a head that is about to be cosigned, before the cosignature leaves."""
+        row = {"size": head.size, "root": head.root, "at": self._now()}
+        with self._database.transaction() as connection:
+            connection.execute(WITNESSED.insert(), row)
+
+    def _keep_own(self, connection: sa.Connection, entries: Sequence[OwnEntry]) -> None:
+        if entries:
+            connection.execute(
+                _NEW_OWN,
+                [
+                    {"type": one.type, "run": one.run, "data": one.data, "at": self._now()}
+                    for one in entries
+                ],
+            )
 
     def _journal(self, connection: sa.Connection, left: Disclosure) -> None:
         connection.execute(

@@ -34,9 +34,10 @@ from consortium.secagg.joins import seed_commitment, sign_acceptance, verify_acc
 from consortium.secagg.partner import JoinedContext, PartnerFacts, PartnerMachine
 from consortium.secagg.ring import check_no_overflow
 from models.run import ATTEMPTS_PER_SUM, ClosedSum, RunSession
+from partner_node.entry_book import Charge, EntryBook
 from partner_node.local_sums import Sums
 from partner_node.plan_checks import SessionFacts, check_plan
-from partner_node.records import KeptSum, StoredJoin
+from partner_node.records import KeptSum, OwnEntry, StoredJoin
 
 log = logging.getLogger(__name__)
 
@@ -62,8 +63,14 @@ class Commitments(Protocol):
     ) -> None:
         """Reserve ``units`` by scope and keep plan and seed; BudgetExceededError past a cap."""
 
-    def accepted(self, run: RunId, signature: bytes) -> None:
-        """Journal an acceptance that is about to leave."""
+    def accepted(self, run: RunId, signature: bytes, entries: Sequence[OwnEntry] = ()) -> None:
+        """Journal an acceptance that is about to leave; keep what is said of it in the log."""
+
+    def keep_own(self, entries: Sequence[OwnEntry]) -> None:
+        """Keep entries for the log that go with no other row."""
+
+    def own_entries(self, run: RunId, kind: str) -> tuple[bytes, ...]:
+        """This node's log entries of one run and type, oldest first."""
 
     def join(
         self, request: SumRequest, context: Digest, learned: Sequence[KeptSum] = ()
@@ -91,10 +98,27 @@ class Commitments(Protocol):
     def withdraw(self, run: RunId) -> None:
         """Release a reservation of which nothing was debited."""
 
-    def debit(self, request: SumRequest, *, scope: str, units: int) -> None:
-        """Charge one upload for good; RefusalError R06 for a second one."""
+    def debit(
+        self,
+        request: SumRequest,
+        *,
+        scope: str,
+        units: int,
+        entries: Callable[[str], Sequence[OwnEntry]] | None = None,
+    ) -> None:
+        """Charge one upload for good; RefusalError R06 for a second one.
 
-    def disclose(self, request: SumRequest, *, words: Digest, size: int) -> None:
+        ``entries`` makes what is kept for the log from the epoch of the account.
+        """
+
+    def disclose(
+        self,
+        request: SumRequest,
+        *,
+        words: Digest,
+        size: int,
+        entries: Sequence[OwnEntry] = (),
+    ) -> None:
         """Journal the words that are about to leave."""
 
 
@@ -136,12 +160,16 @@ class TrainingSession:
         store: Commitments,
         entropy: Callable[[], Secret],
         open_sums: Callable[[TrainingPlan], Sums],
+        book: EntryBook | None = None,
     ) -> None:
         self._facts = facts
         self._keys = keys
         self._store = store
         self._entropy = entropy
         self._open_sums = open_sums
+        self._book = book
+        """None: this node says nothing for the log."""
+        self._said: list[bytes] = []
         self._sums: Sums | None = None
         self._manifest = facts.manifest.digest
         self._run: _Run | None = None
@@ -192,8 +220,22 @@ class TrainingSession:
             ),
             self._keys.identity,
         )
-        self._store.accepted(plan.run, accepted.signature)
+        self._accept(plan, accepted)
         return accepted
+
+    def said(self) -> list[bytes]:
+        """Entries for the log that go with the last answer; once."""
+        said, self._said = self._said, []
+        return said
+
+    def _accept(self, plan: TrainingPlan, accepted: PlanAccepted) -> None:
+        """Journal the acceptance; say it for the log, with debits that may have got lost."""
+        known = self._store.own_entries(plan.run, "run.commit") if self._book else ()
+        fresh = [self._book.committed(plan, accepted)] if self._book and not known else []
+        own = [OwnEntry(type="run.commit", run=plan.run, data=data) for data in fresh]
+        self._store.accepted(plan.run, accepted.signature, own)
+        lost = self._store.own_entries(plan.run, "budget.debit") if known else ()
+        self._said = [*(known or fresh), *lost]
 
     def on_close(self, run: RunId) -> None:
         """The coordinator says that the run is over: free the rest of its reserve."""
@@ -228,7 +270,12 @@ class TrainingSession:
         context = context_of(request, self._manifest)
         stored = self._store.join(request, context, run.learned)
         run.learned = []
-        return self._join(run, request, stored)
+        join = self._join(run, request, stored)
+        self._said = [self._book.joined(request, join)] if self._book else []
+        self._store.keep_own(
+            [OwnEntry(type="round.join", run=request.run, data=one) for one in self._said]
+        )
+        return join
 
     def on_joins(
         self,
@@ -264,15 +311,36 @@ class TrainingSession:
         mechanism = run.replica.mechanism(request.kind, partners=len(request.roster))
         # Charged before a row is read: whatever fails from here on, and on whichever row,
         # tells nobody anything that was not paid for (protocol 4.6 (3)).
-        self._store.debit(
-            request,
-            scope="holdout" if request.kind is ReleaseKind.EVALUATION else "training",
-            units=self._charge(run.plan, request, mechanism),
-        )
+        debits = self._debit(run, request, mechanism)
         noisy = self._noised(run, (request, inputs), joined, variance=mechanism.variance)
         words, upload = machine.mask(noisy)
-        self._store.disclose(request, words=upload.words, size=words.nbytes)
+        own = [self._book.uploaded(upload)] if self._book else []
+        self._store.disclose(
+            request,
+            words=upload.words,
+            size=words.nbytes,
+            entries=[OwnEntry(type="round.upload", run=request.run, data=one) for one in own],
+        )
+        self._said = [*debits, *own]
         return words, upload
+
+    def _debit(self, run: _Run, request: SumRequest, mechanism: Mechanism) -> list[bytes]:
+        """Charge the attempt on disk, and with it what is said of it for the log."""
+        scope = "holdout" if request.kind is ReleaseKind.EVALUATION else "training"
+        units = self._charge(run.plan, request, mechanism)
+        debits: list[bytes] = []
+
+        def entries(epoch: str) -> list[OwnEntry]:
+            if self._book is None:
+                return []
+            charge = Charge(
+                account=scope, epoch=epoch, units=units, variance=mechanism.variance
+            )
+            debits[:] = [self._book.debited(request, charge)]
+            return [OwnEntry(type="budget.debit", run=request.run, data=one) for one in debits]
+
+        self._store.debit(request, scope=scope, units=units, entries=entries)
+        return debits
 
     def _noised(
         self,

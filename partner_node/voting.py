@@ -13,7 +13,7 @@ from models.document import Document, HeadDocument, ModelDocument, parse_any, ve
 from partner_node import acceptance, ingest
 from partner_node.acceptance import BlockResult
 from partner_node.keystore import Pin
-from partner_node.records import Disclosure
+from partner_node.records import Disclosure, OwnEntry
 from partner_node.study import SOCKET, rows_of_socket
 from partner_node.wiring import Desk
 
@@ -116,8 +116,9 @@ def cast(desk: Desk, version: Digest, *, accept: bool, reason: str) -> str:
     journal = Disclosure(
         kind="vote", size=len(vote.signature), sha256=digest_of(vote.signature)
     )
-    store.add_disclosure(journal)
+    entry = desk.book().voted(vote, pin.digest)
+    store.add_disclosure(journal, [OwnEntry(type="release.vote", data=entry)])
     with desk.door() as coordinator:
-        status = coordinator.cast_vote(vote)
+        status = coordinator.cast_vote(vote, entry)
     store.add_vote(vote)
     return status

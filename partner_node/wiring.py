@@ -33,6 +33,7 @@ from consortium.errors import (
     TransportError,
 )
 from consortium.ids import Digest, PartnerId
+from consortium.ledger.witness import WitnessKey
 from consortium.manifest import digest_of_code
 from consortium.messages import PROTOCOL_VERSION, EnrolmentRequest, Signed
 from partner_node import config as configuration
@@ -40,12 +41,15 @@ from partner_node import door
 from partner_node.budget import caps
 from partner_node.config import Addresses, Config, load_config, parse_config
 from partner_node.door import Door
+from partner_node.entry_book import EntryBook
 from partner_node.join_token import parse_token
 from partner_node.keystore import Keystore, Pin, read_bundle, read_file, write_file
 from partner_node.link import Dial, Link, Ports
+from partner_node.records import OwnEntry
 from partner_node.ristretto_library import load_ristretto
 from partner_node.storage import NodeStore
 from partner_node.trust import check_follows, check_own_entry
+from partner_node.witnessing import Witnessing, WitnessPorts
 from partner_node.worker import Worker
 
 if TYPE_CHECKING:
@@ -169,6 +173,10 @@ class Desk:
         """The node's database."""
         config = self.config
         return NodeStore(config.database, now=now, epoch=config.budget.epoch)
+
+    def book(self) -> EntryBook:
+        """Signs this node's entries for the log."""
+        return EntryBook(self.config.partner, self.keys.identity(), now=now)
 
     def known_pin(self) -> Pin:
         """The pinned manifest, whoever has signed it yet; ManifestError if there is none."""
@@ -315,8 +323,10 @@ def trust(desk: Desk, pin: Pin, *, replace_pinned: bool = False) -> Pin:
     digest = pin.digest
     signature = desk.keys.identity().sign(Label.MANIFEST_SIGNATURE, bytes.fromhex(digest))
     signed = Signed(digest=digest, member=desk.config.partner, signature=signature)
+    entry = desk.book().adopted(signed, pin.manifest.version)
+    desk.store().keep_own([OwnEntry(type="manifest.adopted", data=entry)])
     with desk.door() as coordinator:
-        coordinator.sign_manifest(signed)
+        coordinator.sign_manifest(signed, entry)
         pin = read_bundle(coordinator.fetch_manifest(digest), digest)
     desk.keys.pin(pin)
     return pin
@@ -371,8 +381,22 @@ async def _serve(desk: Desk, worker: Worker) -> None:
             node_control.listening(desk.config.directory, session),
             desk_serving.open_doors(desk.config, loans, now=now),
         ):
-            await _until(stop, Link(ports).run(stop), session.run(stop))
+            witness = witnessing(desk)
+            await _until(stop, Link(ports).run(stop), session.run(stop), witness.run(stop))
     log.info("stopping")
+
+
+def witnessing(desk: Desk) -> Witnessing:
+    """This node as a witness of the coordinator's log."""
+    return Witnessing(
+        WitnessPorts(
+            pin=desk.pinned,
+            door=desk.door,
+            store=desk.store(),
+            witness=WitnessKey(member=desk.config.partner, key=desk.keys.witness()),
+            now=now,
+        )
+    )
 
 
 async def _until(stop: asyncio.Event, *parts: Coroutine[Any, Any, None]) -> None:
@@ -547,6 +571,7 @@ class _Sessions:
             store=self._store,
             entropy=entropy,
             open_sums=lambda plan: open_sums(desk, pin, plan, study=self._study),
+            book=desk.book(),
         )
 
 

@@ -1,0 +1,117 @@
+"""What this partner says for the log, in its own name (protocol 8.2, 8.4).
+
+Every entry is signed here, kept in the node's database with the event that it is of, and
+rides to the coordinator in an answer that is given anyway.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from consortium.crypto.keys import IdentityKey
+from consortium.ids import Digest, PartnerId
+from consortium.ledger.entries import (
+    Body,
+    BudgetDebit,
+    Entry,
+    ManifestAdopted,
+    ReleaseVote,
+    RoundJoin,
+    RoundUpload,
+    RunCommit,
+    sign_entry,
+)
+from consortium.messages import Join, PlanAccepted, Signed, SumRequest, Upload, Vote
+from consortium.plan import TrainingPlan
+from consortium.privacy.mechanism import reserve_units
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """One debit, as the log shows it."""
+
+    account: str
+    epoch: str
+    units: int
+    variance: int
+
+
+class EntryBook:
+    """Signs this member's entries. ``now`` gives seconds, UTC."""
+
+    def __init__(
+        self, member: PartnerId, identity: IdentityKey, *, now: Callable[[], int]
+    ) -> None:
+        self._member = member
+        self._identity = identity
+        self._now = now
+
+    def adopted(self, signed: Signed, version: int) -> bytes:
+        """``manifest.adopted``: this member has signed it."""
+        return self._signed(
+            ManifestAdopted(manifest=signed.digest, version=version, signature=signed.signature)
+        )
+
+    def committed(self, plan: TrainingPlan, accepted: PlanAccepted) -> bytes:
+        """``run.commit``: plan, seed and chain, and what is reserved."""
+        held = reserve_units(plan)
+        return self._signed(
+            RunCommit(
+                run=plan.run,
+                plan=accepted.plan,
+                seed_commitment=accepted.seed_commitment,
+                chain_head=accepted.chain_head,
+                training_units=held["training"],
+                holdout_units=held["holdout"],
+            )
+        )
+
+    def joined(self, request: SumRequest, join: Join) -> bytes:
+        """``round.join``."""
+        return self._signed(
+            RoundJoin(
+                run=request.run,
+                kind=request.kind,
+                round=request.round,
+                attempt=request.attempt,
+                context=join.context,
+                ephemeral=join.ephemeral,
+                count=join.count,
+                link=join.link,
+            )
+        )
+
+    def debited(self, request: SumRequest, charge: Charge) -> bytes:
+        """``budget.debit``: one attempt is paid for."""
+        return self._signed(
+            BudgetDebit(
+                account=charge.account,
+                epoch=charge.epoch,
+                run=request.run,
+                kind=request.kind,
+                round=request.round,
+                attempt=request.attempt,
+                units=charge.units,
+                variance=str(charge.variance),
+                partners=len(request.roster),
+            )
+        )
+
+    def uploaded(self, upload: Upload) -> bytes:
+        """``round.upload``: the digest of the words that leave."""
+        return self._signed(RoundUpload(joined=upload.context, words=upload.words))
+
+    def voted(self, vote: Vote, manifest: Digest) -> bytes:
+        """``release.vote``."""
+        return self._signed(
+            ReleaseVote(
+                version=vote.version,
+                manifest=manifest,
+                accept=vote.accept,
+                reason=vote.reason,
+                number=vote.number,
+            )
+        )
+
+    def _signed(self, body: Body) -> bytes:
+        bare = Entry(seq_hint=0, at=self._now(), actor=self._member, body=body)
+        return sign_entry(bare, self._identity).to_jcs()
