@@ -45,19 +45,23 @@ class ManifestSignature(_message.Message):
     DIGEST_FIELD_NUMBER: _builtins.int
     MEMBER_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
+    ENTRY_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     member: _builtins.str
     signature: _builtins.bytes
+    entry: _builtins.bytes
+    """to SignManifest: the member's entry manifest.adopted (8.4); else empty"""
     def __init__(
         self,
         *,
         digest: _builtins.str = ...,
         member: _builtins.str = ...,
         signature: _builtins.bytes = ...,
+        entry: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "member", b"member", "signature", b"signature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "entry", b"entry", "member", b"member", "signature", b"signature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -224,6 +228,7 @@ class Vote(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
     NUMBER_FIELD_NUMBER: _builtins.int
+    ENTRY_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     member: _builtins.str
     accept: _builtins.bool
@@ -233,6 +238,8 @@ class Vote(_message.Message):
     """by the identity key, label vote"""
     number: _builtins.int
     """seconds since 1970, rising with each vote of the member"""
+    entry: _builtins.bytes
+    """the member's entry release.vote (8.4)"""
     def __init__(
         self,
         *,
@@ -242,14 +249,71 @@ class Vote(_message.Message):
         reason: _builtins.str = ...,
         signature: _builtins.bytes = ...,
         number: _builtins.int = ...,
+        entry: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "member", b"member", "number", b"number", "reason", b"reason", "signature", b"signature", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "entry", b"entry", "member", b"member", "number", b"number", "reason", b"reason", "signature", b"signature", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Vote: _TypeAlias = Vote  # noqa: Y015
+
+@_typing.final
+class WitnessRequest(_message.Message):
+    """A partner hands in its cosignature and asks for the head that is to be cosigned (8.5)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KNOWN_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    COSIGNATURE_FIELD_NUMBER: _builtins.int
+    known: _builtins.int
+    """size of the last head that it cosigned; 0: none"""
+    size: _builtins.int
+    """head that the cosignature is of; 0: none is handed in"""
+    cosignature: _builtins.bytes
+    """time and signature, 72 bytes; empty if size is 0"""
+    def __init__(
+        self,
+        *,
+        known: _builtins.int = ...,
+        size: _builtins.int = ...,
+        cosignature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cosignature", b"cosignature", "known", b"known", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WitnessRequest: _TypeAlias = WitnessRequest  # noqa: Y015
+
+@_typing.final
+class WitnessReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOTE_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
+    note: _builtins.bytes
+    """signed checkpoint; empty: nothing new"""
+    @_builtins.property
+    def proof(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """consistency proof from the known size"""
+
+    def __init__(
+        self,
+        *,
+        note: _builtins.bytes = ...,
+        proof: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["note", b"note", "proof", b"proof"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WitnessReply: _TypeAlias = WitnessReply  # noqa: Y015
 
 @_typing.final
 class VoteReply(_message.Message):

@@ -59,6 +59,11 @@ class FederationStub:
                 request_serializer=proto_dot_v1_dot_federation__pb2.Vote.SerializeToString,
                 response_deserializer=proto_dot_v1_dot_federation__pb2.VoteReply.FromString,
                 _registered_method=True)
+        self.Witness = channel.unary_unary(
+                '/riskweave.v1.Federation/Witness',
+                request_serializer=proto_dot_v1_dot_federation__pb2.WitnessRequest.SerializeToString,
+                response_deserializer=proto_dot_v1_dot_federation__pb2.WitnessReply.FromString,
+                _registered_method=True)
 
 
 class FederationServicer:
@@ -94,6 +99,12 @@ class FederationServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Witness(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FederationServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -121,6 +132,11 @@ def add_FederationServicer_to_server(servicer, server):
                     servicer.CastVote,
                     request_deserializer=proto_dot_v1_dot_federation__pb2.Vote.FromString,
                     response_serializer=proto_dot_v1_dot_federation__pb2.VoteReply.SerializeToString,
+            ),
+            'Witness': grpc.unary_unary_rpc_method_handler(
+                    servicer.Witness,
+                    request_deserializer=proto_dot_v1_dot_federation__pb2.WitnessRequest.FromString,
+                    response_serializer=proto_dot_v1_dot_federation__pb2.WitnessReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -258,6 +274,33 @@ class Federation:
             '/riskweave.v1.Federation/CastVote',
             proto_dot_v1_dot_federation__pb2.Vote.SerializeToString,
             proto_dot_v1_dot_federation__pb2.VoteReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Witness(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/riskweave.v1.Federation/Witness',
+            proto_dot_v1_dot_federation__pb2.WitnessRequest.SerializeToString,
+            proto_dot_v1_dot_federation__pb2.WitnessReply.FromString,
             options,
             channel_credentials,
             insecure,

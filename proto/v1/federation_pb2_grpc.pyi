@@ -36,6 +36,7 @@ class FederationStub:
     ListModels: _grpc.UnaryUnaryMultiCallable[_federation_pb2.ModelsRequest, _federation_pb2.ModelList]
     GetModel: _grpc.UnaryUnaryMultiCallable[_federation_pb2.ModelRequest, _federation_pb2.ModelDocument]
     CastVote: _grpc.UnaryUnaryMultiCallable[_federation_pb2.Vote, _federation_pb2.VoteReply]
+    Witness: _grpc.UnaryUnaryMultiCallable[_federation_pb2.WitnessRequest, _federation_pb2.WitnessReply]
 
 @_typing.type_check_only
 class FederationAsyncStub(FederationStub):
@@ -45,6 +46,7 @@ class FederationAsyncStub(FederationStub):
     ListModels: _aio.UnaryUnaryMultiCallable[_federation_pb2.ModelsRequest, _federation_pb2.ModelList]  # type: ignore[assignment]
     GetModel: _aio.UnaryUnaryMultiCallable[_federation_pb2.ModelRequest, _federation_pb2.ModelDocument]  # type: ignore[assignment]
     CastVote: _aio.UnaryUnaryMultiCallable[_federation_pb2.Vote, _federation_pb2.VoteReply]  # type: ignore[assignment]
+    Witness: _aio.UnaryUnaryMultiCallable[_federation_pb2.WitnessRequest, _federation_pb2.WitnessReply]  # type: ignore[assignment]
 
 class FederationServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -81,5 +83,12 @@ class FederationServicer(metaclass=_abc_1.ABCMeta):
         request: _federation_pb2.Vote,
         context: _ServicerContext,
     ) -> _typing.Union[_federation_pb2.VoteReply, _abc.Awaitable[_federation_pb2.VoteReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Witness(
+        self,
+        request: _federation_pb2.WitnessRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_federation_pb2.WitnessReply, _abc.Awaitable[_federation_pb2.WitnessReply]]: ...
 
 def add_FederationServicer_to_server(servicer: FederationServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
