@@ -40,7 +40,7 @@ MARK = ".riskweave-rehearsal"
 """File that shows that a directory is an earlier rehearsal's and may be overwritten."""
 _LONGEST = 107 - len("/control.sock")
 """Bytes of the coordinator's directory: a unix socket's path has 107 (unix(7))."""
-_OURS = ("work", "logs", "report.json", "report.html")
+_OURS = ("work", "logs", "audit", "audit.zip", "report.json", "report.html")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -63,11 +63,16 @@ def main(argv: Sequence[str]) -> int:
         page = write_report(result, arguments.report)
     if not arguments.keep:
         shutil.rmtree(places.work)
+    audit = result.record.audit
     if arguments.json:
+        if audit is not None:
+            print(json.dumps({"audit": str(audit.page), "verdict": audit.verdict}))
         print(json.dumps({"report": str(page)}))
     else:
         print("\n".join(_summary(result)))
         print(f"\nreport: {page}")
+        if audit is not None:
+            print(f"audit:  {audit.page}\nregulator's verdict: {audit.verdict}")
     return 0
 
 

@@ -16,22 +16,26 @@ from pathlib import Path
 from typing import Protocol
 
 from consortium.errors import OutOfOrderError, TransportError
+from consortium.ids import parse_digest
 from coordinator import cli as coordinator_cli
 from coordinator import config as coordinator_config
 from coordinator import control
+from coordinator import wiring as coordinator_wiring
 from coordinator.events import RunEvent
 from coordinator.storage import Store
 from partner_node import cli as node_cli
 from partner_node.config import load_config
+from regulator import cli as regulator_cli
 from rehearsal.budgets import NodeBudget, parse_budget
 from rehearsal.config import Party, Rehearsal, policy_text, settings_text, source_of
 from rehearsal.heads import calibrate
 from rehearsal.joint import Desk, Tokens, ask_all, serves, token_loads
 from rehearsal.processes import Processes, RehearsalError, free_ports, riskweave
 from rehearsal.published import parse_published
-from rehearsal.results import JointRecord, RunRecord
+from rehearsal.results import AuditVerdict, JointRecord, RunRecord
 
 COORDINATOR = "coordinator"
+_VERDICTS = {0: "verified", regulator_cli.WARNED: "warnings", regulator_cli.FAILED: "failed"}
 _UP_S = 60.0
 """Longest wait for a process to come up: a cold machine reads a lot of libraries."""
 
@@ -98,8 +102,12 @@ def run_federation(rehearsal: Rehearsal, places: Places, watcher: Watcher) -> Ru
         asked = time.monotonic()
         budgets = tuple(federation.budget(party) for party in rehearsal.parties)
         names, peaks = processes.names, processes.peak_rss_mb()
+        watcher.step("waiting until the partners have cosigned the log")
+        federation.wait_for_witnesses()
         watcher.step("stopping all processes")
     document, status = federation.release(version)
+    watcher.step("the regulator's program examines the log")
+    audit = federation.audit()
     return RunRecord(
         version=version,
         published=parse_published(document, version),
@@ -116,6 +124,7 @@ def run_federation(rehearsal: Rehearsal, places: Places, watcher: Watcher) -> Ru
         processes=names,
         peak_rss_mb=peaks,
         joint=scored,
+        audit=audit,
     )
 
 
@@ -238,6 +247,38 @@ class _Federation:
         except OutOfOrderError:
             return None
         return accepts
+
+    def wait_for_witnesses(self) -> None:
+        """Until enough partners have cosigned the newest head of the log."""
+        desk = coordinator_wiring.open_desk(self._places.coordinator)
+        with contextlib.closing(desk.store):
+            self._processes.wait_until(
+                lambda: coordinator_wiring.is_witnessed(desk),
+                _UP_S,
+                what="the partners have cosigned the log",
+                blame=COORDINATOR,
+            )
+
+    def audit(self) -> AuditVerdict:
+        """Write the log as one file, and let the regulator's program examine it.
+
+        Raises:
+            RehearsalError: it could not be examined; what it found is no error here.
+        """
+        report = self._places.work.parent
+        bundle, digest = report / "audit.zip", self._manifest()
+        self._call(coordinator_cli.main, "bundle", str(self._places.coordinator), str(bundle))
+        command = ["verify", str(bundle), "--manifest", digest, "--html", str(report / "audit")]
+        with self._log():
+            code = regulator_cli.main(command)
+        if code not in _VERDICTS:
+            raise RehearsalError(f"the audit ended with {code}: {self._talk}")
+        return AuditVerdict(
+            verdict=_VERDICTS[code],
+            bundle=bundle,
+            manifest=parse_digest(digest),
+            page=report / "audit" / "report.en.html",
+        )
 
     def budget(self, party: Party) -> NodeBudget:
         """The partner's own report of what it has spent and has left."""

@@ -6,10 +6,12 @@ could. Figures marked "noisy" came out of the federation and are all that it eve
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from consortium.ids import Digest
 from coordinator.events import RunEvent
 from rehearsal.budgets import NodeBudget
 from rehearsal.published import Published
@@ -194,6 +196,19 @@ class JointRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuditVerdict:
+    """What the regulator's program says of the federation's log."""
+
+    verdict: str
+    """verified, warnings or failed."""
+    bundle: Path
+    manifest: Digest
+    """What the bundle is checked under."""
+    page: Path
+    """The regulator's report."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
     """The federation's part: what its processes did."""
 
@@ -211,6 +226,7 @@ class RunRecord:
     processes: tuple[str, ...]
     peak_rss_mb: Mapping[str, float]
     joint: JointRecord | None = None
+    audit: AuditVerdict | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
