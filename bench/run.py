@@ -13,6 +13,7 @@ NAMES = (
     "crash_budget",
     "tokenize",
     "joint_score",
+    "verify",
 )
 
 
