@@ -35,6 +35,8 @@ from coordinator.streams import Settings, StreamHub
 from coordinator.wiring import Desk
 
 DEADLINE_S = 10.0
+PATIENT = Settings(silence_s=120.0)
+"""Raw nodes send no heartbeats, and a busy machine is no silence."""
 SCHEMA = Path(__file__).parents[1] / "examples" / "taiwan" / "schema.toml"
 POLICY = parse_policy("[policy]\nmin_partners = 2\nvote_quorum = 2\n", "test")
 
@@ -144,7 +146,7 @@ class House:
     ) -> AsyncIterator[StreamHub]:
         """Both doors open, until the block ends; ``attach`` may own the scoring streams."""
         desk = self.desk
-        hub = StreamHub(desk.membership.greet, settings)
+        hub = StreamHub(desk.membership.greet, settings or PATIENT)
         attach(hub)
         server = Server(
             Doors(

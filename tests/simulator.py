@@ -15,7 +15,7 @@ from flwr.supercore.task_identity import TaskIdentity
 from numpy.typing import NDArray
 
 from consortium.canonical import Label
-from consortium.crypto.keys import AgreementKey, IdentityKey, Secret
+from consortium.crypto.keys import AgreementKey, IdentityKey, NoteKey, Secret
 from consortium.crypto.pairwise import apply_masks
 from consortium.documents import document_of
 from consortium.errors import BudgetExceededError, RefusalCode, RefusalError, TransportError
@@ -29,13 +29,15 @@ from consortium.secagg.context import SumInputs
 from consortium.secagg.ring import ring_sum, to_signed
 from coordinator.flower_grid import BidiGrid, run_app
 from coordinator.plans import PlanContext, parse_plan
+from coordinator.run_record import RunRecord
 from coordinator.server_app import Deadlines, RunPorts, build_server_app
 from models.run import ClosedSum, RunSession
+from partner_node.entry_book import EntryBook
 from partner_node.flower_node import Answering
 from partner_node.ingest import EncodedTable
 from partner_node.local_sums import LocalSums
 from partner_node.plan_checks import SessionFacts
-from partner_node.records import KeptSum, StoredJoin
+from partner_node.records import KeptSum, OwnEntry, StoredJoin
 from partner_node.training_session import SessionKeys, TrainingSession
 
 Words = NDArray[np.uint64]
@@ -113,6 +115,7 @@ class MemoryCommitments:
     joins: dict[tuple[ReleaseKind, int, int], StoredJoin] = field(default_factory=dict)
     signed: list[tuple[RunId, bytes]] = field(default_factory=list)
     learned: dict[RunId, list[KeptSum]] = field(default_factory=dict)
+    own: list[OwnEntry] = field(default_factory=list)
 
     def commitment(self, run: RunId) -> tuple[TrainingPlan, Secret] | None:
         return self.plans.get(run)
@@ -131,8 +134,15 @@ class MemoryCommitments:
             self.reserved[scope] = self.reserved.get(scope, 0) + amount
         self.plans[plan.run] = (plan, seed)
 
-    def accepted(self, run: RunId, signature: bytes) -> None:
+    def accepted(self, run: RunId, signature: bytes, entries: Sequence[OwnEntry] = ()) -> None:
         self.signed.append((run, signature))
+        self.own.extend(entries)
+
+    def keep_own(self, entries: Sequence[OwnEntry]) -> None:
+        self.own.extend(entries)
+
+    def own_entries(self, run: RunId, kind: str) -> tuple[bytes, ...]:
+        return tuple(one.data for one in self.own if (one.run, one.type) == (run, kind))
 
     def open_runs(self) -> tuple[RunId, ...]:
         return tuple(run for run in self.plans if run not in self.closed)
@@ -167,16 +177,33 @@ class MemoryCommitments:
     def charged(self, run: RunId, kind: ReleaseKind) -> int:
         return sum(u for r, _, u in self.debits if r.run == run and r.kind is kind)
 
-    def disclose(self, request: SumRequest, *, words: Digest, size: int) -> None:
+    def disclose(
+        self,
+        request: SumRequest,
+        *,
+        words: Digest,
+        size: int,
+        entries: Sequence[OwnEntry] = (),
+    ) -> None:
         self.disclosed.append((request, words, size))
+        self.own.extend(entries)
 
-    def debit(self, request: SumRequest, *, scope: str, units: int) -> None:
+    def debit(
+        self,
+        request: SumRequest,
+        *,
+        scope: str,
+        units: int,
+        entries: Callable[[str], Sequence[OwnEntry]] | None = None,
+    ) -> None:
         if request.run in self.closed:
             raise RefusalError(RefusalCode.PLAN, "the run holds no open reserve")
         key = (request.run, request.kind, request.round, request.attempt)
         if any((r.run, r.kind, r.round, r.attempt) == key for r, _, _ in self.debits):
             raise RefusalError(RefusalCode.REPEATED, "this attempt was charged before")
         self.debits.append((request, scope, units))
+        if entries is not None:
+            self.own.extend(entries("default"))
 
 
 @dataclass
@@ -186,7 +213,7 @@ class Node:
     member: PartnerId
     key: IdentityKey
     agreement: AgreementKey
-    witness: IdentityKey
+    witness: NoteKey
     store: MemoryCommitments = field(default_factory=MemoryCommitments)
     session: TrainingSession | None = None
     answering: Answering | None = None
@@ -211,6 +238,8 @@ class Consortium:
         self.sums: list[ClosedSum] = []
         self.fault: Fault = lambda _member, payload: payload
         self.run = RunId("ab" * 16)
+        self.record: RunRecord | None = None
+        """Where entries for the log go; none are kept by default."""
         context = PlanContext(self.run, self.manifest, self.schema, digest_of(b"code"))
         self.plan = parse_plan(plan, context)
         self.rows = rows
@@ -239,6 +268,7 @@ class Consortium:
                 node.member,
                 load=lambda bins: self.table(node.member, number, bins),
             ),
+            book=EntryBook(node.member, node.key, now=lambda: 1_700_000_000),
         )
         node.session = session
         node.answering = Answering(lambda _context: session)
@@ -277,7 +307,7 @@ class Consortium:
             role=Role.COORDINATOR,
             identity=self.coordinator.public.hex(),
             agreement="",
-            witness="",
+            witness=NoteKey.from_secret(Secret(b"N" * 32)).public.hex(),
             tls_spki=digest_of(b"coordinator"),
             families=(),
         )
@@ -398,6 +428,7 @@ class Consortium:
             wait_for_change=lambda _seconds: False,
             on_closed=lambda _request, _seconds, _closed: None,
             sums=self.sums,
+            record=self.record,
         )
         deadlines = Deadlines(attempt=5, offer=5, quorum=0)
         with BidiGrid(self, self.run) as grid:
@@ -428,7 +459,7 @@ def _node(member: PartnerId) -> Node:
         member=member,
         key=IdentityKey.from_secret(secret("identity")),
         agreement=AgreementKey.from_secret(secret("agreement")),
-        witness=IdentityKey.from_secret(secret("witness")),
+        witness=NoteKey.from_secret(secret("witness")),
     )
 
 

@@ -15,8 +15,8 @@ from consortium.errors import RefusalCode
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 FLOORS = (
-    *("proto", "consortium", "models"),
-    *("partner_node", "coordinator", "rehearsal", "riskweave_client"),
+    *("proto", "consortium", "models", "partner_node", "coordinator", "regulator"),
+    *("rehearsal", "riskweave_client"),
 )
 
 _NAMED_TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
@@ -74,6 +74,34 @@ def test_coordinator_starts_without_torch() -> None:
         "import sys, coordinator.cli; print('torch' in sys.modules or 'opacus' in sys.modules)",
     )
     assert done.stdout.strip() == "False", done.stderr
+
+
+def test_regulator_runs_with_its_own_folders_and_dependencies_alone(tmp_path: Path) -> None:
+    """A stranger's machine: four folders and the door, and none of the parties' frameworks."""
+    for name in ("consortium", "models", "regulator"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
+    shutil.copy(ROOT / "riskweave.py", tmp_path)
+    banned = [
+        "torch",
+        "opacus",
+        "flwr",
+        "grpc",
+        "sqlalchemy",
+        "duckdb",
+        "pyarrow",
+        "google.protobuf",
+    ]
+    done = _run(
+        sys.executable,
+        "-c",
+        f"import sys\nfor name in {banned}: sys.modules[name] = None\n"
+        "import regulator.cli, riskweave\n"
+        "raise SystemExit(riskweave.main(['audit', 'verify', '--help']))",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "--manifest" in done.stdout
 
 
 def test_threats_are_numbered_without_a_gap() -> None:

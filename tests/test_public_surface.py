@@ -11,6 +11,7 @@ import pytest
 
 import coordinator.cli
 import partner_node.cli
+import regulator.cli
 import rehearsal.cli
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -19,10 +20,12 @@ ROLES: dict[str, Callable[[list[str]], int]] = {
     "coordinator": coordinator.cli.main,
     "node": partner_node.cli.main,
     "models": coordinator.cli.models_main,
+    "audit": regulator.cli.main,
     "rehearse": rehearsal.cli.main,
 }
 VERBS: dict[str, tuple[str, ...]] = {
     "coordinator": (
+        "bundle",
         "calibrate",
         "init",
         "inquiries",
@@ -38,6 +41,7 @@ VERBS: dict[str, tuple[str, ...]] = {
         *("tokenize", "withdraw", "score", "desk-client"),
     ),
     "models": ("list", "show", "statement", "activate", "rollback"),
+    "audit": ("verify",),
     "rehearse": (),
 }
 _LISTED = re.compile(r"^ {4}([a-z][a-z-]+)(?: |$)", re.MULTILINE)
@@ -105,6 +109,7 @@ def test_wrong_usage_exits_with_2(arguments: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
+        ("audit", "verify", "no/such/bundle.zip", "--manifest", "ab" * 32),
         ("coordinator", "status", "no/such/directory"),
         ("node", "status", "no/such/directory"),
         ("rehearse", "no/such/file.toml", "--report", "build/never"),

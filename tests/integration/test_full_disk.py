@@ -13,7 +13,7 @@ from tests.integration.federation import (
 )
 
 
-def test_node_whose_disk_is_full_is_left_out_uncharged_and_back_when_there_is_space(
+def test_node_whose_disk_is_full_is_left_out_and_back_when_there_is_space(
     live: Federation,
 ) -> None:
     live.need_small_disks()
@@ -34,8 +34,10 @@ def test_node_whose_disk_is_full_is_left_out_uncharged_and_back_when_there_is_sp
     assert there.count(False) >= 3, "left out while its disk was full"
     assert there[-1], "and taken back"
     debits = {key_of(one) for one in live.debits("shop_d", end.run)}
-    assert debits == summed(attempts, "shop_d")
-    assert (lost.kind.value, lost.round, lost.attempt) not in debits
+    key = (lost.kind.value, lost.round, lost.attempt)
+    assert debits - {key} == summed(attempts, "shop_d")
+    # Its disk may have become full between a debit and what is written after it: that stays.
+    assert lost.charged or key not in debits
 
 
 def test_coordinator_whose_disk_is_full_waits_and_repeats_nothing(

@@ -21,6 +21,10 @@ def test_small_rehearsal_trains_votes_reports_and_leaves_nothing_behind(
     rounds = [line["round"] for line in lines if line.get("stage") == "training"]
     assert rounds == [1, 2, 3, 4, 5, 6]
     assert lines[-1] == {"report": str(report / "report.html")}
+    pages = report / "audit"
+    assert lines[-2] == {"audit": str(pages / "report.en.html"), "verdict": "verified"}
+    assert {one.name for one in pages.iterdir()} == {"report.en.html", "report.zh.html"}
+    assert (report / "audit.zip").stat().st_size > 10_000
 
     found = json.loads((report / "report.json").read_text(encoding="utf-8"))
     assert found["model"]["status"] == "active"

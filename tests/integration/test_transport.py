@@ -273,7 +273,7 @@ def test_second_manifest_is_refused_until_the_operator_trusts_it(
             second = federation.propose()
             for other in federation.nodes.values():
                 with other.door() as coordinator:
-                    coordinator.sign_manifest(signed_by(other, second.digest))
+                    coordinator.sign_manifest(signed_by(other, second.digest), b"")
             seen.wait(lambda now: min(now.downs.values()) == 1)
             log_says(caplog, "manifest refused")
             assert hub.connected() == ()

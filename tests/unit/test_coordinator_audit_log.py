@@ -1,0 +1,117 @@
+"""The coordinator's log: entries stand with their events or not at all, under a signed head."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from consortium.crypto.keys import IdentityKey, Secret
+from consortium.errors import DecodeError, SignatureError, StorageError
+from consortium.ids import Digest, PartnerId, RunId
+from consortium.ledger.checkpoint import log_verifier, parse_checkpoint
+from consortium.ledger.entries import Entry, Incident, from_jcs, sign_entry
+from consortium.ledger.merkle import Tree, leaf_hash
+from consortium.ledger.note import open_note
+from coordinator.audit_log import AuditLog, LogKeys, member_entry
+from coordinator.storage import Store
+from tests.ledger_house import COORDINATOR, House
+
+Make = Callable[[], AuditLog]
+
+
+@pytest.fixture(scope="module")
+def house() -> House:
+    return House(silos=3, rounds=1)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(f"sqlite:///{tmp_path / 'coordinator.db'}")
+
+
+@pytest.fixture
+def make(house: House, store: Store) -> Make:
+    keys = LogKeys(
+        member=COORDINATOR,
+        identity=house.identities[COORDINATOR],
+        note=house.notes[COORDINATOR],
+    )
+    name = house.manifest.federation
+    return lambda: AuditLog(store, federation=name, keys=keys, now=lambda: house.now)
+
+
+def said(log: AuditLog, text: str) -> bytes:
+    return log.entry(Incident(kind=text, text=Digest("ab" * 32)))
+
+
+def check_head(house: House, store: Store) -> int:
+    """The newest head is signed by the log and is that of all entries; its size."""
+    _, head = store.log_heads()[-1]
+    verifier = log_verifier(house.manifest)
+    note, times = open_note(head, [verifier])
+    assert verifier in times
+    checkpoint = parse_checkpoint(note.text)
+    entries = store.log_entries()
+    assert (checkpoint.size, checkpoint.root) == (
+        len(entries),
+        Tree(leaf_hash(one) for one in entries).root(),
+    )
+    return checkpoint.size
+
+
+def test_every_addition_ends_with_a_signed_head_of_all_entries(
+    house: House, store: Store, make: Make
+) -> None:
+    log = make()
+    for number in range(1, 40):
+        log.append([said(log, f"{number}.{part}") for part in range(number % 3 + 1)])
+        check_head(house, store)
+
+
+def test_entries_of_a_transaction_that_fails_are_not_in_the_log_nor_in_a_later_head(
+    house: House, store: Store, make: Make
+) -> None:
+    log = make()
+    run, digest = RunId("a" * 32), Digest("b" * 64)
+    store.add_run(run, b"plan", digest, 1, entries=[said(log, "first")])
+    with pytest.raises(StorageError):
+        store.add_run(run, b"plan", digest, 1, entries=[said(log, "lost"), said(log, "too")])
+    assert [from_jcs(one).body.kind for one in store.log_entries()] == ["first"]  # type: ignore[union-attr]
+    store.set_run_status(run, "failed", entries=[said(log, "second")])
+    assert check_head(house, store) == 2
+
+
+def test_heads_go_on_where_another_process_appended(
+    house: House, store: Store, make: Make
+) -> None:
+    one = make()
+    one.append([said(one, "a"), said(one, "b")])
+    other = make()
+    other.append([said(other, "c")])
+    store.log_with(one)
+    one.append([said(one, "d")])
+    assert check_head(house, store) == 4
+
+
+def test_entry_that_the_log_has_is_not_appended_again(store: Store, make: Make) -> None:
+    log = make()
+    first, second = said(log, "first"), said(log, "second")
+    log.append([first])
+    log.append([first, second, second])
+    assert store.log_entries() == (first, second)
+
+
+def entry_of(name: PartnerId, key: IdentityKey) -> bytes:
+    body = Incident(kind="test", text=Digest("ab" * 32))
+    return sign_entry(Entry(seq_hint=0, at=1, actor=name, body=body), key).to_jcs()
+
+
+def test_entry_in_another_name_or_under_another_key_is_refused(house: House) -> None:
+    mine, other = house.names[:2]
+    stranger = IdentityKey.from_secret(Secret(b"s" * 32))
+    good = entry_of(mine, house.identities[mine])
+    assert member_entry(good, house.manifest, mine).actor == mine
+    with pytest.raises(DecodeError, match=f"an entry of {mine}"):
+        member_entry(good, house.manifest, other)
+    with pytest.raises(SignatureError):
+        member_entry(entry_of(mine, stranger), house.manifest, mine)

@@ -1,0 +1,209 @@
+"""Make ``ledger.json``: one entry of each type in its fixed bytes (protocol 8.2 to 8.4).
+
+Written from the protocol's text with the ``rfc8785`` package and Ed25519 of ``cryptography``;
+nothing of the product is imported.
+
+    python tests/vectors/make_ledger.py > tests/vectors/ledger.json
+"""
+
+import base64
+import hashlib
+import json
+import sys
+
+import rfc8785
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+RUN, AT = "5a" * 16, 1_780_000_000
+ROSTER = ["bank-a", "bank-b", "shop"]
+
+
+def named(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+REQUEST = {
+    "run": RUN,
+    "plan": named("plan"),
+    "kind": "gradient",
+    "round": 3,
+    "attempt": 1,
+    "roster": ROSTER,
+    "inputs": named("inputs"),
+    "dimension": 195,
+    "scale_bits": 24,
+    "variance": "123456789012345678901234567890",
+    "head": named("head"),
+}
+PLAN = {
+    "run": RUN,
+    "manifest": named("manifest"),
+    "schema": named("schema"),
+    "code": named("code"),
+    "model": "scorecard",
+    "hidden": [],
+    "algorithm": "sum",
+    "bin_source": "public",
+    "blocks": [
+        {
+            "name": "银行",
+            "families": ["repayment"],
+            "holders": ROSTER,
+            "normaliser": 21000,
+            "holders_per_person": [2],
+        }
+    ],
+    "clip": "1",
+    "rounds": 60,
+    "spare_attempts": 6,
+    "histogram_attempts": 2,
+    "epsilon": "1",
+    "delta": "0.000001",
+    "max_partners_per_person": 2,
+    "noise_mode": "shared",
+    "honest_fraction": "0.5",
+    "min_partners": 3,
+    "shares": {"bins": "0", "training": "0.9", "recalibration": "0.1", "overlap": "0"},
+    "optimizer": {
+        "kind": "adam",
+        "learning_rate": "0.05",
+        "beta1": "0.9",
+        "beta2": "0.99",
+        "tail": "0.5",
+    },
+    "local": [],
+    "holdout_fraction": "0.2",
+    "holdout_salt": 'a "quoted" salt\n',
+    "base": [],
+    "start": "",
+}
+BODIES: dict[str, tuple[str, dict[str, object]]] = {
+    "manifest.adopted": (
+        "bank-a",
+        {"manifest": named("manifest"), "version": 1, "signature": "ab" * 64},
+    ),
+    "identity.revoked": (
+        "regulator",
+        {"member": "shop", "reason": "key_lost", "effective_at": AT},
+    ),
+    "plan.proposed": ("coordinator", {"plan": PLAN}),
+    "plan.refused": ("shop", {"run": RUN, "plan": named("plan"), "reason": "R12"}),
+    "run.commit": (
+        "bank-a",
+        {
+            "run": RUN,
+            "plan": named("plan"),
+            "seed_commitment": named("seed"),
+            "chain_head": named("n0"),
+            "training_units": 61_600_000_000,
+            "holdout_units": 61_600_000_001,
+        },
+    ),
+    "round.join": (
+        "bank-a",
+        {
+            "run": RUN,
+            "kind": "gradient",
+            "round": 3,
+            "attempt": 1,
+            "context": named("ctx"),
+            "ephemeral": named("E"),
+            "count": 4,
+            "link": named("n4"),
+        },
+    ),
+    "budget.debit": (
+        "bank-a",
+        {
+            "account": "training",
+            "epoch": "2026",
+            "run": RUN,
+            "kind": "gradient",
+            "round": 3,
+            "attempt": 1,
+            "units": 840_000_000,
+            "variance": "123456789012345678901234567890",
+            "partners": 3,
+        },
+    ),
+    "round.upload": ("bank-a", {"joined": named("rctx"), "words": named("y")}),
+    "round.sum": (
+        "coordinator",
+        {
+            "request": REQUEST,
+            "joined": named("rctx"),
+            "total": named("S"),
+            "uploads": [{"member": name, "words": named(name)} for name in ROSTER],
+        },
+    ),
+    "round.abort": (
+        "coordinator",
+        {"request": REQUEST, "missing": ["shop"], "reasons": ["R16"], "charged": True},
+    ),
+    "run.closed": (
+        "coordinator",
+        {"run": RUN, "outcome": "finished", "attempts": 63, "version": [named("model")]},
+    ),
+    "release.candidate": (
+        "coordinator",
+        {"version": named("model"), "run": RUN, "statement": named("statement")},
+    ),
+    "statement.published": (
+        "coordinator",
+        {
+            "version": named("model"),
+            "statement": named("statement"),
+            "person": "0.9965",
+            "record": "0.6931",
+        },
+    ),
+    "release.vote": (
+        "bank-b",
+        {
+            "version": named("model"),
+            "manifest": named("manifest"),
+            "accept": False,
+            "reason": "calibration",
+            "number": AT,
+        },
+    ),
+    "release.served": ("coordinator", {"version": named("model"), "previous": []}),
+    "score.batch": ("coordinator", {"second": AT, "root": named("records"), "count": 256}),
+    "audit.challenge": (
+        "regulator",
+        {"run": RUN, "sums": [1, 7, 60], "choice": named("choice")},
+    ),
+    "audit.result": (
+        "regulator",
+        {"run": RUN, "verdict": "passed", "report": named("report")},
+    ),
+    "incident": ("bank-a", {"kind": "fork", "text": named("text")}),
+}
+
+
+def signed(actor: str, entry: dict[str, object]) -> bytes:
+    key = Ed25519PrivateKey.from_private_bytes(
+        hashlib.sha256(f"identity {actor}".encode()).digest()
+    )
+    signature = key.sign(b"riskweave/entry/v1\n" + rfc8785.dumps(entry))
+    return rfc8785.dumps(entry | {"sig": base64.b64encode(signature).decode()})
+
+
+def main() -> None:
+    entries = {}
+    for number, (kind, (actor, body)) in enumerate(BODIES.items()):
+        entry = {
+            "v": 1,
+            "type": kind,
+            "seq_hint": number,
+            "at": AT + number,
+            "actor": actor,
+            "body": body,
+        }
+        entries[kind] = signed(actor, entry).decode("utf-8")
+    json.dump({"entries": entries}, sys.stdout, indent=1, ensure_ascii=False)
+    sys.stdout.write("\n")
+
+
+if __name__ == "__main__":
+    main()
