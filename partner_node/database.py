@@ -7,7 +7,7 @@ What the tables mean stands in ``partner_node.storage`` and docs/data_model.md.
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -170,9 +170,15 @@ class Database:
 
 
 def touch(path: Path) -> None:
-    """Create the file for its owner alone: SQLite's side files take over its mode."""
+    """Create the file for its owner alone: SQLite's side files take over its mode.
+
+    A file that is there is not opened: to close it again would drop the locks that this
+    process holds on it elsewhere (POSIX), and another process could take itself for the last
+    one and remove the log under everybody.
+    """
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         if path.stat().st_mode & 0o077:
             raise StorageError(f"{path} is open to others; run: chmod 600 {path}")
     except OSError as error:

@@ -370,3 +370,23 @@ def cast_vote(store: NodeStore, version: Digest, *, accept: bool, reason: str) -
     )
     store.add_vote(vote)
     return vote.number
+
+
+def test_second_store_of_a_process_leaves_the_locks_of_the_first(tmp_path: Path) -> None:
+    # POSIX drops all locks of a process on a file when it closes any handle of it; another
+    # process would then remove the log under everybody.
+    path = tmp_path / "node.db"
+    first = NodeStore(path, now=lambda: 1)
+    assert first.commitments() == ()
+    NodeStore(path, now=lambda: 1).close()
+    shared = "510, 0x40000002"  # the bytes that a connection of SQLite holds (os_unix.c)
+    code = (
+        "import fcntl, sys\n"
+        "with open(sys.argv[1], 'r+b') as file:\n"
+        f"    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, {shared})\n"
+    )
+    taken = subprocess.run(  # noqa: S603 - constants
+        [sys.executable, "-c", code, str(path)], check=False, capture_output=True, text=True
+    )
+    assert "BlockingIOError" in taken.stderr
+    first.close()
