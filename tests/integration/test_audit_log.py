@@ -99,6 +99,7 @@ def test_log_that_its_operator_changes_afterwards_is_found(
     assert number in {at for one in after.findings for at in one.entries}
 
 
+@pytest.mark.slow
 def test_log_of_a_run_in_which_the_coordinator_was_killed_is_verified(
     live: Federation, tmp_path: Path
 ) -> None:
@@ -120,6 +121,7 @@ def test_log_of_a_run_in_which_the_coordinator_was_killed_is_verified(
         assert len(debits) == len(live.debits(party.id, end.run))
 
 
+@pytest.mark.slow
 def test_log_of_a_run_that_lost_a_node_is_verified(live: Federation, tmp_path: Path) -> None:
     run = live.start_run()
     live.hold_in_round(run, "bank_b", lambda: live.send("bank_b", signal.SIGSTOP))
