@@ -24,7 +24,7 @@ from consortium.ids import parse_partner_id
 from consortium.manifest import Manifest, parse_manifest
 from coordinator import control, registry, statement_page, wiring
 from coordinator.calibration import HeadSettings
-from coordinator.config import address, load_config
+from coordinator.config import DATABASE, address, load_config
 from coordinator.events import RunEvent
 from coordinator.membership import partner_for_token
 from coordinator.pseudonym_epochs import EpochStatus
@@ -55,17 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    verb = _verb(verbs, "init", _init, "make a new coordinator directory with its own keys")
-    verb.add_argument("--name", required=True, help="name of the federation")
-    verb.add_argument("--schema", required=True, type=Path, help="feature schema (TOML)")
-    verb.add_argument(
-        "--address", default="127.0.0.1:7443", help="host:port for partners (%(default)s)"
-    )
-    verb.add_argument(
-        "--enrolment", default="127.0.0.1:7444", help="host:port to enrol at (%(default)s)"
-    )
-    verb.add_argument("--policy", type=Path, help="TOML file with one table, [policy]")
-
+    _add_init(verbs)
     verb = _verb(verbs, "token", _token, "issue a one-time join token for a partner")
     verb.add_argument("partner", metavar="PARTNER", help="id: a-z, 0-9, hyphen, underscore")
     verb.add_argument("--families", required=True, help="feature families it holds: a,b")
@@ -134,6 +124,30 @@ def _models_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_init(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    verb = _verb(verbs, "init", _init, "make a new coordinator directory with its own keys")
+    verb.add_argument("--name", required=True, help="name of the federation")
+    verb.add_argument("--schema", required=True, type=Path, help="feature schema (TOML)")
+    verb.add_argument(
+        "--address", default="127.0.0.1:7443", help="host:port for partners (%(default)s)"
+    )
+    verb.add_argument(
+        "--enrolment", default="127.0.0.1:7444", help="host:port to enrol at (%(default)s)"
+    )
+    verb.add_argument("--policy", type=Path, help="TOML file with one table, [policy]")
+    verb.add_argument(
+        "--public",
+        metavar="HOST:PORT,HOST:PORT",
+        help="what partners dial to work and to enrol, if not the addresses (NAT, container)",
+    )
+    verb.add_argument(
+        "--storage",
+        metavar="URL",
+        default=DATABASE,
+        help="database: %(default)s, or postgresql://user@host/name?passfile=FILE",
+    )
+
+
 def _verb(
     verbs: "argparse._SubParsersAction[argparse.ArgumentParser]",
     name: str,
@@ -160,11 +174,22 @@ def _init(arguments: argparse.Namespace) -> int:
         address=address(arguments.address),
         enrolment=address(arguments.enrolment),
         policy=arguments.policy,
+        storage=arguments.storage,
+        public=_public(arguments.public),
     )
     wiring.initialise(arguments.directory, birth)
     print(f"{arguments.directory}: keys, schema and coordinator.toml written")
     print(f"next: riskweave coordinator token {arguments.directory} PARTNER --families ...")
     return 0
+
+
+def _public(text: str | None) -> tuple[str, str] | None:
+    if text is None:
+        return None
+    federation, comma, enrolment = text.partition(",")
+    if not comma:
+        raise ConfigurationError(f"--public {text!r} is not HOST:PORT,HOST:PORT")
+    return address(federation), address(enrolment)
 
 
 def _token(arguments: argparse.Namespace) -> int:

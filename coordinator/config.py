@@ -27,13 +27,25 @@ name = {name}
 [listen]
 federation = "{address}"     # enrolled partners, mutual TLS
 enrolment = "{enrolment}"    # join tokens, server-side TLS
-# federation_public = "host:port"   # what partners dial, where it differs from the above
-# enrolment_public = "host:port"
-
+{public}
 [storage]
-url = "sqlite:///coordinator.db"   # any SQLAlchemy URL; relative to this directory
+url = {storage}   # sqlite:/// relative to this directory, or postgresql://user@host/database
 
 """
+
+DATABASE = "sqlite:///coordinator.db"
+"""Where everything is kept unless something else is said."""
+
+
+def public_lines(public: tuple[str, str] | None) -> str:
+    """The lines of ``[listen]`` about what partners dial to work, and to enrol."""
+    federation, enrolment = public or ("host:port", "host:port")
+    mark = "" if public else "# "
+    return (
+        f'{mark}federation_public = "{federation}"   # what partners dial, where it differs\n'
+        f'{mark}enrolment_public = "{enrolment}"\n'
+    )
+
 
 TEMPLATE_POLICY = """\
 [policy]                           # proposed into the manifest; every partner signs it
@@ -183,7 +195,7 @@ def _config_of(document: Mapping[str, object], path: Path) -> Config:
         federation_public=address(_get(listen, "federation_public", str, federation)),
         enrolment_public=address(_get(listen, "enrolment_public", str, enrolment)),
         storage_url=_storage_url(
-            _get(_table(document, "storage"), "url", str, "sqlite:///coordinator.db"),
+            _get(_table(document, "storage"), "url", str, DATABASE),
             path.parent,
         ),
         policy=_policy_of(document),
@@ -252,6 +264,10 @@ def address(text: str) -> str:
 
 
 def _storage_url(url: str, directory: Path) -> str:
+    """The URL as SQLAlchemy takes it: absolute path, or the one driver of PostgreSQL."""
+    for scheme in ("postgresql://", "postgres://"):
+        if url.startswith(scheme):
+            return "postgresql+psycopg://" + url.removeprefix(scheme)
     relative = url.removeprefix("sqlite:///")
     if relative == url or relative.startswith("/"):
         return url

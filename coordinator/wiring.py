@@ -34,7 +34,7 @@ from coordinator.authority import (
     spki_of_pem,
 )
 from coordinator.calibration import HeadSettings, head_plan
-from coordinator.config import Config, load_config, parse_config
+from coordinator.config import DATABASE, Config, load_config, parse_config
 from coordinator.control import ControlPorts, ScoringStatus, control_server
 from coordinator.events import EventLog, RunEvent
 from coordinator.inquiry_log import InquiryLog
@@ -109,6 +109,9 @@ class Birth:
     address: str
     enrolment: str
     policy: Path | None = None
+    storage: str = DATABASE
+    public: tuple[str, str] | None = None
+    """What partners dial to work and to enrol, where it differs from the addresses."""
 
 
 def initialise(directory: Path, birth: Birth) -> Config:
@@ -128,7 +131,11 @@ def initialise(directory: Path, birth: Birth) -> Config:
         policy = read_text(birth.policy)
         configuration.parse_policy(policy, str(birth.policy))
     head = configuration.TEMPLATE.format(
-        name=json.dumps(birth.name), address=birth.address, enrolment=birth.enrolment
+        name=json.dumps(birth.name),
+        address=birth.address,
+        enrolment=birth.enrolment,
+        public=configuration.public_lines(birth.public),
+        storage=json.dumps(birth.storage),
     )
     text = head + policy + configuration.TEMPLATE_LIMITS
     settings = parse_config(text, path)
@@ -146,8 +153,14 @@ def initialise(directory: Path, birth: Birth) -> Config:
 
 def _write_keys(settings: Config) -> None:
     pair = Authority.create(settings.federation, now=now())
-    addresses = (settings.federation_address, settings.enrolment_address)
-    hosts = sorted({address.rpartition(":")[0].strip("[]") for address in addresses})
+    addresses = (
+        settings.federation_address,
+        settings.enrolment_address,
+        settings.federation_public,
+        settings.enrolment_public,
+    )
+    named = {address.rpartition(":")[0].strip("[]") for address in addresses}
+    hosts = sorted(named - {"0.0.0.0", "::"} or named)  # noqa: S104 - nobody dials these
     tls = Authority(pair).issue_server(hosts, now=now())
     for name, data in (
         ("ca.key", pair.key),

@@ -1,6 +1,3 @@
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +9,7 @@ from consortium.features.bins import public_bins
 from consortium.features.schema import Schema, parse_schema
 from partner_node.ingest import DataSource, check, load
 from partner_node.table import open_table
+from tests.postgres_house import postgres_server
 
 pytestmark = pytest.mark.slow
 
@@ -25,46 +23,11 @@ CREATE TABLE customers AS SELECT i AS id, (i % 3 = 0)::int AS default_next_month
 
 @pytest.fixture(scope="module")
 def database() -> Iterator[str]:
-    """A server of its own on a Unix socket, or a skip if this machine has none."""
+    """A database with a table of customers, as libpq's connection text."""
     pytest.importorskip("duckdb_extension_postgres_scanner")
-    found = shutil.which("pg_ctl") or next(
-        map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))), None
-    )
-    if found is None:
-        pytest.skip("no PostgreSQL server on this machine")
-    pg_ctl = Path(found).resolve()
-    # Not under pytest's own directory: the server's account may not enter that.
-    with tempfile.TemporaryDirectory(
-        prefix="riskweave-pg-", ignore_cleanup_errors=True
-    ) as home:
-        account = _server_account(Path(home))
-        data = [str(pg_ctl), "-D", f"{home}/data"]
-        options = f"-k {home} -c listen_addresses="
-        _run(account, str(pg_ctl.with_name("initdb")), "-D", f"{home}/data", "-A", "trust")
-        _run(account, *data, "-o", options, "-w", "-l", f"{home}/log", "start")
-        text = f"host={home} dbname=postgres" + (" user=postgres" if account else "")
-        try:
-            _run(account, str(pg_ctl.with_name("psql")), text, "-c", ROWS)
-            yield text
-        finally:
-            _run(account, *data, "-m", "fast", "-w", "stop")
-
-
-def _server_account(home: Path) -> list[str]:
-    """PostgreSQL does not run as root: then use its own account, where there is one."""
-    if home.owner() != "root":
-        return []
-    try:
-        shutil.chown(home, "postgres")
-    except LookupError:
-        pytest.skip("PostgreSQL does not run as root and has no account here")
-    return ["runuser", "-u", "postgres", "--"]
-
-
-def _run(prefix: list[str], *command: str) -> None:
-    subprocess.run(  # noqa: S603 - commands of this file
-        [*prefix, *command], check=True, capture_output=True, text=True, cwd="/", timeout=60
-    )
+    with postgres_server() as server:
+        server.sql(ROWS)
+        yield server.libpq()
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """The coordinator's log: entries stand with their events or not at all, under a signed head."""
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -25,8 +25,10 @@ def house() -> House:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(f"sqlite:///{tmp_path / 'coordinator.db'}")
+def store(database_url: str) -> Iterator[Store]:
+    store = Store(database_url)
+    yield store
+    store.close()
 
 
 @pytest.fixture
@@ -115,3 +117,35 @@ def test_entry_in_another_name_or_under_another_key_is_refused(house: House) -> 
         member_entry(good, house.manifest, other)
     with pytest.raises(SignatureError):
         member_entry(entry_of(mine, stranger), house.manifest, mine)
+
+
+def test_two_coordinators_on_one_database_append_one_log(
+    house: House, store: Store, make: Make, database_url: str
+) -> None:
+    other_store = Store(database_url)
+    keys = LogKeys(
+        member=COORDINATOR,
+        identity=house.identities[COORDINATOR],
+        note=house.notes[COORDINATOR],
+    )
+    other = AuditLog(
+        other_store, federation=house.manifest.federation, keys=keys, now=lambda: house.now
+    )
+    logs = {"one": make(), "two": other}
+
+    def write(name: str) -> None:
+        for number in range(20):
+            logs[name].append([said(logs[name], f"{name}{number}")])
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(write, logs))
+    other_store.close()
+    assert check_head(house, store) == 40
+    roots = Tree()
+    entries = store.log_entries()
+    heads = dict(store.log_heads())
+    assert sorted(heads) == list(range(1, 41))
+    for size, entry in enumerate(entries, start=1):
+        roots.append(leaf_hash(entry))
+        note, _ = open_note(heads[size], [log_verifier(house.manifest)])
+        assert parse_checkpoint(note.text).root == roots.root()

@@ -8,12 +8,14 @@ from consortium.errors import ConfigurationError
 from consortium.ids import PartnerId
 from consortium.manifest import Delivery, Disclosure, ScoringPolicy
 from coordinator.config import (
+    DATABASE,
     TEMPLATE,
     TEMPLATE_LIMITS,
     TEMPLATE_POLICY,
     load_config,
     parse_config,
     parse_policy,
+    public_lines,
 )
 
 PATH = Path("/c/coordinator.toml")
@@ -21,7 +23,13 @@ MINIMAL = '[federation]\nname = "x"\n'
 
 
 def test_template_is_accepted_and_states_the_defaults() -> None:
-    head = TEMPLATE.format(name='"x"', address="127.0.0.1:7443", enrolment="127.0.0.1:7444")
+    head = TEMPLATE.format(
+        name='"x"',
+        address="127.0.0.1:7443",
+        enrolment="127.0.0.1:7444",
+        public=public_lines(None),
+        storage=f'"{DATABASE}"',
+    )
     assert parse_config(head + TEMPLATE_POLICY + TEMPLATE_LIMITS, PATH) == parse_config(
         MINIMAL, PATH
     )
@@ -54,6 +62,21 @@ def test_missing_name_is_named() -> None:
 def test_missing_file_names_the_command_that_makes_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="coordinator init"):
         load_config(tmp_path)
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres"])
+def test_postgres_url_names_the_driver_that_is_installed(scheme: str) -> None:
+    text = MINIMAL + f'[storage]\nurl = "{scheme}://rw@db/risk?passfile=/run/secrets/pg"\n'
+    url = parse_config(text, PATH).storage_url
+    assert url == "postgresql+psycopg://rw@db/risk?passfile=/run/secrets/pg"
+
+
+def test_public_addresses_are_what_partners_dial() -> None:
+    lines = public_lines(("risk.example:443", "risk.example:444"))
+    config = parse_config(MINIMAL + '[listen]\nfederation = "0.0.0.0:7443"\n' + lines, PATH)
+    assert config.federation_address == "0.0.0.0:7443"
+    assert config.federation_public == "risk.example:443"
+    assert config.enrolment_public == "risk.example:444"
 
 
 def test_relative_database_lies_in_the_directory_and_others_stay() -> None:

@@ -18,13 +18,8 @@ V1, V2 = Digest("01" * 32), Digest("02" * 32)
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'c.db'}"
-
-
-@pytest.fixture
-def store(url: str) -> Iterator[Store]:
-    store = Store(url)
+def store(database_url: str) -> Iterator[Store]:
+    store = Store(database_url)
     yield store
     store.close()
 
@@ -40,11 +35,13 @@ def test_checkpoint_replaces_the_one_before(store: Store) -> None:
     assert store.checkpoint(OTHER) is None
 
 
-def test_unfinished_run_is_found_again_by_a_second_process(store: Store, url: str) -> None:
+def test_unfinished_run_is_found_again_by_a_second_process(
+    store: Store, database_url: str
+) -> None:
     store.add_run(RUN, b"plan", V1, 1)
     store.add_run(OTHER, b"plan", V1, 2)
     store.set_run_status(RUN, "finished", "done")
-    reader = Store(url)
+    reader = Store(database_url)
     assert [row.run for row in reader.unfinished_runs()] == [OTHER]
     newest = reader.newest_run()
     assert newest is not None
@@ -108,11 +105,11 @@ def test_signature_of_a_member_is_kept_once(store: Store) -> None:
     assert bundle.signatures == (signed,)
 
 
-def test_database_of_another_version_is_refused(store: Store, url: str) -> None:
+def test_database_of_another_version_is_refused(store: Store, database_url: str) -> None:
     with store._engine.begin() as connection:
         connection.exec_driver_sql("UPDATE schema_version SET version = 99")
     with pytest.raises(StorageError, match="version 99, expected 1"):
-        Store(url)
+        Store(database_url)
 
 
 def test_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
@@ -127,7 +124,8 @@ def test_url_of_an_unknown_database_is_refused() -> None:
         Store("abacus://beads")
 
 
-def test_commits_are_durable_and_readers_do_not_block_writers(store: Store) -> None:
+def test_commits_are_durable_and_readers_do_not_block_writers(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path / 'c.db'}")
     with store._engine.begin() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
@@ -149,7 +147,8 @@ except StorageError as error:
 """
 
 
-def test_full_disk_is_a_storage_error_and_the_old_checkpoint_stays(url: str) -> None:
+def test_full_disk_is_a_storage_error_and_the_old_checkpoint_stays(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'c.db'}"
     done = subprocess.run(  # noqa: S603 - our own interpreter
         [sys.executable, "-c", FULL_DISK, url], capture_output=True, text=True, check=True
     )

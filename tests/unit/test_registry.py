@@ -1,7 +1,7 @@
 """Votes make a version active, the operator only within them, and a rollback leads back."""
 
+from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -22,8 +22,10 @@ def consortium() -> Consortium:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(f"sqlite:///{tmp_path / 'registry.db'}")
+def store(database_url: str) -> Iterator[Store]:
+    store = Store(database_url)
+    yield store
+    store.close()
 
 
 def _add(store: Store, name: str) -> Digest:
