@@ -246,7 +246,7 @@ class Store:
             StorageError: not reachable, or written by another version of this program.
         """
         try:
-            self._engine = sa.create_engine(url)
+            self._engine = sa.create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
         except (SQLAlchemyError, ImportError) as error:
             raise StorageError(f"storage url: {error}") from error
         self._sealer: Sealer | None = None
@@ -532,8 +532,16 @@ class Store:
         *,
         entries: Sequence[bytes] = (),
     ) -> None:
-        """Replace the run's checkpoint, keep the sum that it rests on, log; all or nothing."""
+        """Replace the run's checkpoint, keep the sum that it rests on, log; all or nothing.
+
+        A checkpoint that is there already is not written twice: whoever lost the server's
+        answer to a commit asks again.
+        """
+        same = sa.select(_CHECKPOINTS).where(_CHECKPOINTS.c.run == checkpoint.run)
         with self.transaction() as connection:
+            kept = connection.execute(same).mappings().first()
+            if kept is not None and CheckpointRow(**kept) == checkpoint:
+                return
             self._append(connection, entries)
             if closed is not None:
                 connection.execute(_SUMS.insert().values(**asdict(closed)))

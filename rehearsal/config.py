@@ -20,6 +20,7 @@ from consortium.manifest import Manifest, Member, Policy, Role
 from consortium.plan import ModelKind, TrainingPlan, decimal
 from consortium.privacy.split import split_epsilon
 from coordinator.calibration import HeadSettings
+from coordinator.config import DATABASE
 from coordinator.plans import PlanContext, parse_plan
 from coordinator.scoring_config import parse_scoring, scoring_tables
 from partner_node.table import DataSource
@@ -30,6 +31,7 @@ _TABLES = {"rehearsal", "plan", "block", "optimizer", "shares", "local", "partne
 _PLAN_TABLES = ("plan", "optimizer", "shares", "local")
 _HEAD = {
     "title",
+    "storage",
     "schema",
     "epsilon",
     "delta",
@@ -101,6 +103,8 @@ class Rehearsal:
     """The plan as it will be parsed, but for the run id and digests not known yet."""
     head: HeadSettings | None
     """The run after it, which calibrates joint scores; None: there is none."""
+    storage: str = DATABASE
+    """URL of the coordinator's database."""
 
     @property
     def askers(self) -> tuple[PartnerId, ...]:
@@ -160,6 +164,7 @@ def _rehearsal_of(document: Mapping[str, object], path: Path, epsilon: str | Non
         plan_text=plan_text,
         plan=_parsed_plan(plan_text, schema, policy, parties),
         head=calibration,
+        storage=_get(head, "storage", str, DATABASE),
     )
 
 

@@ -308,6 +308,7 @@ class _Federation:
             *("--name", "rehearsal"),
             *("--schema", str(rehearsal.schema_path)),
             *("--policy", str(policy)),
+            *("--storage", rehearsal.storage),
             *("--address", f"127.0.0.1:{federation}"),
             *("--enrolment", f"127.0.0.1:{enrolment}"),
         )

@@ -13,10 +13,10 @@ import pytest
 class PostgresServer:
     """A running server; each database is a fresh one."""
 
-    def __init__(self, home: Path, account: str | None, psql: Path) -> None:
+    def __init__(self, home: Path, account: str | None, pg_ctl: Path) -> None:
         self._home = home
         self._account = account
-        self._psql = psql
+        self._pg_ctl = pg_ctl
         self._count = 0
 
     def database(self) -> str:
@@ -38,7 +38,26 @@ class PostgresServer:
 
     def sql(self, text: str, database: str = "postgres") -> None:
         """Run one statement by the server's own client."""
-        _run(_as(self._account), str(self._psql), self.libpq(database), "-c", text)
+        psql = str(self._pg_ctl.with_name("psql"))
+        _run(_as(self._account), psql, self.libpq(database), "-c", text)
+
+    def start(self) -> None:
+        """Start the server and wait until it answers."""
+        options = f"-k {self._home} -c listen_addresses="
+        self._control("-o", options, "-w", "-l", f"{self._home}/log", "start")
+
+    def restart(self) -> None:
+        """Kill the server as a crash would, without a clean shutdown, and start it again."""
+        self._control("-m", "immediate", "-w", "stop")
+        self.start()
+
+    def stop(self) -> None:
+        """Stop it for good."""
+        self._control("-m", "fast", "-w", "stop")
+
+    def _control(self, *words: str) -> None:
+        data = f"{self._home}/data"
+        _run(_as(self._account), str(self._pg_ctl), "-D", data, *words)
 
 
 @contextmanager
@@ -55,15 +74,14 @@ def postgres_server() -> Iterator[PostgresServer]:
         prefix="riskweave-pg-", ignore_cleanup_errors=True
     ) as home:
         account = _server_account(Path(home))
-        prefix = _as(account)
-        data = [str(pg_ctl), "-D", f"{home}/data"]
-        options = f"-k {home} -c listen_addresses= -c fsync=off"
-        _run(prefix, str(pg_ctl.with_name("initdb")), "-D", f"{home}/data", "-A", "trust")
-        _run(prefix, *data, "-o", options, "-w", "-l", f"{home}/log", "start")
+        initdb = str(pg_ctl.with_name("initdb"))
+        _run(_as(account), initdb, "-D", f"{home}/data", "-A", "trust")
+        server = PostgresServer(Path(home), account, pg_ctl)
+        server.start()
         try:
-            yield PostgresServer(Path(home), account, pg_ctl.with_name("psql"))
+            yield server
         finally:
-            _run(prefix, *data, "-m", "fast", "-w", "stop")
+            server.stop()
 
 
 def _server_account(home: Path) -> str | None:

@@ -28,6 +28,7 @@ from consortium.privacy.budget import Debit
 from consortium.release import Attempt, Outcome
 from coordinator import config as coordinator_config
 from coordinator import control
+from coordinator.config import DATABASE
 from coordinator.events import RunEvent
 from coordinator.storage import ModelRow, Store
 from models.document import ModelDocument, parse_model_document, verify_version
@@ -49,6 +50,7 @@ Tables = Mapping[str, str]
 _HEAD = """
 [rehearsal]
 title = "test"
+storage = "{storage}"
 epsilon = "8"
 max_partners_per_person = 2
 min_partners = {floor}
@@ -87,13 +89,18 @@ def rows_of(name: str, rows: int = 2000) -> str:
 
 
 def write_rehearsal(
-    directory: Path, tables: Tables | None = None, *, schema: str = SCHEMA, rounds: int = 40
+    directory: Path,
+    tables: Tables | None = None,
+    *,
+    schema: str = SCHEMA,
+    rounds: int = 40,
+    storage: str = DATABASE,
 ) -> Path:
     """A rehearsal file of some of the simulator's partners, a schema and their tables."""
     tables = tables or {name: rows_of(name) for name in FAMILIES}
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "schema.toml").write_text(schema, encoding="utf-8")
-    text = _HEAD.format(floor=len(tables) - 1, rounds=rounds)
+    text = _HEAD.format(floor=len(tables) - 1, rounds=rounds, storage=storage)
     families = [FAMILIES[name][0] for name in tables]
     for family in dict.fromkeys(families):
         text += _BLOCK.format(name=family)

@@ -35,6 +35,12 @@ def test_checkpoint_replaces_the_one_before(store: Store) -> None:
     assert store.checkpoint(OTHER) is None
 
 
+def test_commit_whose_answer_was_lost_is_not_repeated(store: Store) -> None:
+    for _ in range(2):
+        store.save_checkpoint(checkpoint(1), entries=[b"the event"])
+    assert store.log_entries() == (b"the event",)
+
+
 def test_unfinished_run_is_found_again_by_a_second_process(
     store: Store, database_url: str
 ) -> None:
