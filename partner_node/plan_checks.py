@@ -72,6 +72,8 @@ class SessionFacts:
     """Lifetime caps by scope, units of 2**-40 mu squared."""
     run_epsilon: str
     """The owner's cap for one run."""
+    networks: bool = True
+    """Whether the libraries are installed that a model other than a scorecard needs."""
 
 
 def check_plan(facts: SessionFacts, plan: TrainingPlan) -> None:
@@ -92,6 +94,8 @@ def check_plan(facts: SessionFacts, plan: TrainingPlan) -> None:
         raise RefusalError(RefusalCode.PLAN, "the plan's software is not allowed code")
     if plan.model.value not in policy.model_kinds:
         raise RefusalError(RefusalCode.PLAN, f"model kind {plan.model} is not allowed")
+    if not facts.networks and (plan.model is ModelKind.MLP or plan.local is not None):
+        raise RefusalError(RefusalCode.PLAN, "networks are not installed: riskweave[networks]")
     floor = policy.partners_floor(len(facts.manifest.partners), plan.noise_mode)
     if plan.min_partners < floor:
         raise RefusalError(RefusalCode.QUORUM, "floor is lower than the manifest's")

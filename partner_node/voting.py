@@ -7,6 +7,7 @@ partner's own table. What leaves is the signed word alone, noted before it is se
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from consortium.errors import ConfigurationError
 from consortium.ids import Digest, digest_of
 from consortium.messages import Vote
 from models.document import Document, HeadDocument, ModelDocument, parse_any, verify_version
@@ -49,8 +50,13 @@ def witnesses(desk: Desk, version: Digest) -> Mapping[str, str]:
 
     Raises:
         TrustError: they disagree.
+        ConfigurationError: Opacus is not installed here.
     """
-    from models.opacus_witness import witnesses_of  # noqa: PLC0415 - loads torch
+    try:
+        from models.opacus_witness import witnesses_of  # noqa: PLC0415 - loads torch
+    except ImportError as error:
+        text = f"Opacus is not installed here ({error.name}): pip install riskweave[networks]"
+        raise ConfigurationError(text) from error
 
     return witnesses_of(candidate(desk, desk.completed_pin(), version).statement)
 

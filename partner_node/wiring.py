@@ -7,6 +7,7 @@ and builds its half here, too (``worker_sessions``).
 import asyncio
 import fcntl
 import importlib.metadata
+import importlib.util
 import logging
 import os
 import signal
@@ -564,6 +565,7 @@ class _Sessions:
             code=code_digest(),
             caps=dict(caps(pin.manifest.policy, desk.config.budget.lifetime_epsilon)),
             run_epsilon=desk.config.budget.run_epsilon,
+            networks=importlib.util.find_spec("torch") is not None,
         )
         return TrainingSession(
             facts,

@@ -7,7 +7,7 @@ import pytest
 
 from consortium.errors import BudgetExceededError, ConfigurationError, RefusalCode, RefusalError
 from consortium.ids import digest_of
-from consortium.plan import Algorithm, LocalSteps, TrainingPlan
+from consortium.plan import Algorithm, LocalSteps, ModelKind, TrainingPlan
 from partner_node.plan_checks import BOUNDS, SessionFacts, check_plan
 from tests.simulator import Consortium
 
@@ -36,6 +36,19 @@ def facts(house: Consortium, *code: str) -> SessionFacts:
         caps={"training": 1, "holdout": 1},
         run_epsilon="8",
     )
+
+
+def test_networks_are_refused_where_their_libraries_are_not_installed(
+    house: Consortium,
+) -> None:
+    here = replace(facts(house), networks=False)
+    check_plan(here, house.plan)
+    for plan in (
+        replace(house.plan, model=ModelKind.MLP, hidden=(4,)),
+        replace(house.plan, algorithm=Algorithm.LOCAL_STEPS, local=LOCAL),
+    ):
+        with pytest.raises(RefusalError, match=r"networks are not installed: riskweave\[net"):
+            check_plan(here, plan)
 
 
 def _block(field: str, make: Callable[[int], object]) -> Callable[..., TrainingPlan]:
