@@ -94,8 +94,6 @@ def check_plan(facts: SessionFacts, plan: TrainingPlan) -> None:
         raise RefusalError(RefusalCode.PLAN, "the plan's software is not allowed code")
     if plan.model.value not in policy.model_kinds:
         raise RefusalError(RefusalCode.PLAN, f"model kind {plan.model} is not allowed")
-    if not facts.networks and (plan.model is ModelKind.MLP or plan.local is not None):
-        raise RefusalError(RefusalCode.PLAN, "networks are not installed: riskweave[networks]")
     floor = policy.partners_floor(len(facts.manifest.partners), plan.noise_mode)
     if plan.min_partners < floor:
         raise RefusalError(RefusalCode.QUORUM, "floor is lower than the manifest's")
@@ -104,7 +102,7 @@ def check_plan(facts: SessionFacts, plan: TrainingPlan) -> None:
         _check_head(facts, plan)
     else:
         _check_blocks(facts, plan)
-    _check_local(plan)
+    _check_local(facts, plan)
 
 
 def _check_bounds(plan: TrainingPlan) -> None:
@@ -115,8 +113,10 @@ def _check_bounds(plan: TrainingPlan) -> None:
                 raise RefusalError(RefusalCode.PLAN, text)
 
 
-def _check_local(plan: TrainingPlan) -> None:
-    """Refuse what the exact accountant could not even count in reasonable time."""
+def _check_local(facts: SessionFacts, plan: TrainingPlan) -> None:
+    """Refuse what is not installed, or what the exact accountant could not count in time."""
+    if not facts.networks and (plan.model is ModelKind.MLP or plan.local is not None):
+        raise RefusalError(RefusalCode.PLAN, "networks are not installed: riskweave[networks]")
     for local in _local(plan):
         sigma = decimal(
             local.noise_multiplier, "local.noise_multiplier", low="0.3", high="1000"

@@ -38,7 +38,7 @@ def facts(house: Consortium, *code: str) -> SessionFacts:
     )
 
 
-def test_networks_are_refused_where_their_libraries_are_not_installed(
+def test_networks_are_refused_where_their_libraries_are_missing(
     house: Consortium,
 ) -> None:
     here = replace(facts(house), networks=False)
