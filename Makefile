@@ -26,11 +26,13 @@ test: $(STAMP)  ## all tests but the slow ones
 test-slow: $(STAMP)  ## the slow ones: stock Flower, large tables, crashes
 	$(PYTEST) -m slow
 
-check: $(STAMP)  ## lint, format, types, import contracts, generated code in step
+check: $(STAMP)  ## lint, format, types, import contracts, containers' files, generated code in step
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/docker-compose --profile postgres config --quiet
+	$(BIN)/hadolint --no-color --failure-threshold warning deploy/images/*.Dockerfile
 	$(BIN)/python -m proto.generate
 	git diff --exit-code -- proto/v1
 

@@ -1,0 +1,49 @@
+"""The containers' example is the rehearsal's, and its files keep what they promise."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from coordinator.config import parse_policy
+from partner_node.config import TEMPLATE_HEAD, parse_config
+from rehearsal.config import load_rehearsal
+
+ROOT = Path(__file__).resolve().parents[2]
+TAIWAN = ROOT / "deploy" / "taiwan"
+PARTNERS = ("bank_a", "bank_b", "platform_c", "platform_d")
+rehearsal = load_rehearsal(ROOT / "examples" / "taiwan" / "rehearsal.toml")
+
+
+def test_policy_and_plan_are_those_of_the_rehearsal() -> None:
+    policy = TAIWAN / "policy.toml"
+    assert parse_policy(policy.read_text(encoding="utf-8"), "policy") == rehearsal.policy
+    plan = (TAIWAN / "plan.toml").read_text(encoding="utf-8")
+    assert tomllib.loads(plan) == tomllib.loads(rehearsal.plan_text)
+    head = rehearsal.head
+    assert head is not None
+    compose = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    assert f'RISKWEAVE_HEAD_EPSILON: "{head.epsilon}"' in compose
+
+
+@pytest.mark.parametrize("name", PARTNERS)
+def test_settings_of_a_node_are_those_of_the_rehearsal(name: str) -> None:
+    party = rehearsal.party(name)
+    text = (TAIWAN / f"{name}.toml").read_text(encoding="utf-8")
+    config = parse_config(TEMPLATE_HEAD.format(partner=name) + text, Path("/n/node.toml"))
+    assert config.data is not None
+    assert config.data.query == party.query.replace("../../build/taiwan/", "")
+    assert (config.data.person, config.data.label) == (party.person, party.label)
+    assert config.budget.run_epsilon == party.run_epsilon
+    assert config.budget.lifetime_epsilon == party.lifetime_epsilon
+    assert config.scoring.study_consent == party.study_consent
+
+
+def test_every_program_of_the_images_is_executable_and_stops_at_the_first_error() -> None:
+    programs = sorted((ROOT / "deploy" / "bin").iterdir())
+    assert len(programs) == 6
+    for program in programs:
+        assert program.stat().st_mode & 0o111, program.name
+        lines = program.read_text(encoding="utf-8").splitlines()
+        assert lines[0] == "#!/bin/sh"
+        assert "set -eu" in lines
