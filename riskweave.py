@@ -12,6 +12,7 @@ usage: riskweave [--debug] ROLE ...
   riskweave models ...         the coordinator's model registry
   riskweave audit ...          the regulator's side: verify a bundle, offline
   riskweave rehearse ...       a whole consortium on this machine, from one file
+  riskweave doctor DIR         what keeps a node or a coordinator from working, and the remedy
 
   --version   print the version
   --debug     show where an error came from (also: RISKWEAVE_DEBUG=1)
@@ -52,12 +53,28 @@ def _audit() -> Role:
     return role
 
 
+def _doctor() -> Role:
+    return _diagnose
+
+
+def _diagnose(words: Sequence[str]) -> int:
+    """The doctor of the role whose directory is named."""
+    from pathlib import Path
+
+    if any((Path(word) / "coordinator.toml").exists() for word in words):
+        from coordinator.cli import doctor_main as role
+    else:
+        from partner_node.cli import doctor_main as role
+    return role(words)
+
+
 ROLES = {
     "node": (_node, "node"),
     "coordinator": (_coordinator, "coordinator"),
     "models": (_models, "coordinator"),
     "audit": (_audit, "regulator"),
     "rehearse": (_rehearse, "rehearsal"),
+    "doctor": (_doctor, "node"),
 }
 """Subcommand -> how to import it, and the extra that installs what it needs."""
 

@@ -17,12 +17,13 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from consortium import diagnosis
 from consortium.canonical import parse_canonical
 from consortium.crypto.keys import Secret
 from consortium.errors import ConfigurationError, ManifestError
 from consortium.ids import parse_partner_id
 from consortium.manifest import Manifest, parse_manifest
-from coordinator import control, registry, statement_page, wiring
+from coordinator import control, doctor, registry, statement_page, wiring
 from coordinator.calibration import HeadSettings
 from coordinator.config import DATABASE, address, load_config
 from coordinator.events import RunEvent
@@ -46,6 +47,21 @@ def models_main(argv: Sequence[str]) -> int:
     arguments = _models_parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int] = arguments.command
     return command(arguments)
+
+
+def doctor_main(argv: Sequence[str]) -> int:
+    """Run ``riskweave doctor ARGV`` for a coordinator; returns the exit status: 0, 3 or 4."""
+    parser = argparse.ArgumentParser(
+        prog="riskweave doctor",
+        description="Look for what keeps a coordinator from working. Exit status: 0 all is "
+        "well, 3 something needs attention, 4 something is broken.",
+    )
+    parser.add_argument("directory", metavar="DIR", type=Path, help="coordinator directory")
+    parser.add_argument("--json", action="store_true", help="print JSON for scripts")
+    arguments = parser.parse_args(argv)
+    found = doctor.diagnose(arguments.directory)
+    print(diagnosis.as_json(found) if arguments.json else "\n".join(diagnosis.lines(found)))
+    return diagnosis.exit_status(found)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from consortium import diagnosis
 from consortium.errors import ConfigurationError, RiskWeaveError
 from consortium.ids import parse_digest, parse_partner_id
 from consortium.inquiries import Purpose
-from partner_node import budget, wiring
+from partner_node import budget, doctor, wiring
 from partner_node.trust import manifest_lines
 
 SHOWN_ONLY = 3
@@ -33,6 +34,21 @@ def main(argv: Sequence[str]) -> int:
     arguments = _parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int] = arguments.command
     return command(arguments)
+
+
+def doctor_main(argv: Sequence[str]) -> int:
+    """Run ``riskweave doctor ARGV`` for a node; returns the exit status: 0, 3 or 4."""
+    parser = argparse.ArgumentParser(
+        prog="riskweave doctor",
+        description="Look for what keeps a node from working. Exit status: 0 all is well, "
+        "3 something needs attention, 4 something is broken.",
+    )
+    parser.add_argument("directory", metavar="DIR", type=Path, help="node directory")
+    parser.add_argument("--json", action="store_true", help="print JSON for scripts")
+    arguments = parser.parse_args(argv)
+    found = doctor.diagnose(arguments.directory)
+    print(diagnosis.as_json(found) if arguments.json else "\n".join(diagnosis.lines(found)))
+    return diagnosis.exit_status(found)
 
 
 def _parser() -> argparse.ArgumentParser:

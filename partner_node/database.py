@@ -154,6 +154,12 @@ class Database:
         """Close all connections."""
         self._engine.dispose()
 
+    def faults(self) -> str:
+        """What SQLite finds wrong with the file; empty: nothing."""
+        with self.transaction() as connection:
+            found = connection.exec_driver_sql("PRAGMA quick_check(3)").scalars().all()
+        return "" if found == ["ok"] else "; ".join(map(str, found))
+
     @contextmanager
     def transaction(self, *, flushed: bool = True) -> Iterator[sa.Connection]:
         """All or nothing; raises StorageError: disk full, locked for too long, damaged.

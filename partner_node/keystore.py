@@ -178,6 +178,15 @@ class Keystore:
         Raises:
             CertificateError: the file is for another partner or over another key.
         """
+        issued = self._certificate(partner)
+        return None if issued is None else int(issued.not_valid_after_utc.timestamp())
+
+    def certificate_since(self, partner: PartnerId) -> int | None:
+        """When it began, likewise."""
+        issued = self._certificate(partner)
+        return None if issued is None else int(issued.not_valid_before_utc.timestamp())
+
+    def _certificate(self, partner: PartnerId) -> x509.Certificate | None:
         path = self._keys / "node.pem"
         if not path.exists():
             return None
@@ -190,7 +199,7 @@ class Keystore:
             raise CertificateError(f"{path} cannot be read") from error
         if name != partner or _spki(issued.public_key()) != self.tls_spki():
             raise CertificateError(f"{path} is not the certificate of {partner}'s key")
-        return int(issued.not_valid_after_utc.timestamp())
+        return issued
 
     def tls(self, partner: PartnerId, *, now: int) -> Tls:
         """Key and certificates of a channel.

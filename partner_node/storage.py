@@ -85,6 +85,10 @@ class NodeStore:
         """Close all connections."""
         self._database.close()
 
+    def faults(self) -> str:
+        """What is wrong with the file itself; empty: nothing."""
+        return self._database.faults()
+
     # --- runs and budget (protocol 3.1, 4.6) --------------------------------------------------
 
     def commitment(self, run: RunId) -> tuple[TrainingPlan, Secret] | None:

@@ -1,0 +1,138 @@
+"""``riskweave doctor`` for a coordinator: what keeps it from working, and the remedy.
+
+Looks only. Each check stands alone, so that the first fault does not hide the next.
+"""
+
+import contextlib
+import os
+import shutil
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography import x509
+
+from consortium.diagnosis import Found, State, examine
+from consortium.errors import ConfigurationError, StorageError, TransportError
+from coordinator import control, wiring
+from coordinator.config import load_config
+from coordinator.storage import Store
+
+SOON_DAYS, DAY_S = 14, 86_400
+LITTLE_BYTES, TOO_LITTLE_BYTES = 1 << 30, 64 << 20
+SLOW_DISK_S = 0.05
+
+
+def diagnose(directory: Path) -> tuple[Found, ...]:
+    """All checks of the coordinator in ``directory``."""
+    home = str(directory)
+    opened = examine([("settings", lambda: _settings(directory), "correct coordinator.toml")])
+    if opened[0].state is State.FAILED:
+        return opened
+    return opened + examine(
+        [
+            ("directory", lambda: _directory(directory), f"chmod -R go= {home}/keys"),
+            ("disk", lambda: _disk(directory), "free some space: without it every run waits"),
+            ("database", lambda: _database(directory), "is the server up, the password right?"),
+            ("certificates", lambda: _certificates(directory), "make new keys: see README"),
+            ("serving", lambda: _serving(directory), f"riskweave coordinator serve {home}"),
+            ("log", lambda: _log(directory), "ask the partners why their nodes are away"),
+        ]
+    )
+
+
+def _settings(directory: Path) -> Found:
+    config = load_config(directory)
+    seen = f"{directory}: {config.federation}, {wiring.software()}"
+    return Found(check="settings", state=State.OK, seen=seen)
+
+
+def _directory(directory: Path) -> None:
+    keys = load_config(directory).keys
+    seen = [path.name for path in sorted(keys.iterdir()) if path.stat().st_mode & 0o077]
+    if seen or keys.stat().st_mode & 0o077:
+        raise ConfigurationError(f"others may read {', '.join(seen) or keys.name}")
+
+
+def _disk(directory: Path) -> Found:
+    free = shutil.disk_usage(directory).free
+    if free < TOO_LITTLE_BYTES:
+        raise StorageError(f"{free >> 20} MiB free")
+    began = time.monotonic()
+    try:
+        with tempfile.TemporaryFile(dir=directory) as file:
+            file.write(bytes(4096))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise StorageError(f"{directory}: {error.strerror}") from error
+    took = time.monotonic() - began
+    seen = f"{free >> 20:,} MiB free, a durable write takes {took * 1000:.1f} ms"
+    if free < LITTLE_BYTES or took > SLOW_DISK_S:
+        remedy = "every round waits for durable writes: use a local disk with space on it"
+        return _warn("disk", seen, remedy)
+    return Found(check="disk", state=State.OK, seen=seen)
+
+
+def _database(directory: Path) -> Found:
+    config = load_config(directory)
+    with contextlib.closing(Store(config.storage_url)) as store:
+        entries, runs = len(store.log_leaves()), len(store.unfinished_runs())
+    kind = config.storage_url.partition(":")[0].partition("+")[0]
+    return Found(
+        check="database",
+        state=State.OK,
+        seen=f"{kind}, {entries:,} log entries, {runs} unfinished runs",
+    )
+
+
+def _certificates(directory: Path) -> Found:
+    keys = load_config(directory).keys
+    until = {
+        name: x509.load_pem_x509_certificate((keys / name).read_bytes()).not_valid_after_utc
+        for name in ("ca.pem", "tls.pem")
+    }
+    first = min(until, key=lambda name: until[name])
+    left = int(until[first].timestamp()) - wiring.now()
+    seen = f"{first} until {until[first].astimezone(UTC).date()}"
+    if left < 0:
+        raise ConfigurationError(f"expired: {seen}")
+    if left < SOON_DAYS * DAY_S:
+        return _warn("certificates", seen, "renew it before nodes refuse this coordinator")
+    return Found(check="certificates", state=State.OK, seen=seen)
+
+
+def _serving(directory: Path) -> Found:
+    config = load_config(directory)
+    try:
+        status = control.fetch_status(config.control_socket)
+    except TransportError:
+        remedy = f"riskweave coordinator serve {directory}"
+        return _warn("serving", "no process serves", remedy)
+    up = sum(one.training for one in status.partners)
+    seen = f"{up} of {len(status.partners)} partners connected"
+    if not status.manifest_complete:
+        return _warn("serving", f"{seen}; no manifest is in force", "see `manifest show`")
+    if up < len(status.partners):
+        away = ", ".join(one.partner for one in status.partners if not one.training)
+        return _warn("serving", f"{seen}; away: {away}", "ask their engineers")
+    return Found(check="serving", state=State.OK, seen=seen)
+
+
+def _log(directory: Path) -> Found:
+    desk = wiring.open_desk(directory)
+    with contextlib.closing(desk.store):
+        heads = desk.store.log_heads(last=1)
+        if not heads:
+            return Found(check="log", state=State.OK, seen="empty")
+        size = heads[-1][0]
+        if wiring.is_witnessed(desk):
+            return Found(check="log", state=State.OK, seen=f"head of {size:,} entries cosigned")
+    now = datetime.fromtimestamp(wiring.now(), tz=UTC).isoformat(timespec="seconds")
+    seen = f"the head of {size:,} entries is not cosigned by the quorum at {now}"
+    return _warn("log", seen, "training stops without witnesses: are the nodes up?")
+
+
+def _warn(check: str, seen: str, remedy: str) -> Found:
+    return Found(check=check, state=State.WARNING, seen=seen, remedy=remedy)
