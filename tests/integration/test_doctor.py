@@ -1,4 +1,4 @@
-"""``riskweave doctor`` names what is broken and the remedy, and keeps quiet where all is well."""
+"""``riskweave doctor`` names what is broken, with the remedy, and nothing else."""
 
 import json
 import subprocess
@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-import riskweave
 from consortium.diagnosis import FAILED, WARNED, Found, State
+from coordinator.cli import doctor_main as coordinator_doctor
 from partner_node import wiring
+from partner_node.cli import doctor_main
 from partner_node.doctor import diagnose
 from tests.node_house import Federation
 
@@ -105,11 +106,11 @@ def test_exit_status_tells_a_script_whether_anything_is_wrong(
     with federation.serving():
         federation.found(*NAMES)
         directory = str(federation.nodes["bank_a"].config.directory)
-        assert riskweave.main(["doctor", directory, "--json"]) == FAILED  # there is no data yet
+        assert doctor_main([directory, "--json"]) == FAILED  # there is no data yet
         seen = {one["check"]: one["state"] for one in json.loads(capsys.readouterr().out)}
         assert seen["data"] == "failed"
         home = str(federation.root / "c")
-        assert riskweave.main(["doctor", home]) == WARNED  # nobody is connected
+        assert coordinator_doctor([home]) == WARNED  # nobody is connected
     out = capsys.readouterr().out
     assert "database" in out
     assert "-> riskweave coordinator serve" in out
