@@ -76,6 +76,8 @@ class Label(StrEnum):
     DESK_QUESTION = "riskweave/desk-question/v1\n"
     ENTRY = "riskweave/entry/v1\n"
     STATEMENT = "riskweave/statement/v1\n"
+    EMPIRICAL_AUDIT = "riskweave/empirical-audit/v1\n"
+    SHADOW_SEED = "riskweave/shadow-seed/v1\n"
 
     @cached_property
     def line(self) -> bytes:
