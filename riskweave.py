@@ -13,6 +13,7 @@ usage: riskweave [--debug] ROLE ...
   riskweave audit ...          the regulator's side: verify a bundle, offline
   riskweave rehearse ...       a whole consortium on this machine, from one file
   riskweave doctor DIR         what keeps a node or a coordinator from working, and the remedy
+  riskweave shadow ...         what the installed software leaks, without anybody's rows
 
   --version   print the version
   --debug     show where an error came from (also: RISKWEAVE_DEBUG=1)
@@ -47,6 +48,12 @@ def _rehearse() -> Role:
     return role
 
 
+def _shadow() -> Role:
+    from rehearsal.shadow.cli import main as role
+
+    return role
+
+
 def _audit() -> Role:
     from regulator.cli import main as role
 
@@ -75,6 +82,7 @@ ROLES = {
     "audit": (_audit, "regulator"),
     "rehearse": (_rehearse, "rehearsal"),
     "doctor": (_doctor, "node"),
+    "shadow": (_shadow, "rehearsal"),
 }
 """Subcommand -> how to import it, and the extra that installs what it needs."""
 

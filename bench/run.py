@@ -14,6 +14,7 @@ NAMES = (
     "tokenize",
     "joint_score",
     "verify",
+    "canary",
 )
 
 

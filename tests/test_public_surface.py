@@ -13,6 +13,7 @@ import coordinator.cli
 import partner_node.cli
 import regulator.cli
 import rehearsal.cli
+import rehearsal.shadow.cli
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -22,6 +23,7 @@ ROLES: dict[str, Callable[[list[str]], int]] = {
     "models": coordinator.cli.models_main,
     "audit": regulator.cli.main,
     "rehearse": rehearsal.cli.main,
+    "shadow": rehearsal.shadow.cli.main,
 }
 VERBS: dict[str, tuple[str, ...]] = {
     "coordinator": (
@@ -43,6 +45,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     "models": ("list", "show", "statement", "activate", "rollback"),
     "audit": ("verify",),
     "rehearse": (),
+    "shadow": (),
 }
 _LISTED = re.compile(r"^ {4}([a-z][a-z-]+)(?: |$)", re.MULTILINE)
 
@@ -113,6 +116,7 @@ def test_wrong_usage_exits_with_2(arguments: tuple[str, ...]) -> None:
         ("coordinator", "status", "no/such/directory"),
         ("node", "status", "no/such/directory"),
         ("rehearse", "no/such/file.toml", "--report", "build/never"),
+        ("shadow", "--epsilon", "1000"),
     ],
     ids=str,
 )

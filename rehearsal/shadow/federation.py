@@ -81,10 +81,15 @@ def shadow_run(
     own = derived(seed, purpose)
     schema = schema_of(settings)
     manifest = manifest_of(settings, schema, own)
-    run = RunId(derived(own, "id").expose()[:16].hex())
-    setting = _Setting(settings, schema, manifest, plan_of(settings, manifest, run), own)
+    plan = plan_of(settings, manifest, run_of(own))
+    setting = _Setting(settings, schema, manifest, plan, own)
     with _nodes(setting, population) as nodes:
         return _rounds(setting, nodes)
+
+
+def run_of(seed: Secret) -> RunId:
+    """Name of the run of a seed; no two runs share one, nor their contexts."""
+    return RunId(derived(seed, "id").expose()[:16].hex())
 
 
 @contextmanager
