@@ -77,7 +77,7 @@ class EmpiricalAudit:
     code: Digest
     """Hash of the audited installation, as plans and manifests name it."""
     plan: Digest
-    """Digest of the shadow run's plan."""
+    """Digest of the shadow plan; keys and run id in it are those of a seed of zeros."""
     epsilon: str
     """The claim, for one record against a coordinator and K - h partners that collude."""
     delta: str
