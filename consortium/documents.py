@@ -9,6 +9,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Callable, Mapping
+from datetime import date
 from enum import Enum
 from functools import lru_cache, partial
 from typing import TypeVar, cast
@@ -68,7 +69,7 @@ def _plain(value: object) -> object:
         return [_plain(item) for item in value]
     if isinstance(value, bytes):
         return value.hex()
-    return value
+    return value.isoformat() if type(value) is date else value
 
 
 @lru_cache(maxsize=256)
@@ -108,6 +109,8 @@ def _reader(kind: object) -> Reader:
         raise DecodeError(f"no rule for {kind!r}")
     if dataclasses.is_dataclass(kind):
         return partial(_dataclass, kind)
+    if kind is date:
+        return _date
     return partial(_enum_or_bytes if issubclass(kind, (Enum, bytes)) else _plain_type, kind)
 
 
@@ -123,6 +126,18 @@ def _bytes(text: str) -> bytes:
     if value.hex() != text:
         raise ValueError("not lower-case hex")
     return value
+
+
+def _date(value: object, where: str) -> object:
+    """A calendar date as YYYY-MM-DD, and in no other of ISO 8601's forms."""
+    text = _plain_type(str, value, where)
+    try:
+        day = date.fromisoformat(cast("str", text))
+    except ValueError as error:
+        raise DecodeError(f"{where}: {value!r:.40} is no date") from error
+    if day.isoformat() != text:
+        raise DecodeError(f"{where}: {value!r:.40} is not written as YYYY-MM-DD")
+    return day
 
 
 def _enum_or_bytes(kind: type, value: object, where: str) -> object:

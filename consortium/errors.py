@@ -3,9 +3,12 @@
 RiskWeaveError                    carries: code, fault, a text fit for the other party
 ├── ConfigurationError            ours: correct the file, start again
 │   ├── SchemaError               the feature schema
+│   ├── PolicyError               a policy pack, a partner's policy or its catalogue
 │   └── IdentifierError           a name that is not of its form
 ├── DataError                     the table's owner: nothing was used, nothing left
 │   ├── ShapeError, DomainError   an array that is ragged, or holds NaN or infinity
+│   ├── ForbiddenFieldError       a fact that no rule may see
+│   ├── ConsentMissingError       a use that nobody consented to
 │   └── PersonError               an identifier that is not of the federation's form
 ├── ProtocolError                 the sender's: drop the message, log, go on
 │   ├── DecodeError               bytes that are not the message they claim to be
@@ -27,6 +30,7 @@ RiskWeaveError                    carries: code, fault, a text fit for the other
 │   │   └── CosignatureError      too few witnesses, or too long ago
 │   └── DigestMismatchError       content that is not what its name says
 ├── EnrolmentError                a join token that is unknown, used or expired
+├── ReasonMissingError            ours, a defect: a decline that tells no true reason
 ├── StorageError                  disk full, database locked or of another version
 └── TransportError                the peer is not reachable, or left
 """
@@ -122,6 +126,16 @@ class SchemaError(ConfigurationError):
     public = "schema refused"
 
 
+class PolicyError(ConfigurationError):
+    """A pack, policy or catalogue breaks a rule.
+
+    The text names file, line, field, the value seen and what is expected.
+    """
+
+    code = "policy"
+    public = "policy refused"
+
+
 class IdentifierError(ConfigurationError):
     """A name that is not of its form."""
 
@@ -149,6 +163,20 @@ class DomainError(DataError):
     """A number outside its domain: NaN, infinity, an empty table."""
 
     code = "domain"
+
+
+class ForbiddenFieldError(DataError):
+    """A fact that no rule may see; the text names the field, never its value."""
+
+    code = "forbidden_field"
+    public = "a fact may not be used"
+
+
+class ConsentMissingError(DataError):
+    """Something was asked for that nobody consented to; the text names the purpose."""
+
+    code = "consent"
+    public = "consent missing"
 
 
 class PersonError(DataError):
@@ -316,6 +344,12 @@ class EnrolmentError(RiskWeaveError):
 
     code = "enrolment"
     public = "join token refused"
+
+
+class ReasonMissingError(RiskWeaveError):
+    """A decline without a reason that was scored or ruled (credit 4.12): a defect of ours."""
+
+    code = "reason_missing"
 
 
 class StorageError(RiskWeaveError):
