@@ -78,6 +78,11 @@ class Label(StrEnum):
     STATEMENT = "riskweave/statement/v1\n"
     EMPIRICAL_AUDIT = "riskweave/empirical-audit/v1\n"
     SHADOW_SEED = "riskweave/shadow-seed/v1\n"
+    PACK = "riskweave/pack/v1\n"
+    POLICY = "riskweave/policy/v1\n"
+    CATALOGUE = "riskweave/catalogue/v1\n"
+    DECISION_INPUT = "riskweave/decision-input/v1\n"
+    DECISION = "riskweave/decision/v1\n"
 
     @cached_property
     def line(self) -> bytes:
