@@ -81,6 +81,8 @@ class DecisionRules:
     dsr_cap: Ppm
     income_max_age_months: int
     revolving_due_share: Ppm
+    barred_funds_share: Ppm
+    """Share of the draws of 30 days that may go to barred categories without a flag."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -324,6 +326,11 @@ def _check_column(column: Sequence[Cell], table: Table) -> None:
         if weak.offered and weak.limit_max > strong.limit_max:
             expected = f"a limit_max of at most {strong.limit_max}, that of {strong.grade}"
             raise table.refuse(f"{path}.limit_max", weak.limit_max, expected)
+        longest, shortest = strong.tenor_months[-1:], strong.tenor_months[:1]
+        wider = weak.tenor_months[-1:] > longest or weak.tenor_months[:1] < shortest
+        if weak.offered and wider:
+            expected = f"a tenor within {list(strong.tenor_months)}, that of {strong.grade}"
+            raise table.refuse(f"{path}.tenor_months", list(weak.tenor_months), expected)
         if weak.offered and weak.price_apr[1] < strong.price_apr[1]:
             expected = f"a highest price of at least that of {strong.grade}"
             raise table.refuse(f"{path}.price_apr", weak.price_apr[1], expected)
@@ -349,6 +356,7 @@ def _rules(table: Table) -> DecisionRules:
         dsr_cap=table.share("dsr_cap", default="0.50"),
         income_max_age_months=table.integer("income_max_age_months", 1, 12, default=12),
         revolving_due_share=table.share("revolving_due_share", default="0.05"),
+        barred_funds_share=table.share("barred_funds_share", default="0.10"),
     )
     table.done()
     return rules

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
+from functools import lru_cache
 from itertools import pairwise
 
 from consortium.canonical import Label, hash_with
@@ -147,10 +148,14 @@ class Rules:
         served = [g for g in GRADES if self.terms(product, g, purpose) is not None]
         if cuts is None or not served:
             return None
-        refer, decline = cut_units(cuts.refer_pd), cut_units(cuts.decline_pd)
+        refer, decline = _cut(cuts.refer_pd), _cut(cuts.decline_pd)
         if len(served) < len(GRADES):
             decline = min(decline, self.grade_cuts[len(served) - 1])
         return min(refer, decline), decline
+
+
+_cut = lru_cache(maxsize=1_024)(cut_units)
+"""A cut takes 50 digits of a logarithm, and a policy has a few of them."""
 
 
 def terms_of(product: Product, cell: Cell) -> Terms:
