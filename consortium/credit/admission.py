@@ -149,24 +149,20 @@ def release(state: Admission, grade: Grade, amount: int) -> Admission:
 
 
 def observe(state: Admission, policy: Policy, good: int, bad: int) -> Admission:
-    """The state after first payments of this stage fell due.
+    """The state after first payments of this stage fell due: one look at its totals.
 
-    They are looked at one by one, bads first, so that no order in which a day's results are
-    read can hide a bound that was crossed.
+    Once a stage has its verdict, later payments of its accounts change nothing here.
 
     Raises:
         DomainError: a negative count.
     """
     if good < 0 or bad < 0:
         raise DomainError("first payments: a count is negative")
-    for is_bad in (True,) * bad + (False,) * good:
-        if state.phase is not Phase.RUNNING:
-            return state
-        state = replace(state, good=state.good + (not is_bad), bad=state.bad + is_bad)
-        found = EVENTS.get(verdict(Counts(state.good, state.bad), policy.stop))
-        if found is not None:
-            state = apply(state, found, policy)
-    return state
+    if state.phase is not Phase.RUNNING:
+        return state
+    state = replace(state, good=state.good + good, bad=state.bad + bad)
+    found = EVENTS.get(verdict(Counts(state.good, state.bad), policy.stop))
+    return state if found is None else apply(state, found, policy)
 
 
 EVENTS: Mapping[Verdict, Event] = MappingProxyType(

@@ -125,11 +125,11 @@ def joint_eta(head: Head, sums: JointSums) -> tuple[Integers, Integers]:
     strata = strata_of(sums)
     alpha = np.array((head.base, *head.alpha), dtype=np.int64)
     beta = np.array(((0,) * len(head.families), *head.beta), dtype=np.int64)
-    eta = alpha[strata] + _scaled(beta[strata], family_logits(sums)).sum(axis=1)
+    eta = alpha[strata] + scaled(beta[strata], family_logits(sums)).sum(axis=1)
     return eta, strata
 
 
-def _scaled(beta: Integers, logits: Integers) -> Integers:
+def scaled(beta: Integers, logits: Integers) -> Integers:
     """``(beta · z) >> 32`` rounded down, though the product has up to 77 bits.
 
     With ``beta = b·2**32 + c`` and ``z = y·2**16 + x`` (c, x not negative) it is
