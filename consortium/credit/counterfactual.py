@@ -9,6 +9,8 @@ the decision is asked once in each interval between them, and the search over bi
 know only which intervals are good ones.
 """
 
+import math
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -18,13 +20,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from consortium.credit.decision import decide
+from consortium.credit.decision import assess, decide
 from consortium.credit.facts import DecisionInput, ScoreFacts
 from consortium.credit.levers import Applied, Move, Option, beside_the_score, options_of
 from consortium.credit.terms import Grade, add_months
 from consortium.credit.tiers import Rules
 from consortium.credit.verdict import Decision, Outcome, Rule
-from consortium.errors import DomainError, ReasonMissingError
+from consortium.errors import DomainError
 from consortium.scoring.combine import scaled
 from consortium.scoring.layout import LOGIT_LIMIT
 from consortium.scoring.reasons import Case, Part, Tables, own_bins, table_of
@@ -115,18 +117,25 @@ class _Found(NamedTuple):
 def _best(
     inputs: DecisionInput, rules: Rules, score: ScoreFacts, space: "_Space"
 ) -> _Found | None:
-    now = _outcome(inputs, rules)
-    if now is None or any(one.rule in _FIXED for one in now.fired):
+    now = assess(inputs, rules)
+    if any(one.rule in _FIXED for one in now.fired):
         return None
     target = now.grade if now.outcome is Outcome.APPROVE else None
     search = _Search(score, space)
+    seen: list[tuple[int, tuple[bool, ...]]] = []
     for applied in beside_the_score(inputs, rules, MOST_CHANGES):
         if search.best is not None and applied.cost > search.best.key[0]:
             break
-        good = _Good.of(applied.inputs, rules, target)
-        if any(good.flags):
+        good, used = _Good.of(applied.inputs, rules, target), len(applied.moves)
+        # What a cheaper one with no more changes allows needs no second look.
+        if not any(count <= used and _covers(flags, good.flags) for count, flags in seen):
+            seen.append((used, good.flags))
             search.beside(applied, good)
     return search.best
+
+
+def _covers(flags: Sequence[bool], others: Sequence[bool]) -> bool:
+    return all(one or not other for one, other in zip(flags, others, strict=True))
 
 
 class _Search:
@@ -170,14 +179,6 @@ def _scored(inputs: DecisionInput, score: ScoreFacts, eta: int) -> DecisionInput
     return replace(inputs, score=changed)
 
 
-def _outcome(inputs: DecisionInput, rules: Rules) -> Decision | None:
-    """The decision; None for a decline that nothing explains."""
-    try:
-        return decide(inputs, rules)
-    except ReasonMissingError:
-        return None
-
-
 class _Good(NamedTuple):
     """Which log-odds lead where one wants to go: intervals between the rules' cuts."""
 
@@ -199,12 +200,11 @@ class _Good(NamedTuple):
         own = rules.cuts(product, purpose) or ()
         cuts = tuple(sorted({*rules.grade_cuts, *own}))
         probes = (cuts[0] - 1, *cuts)
-        made = [_outcome(_scored(inputs, score, eta), rules) for eta in probes]
+        made = [assess(_scored(inputs, score, eta), rules) for eta in probes]
         return cls(
             cuts,
             tuple(
-                one is not None
-                and one.outcome is Outcome.APPROVE
+                one.outcome is Outcome.APPROVE
                 and (beyond is None or (one.grade is not None and one.grade < beyond))
                 for one in made
             ),
@@ -212,11 +212,11 @@ class _Good(NamedTuple):
 
     def holds(self, eta: int) -> bool:
         """Whether these log-odds are good."""
-        return self.flags[int(np.searchsorted(self.cuts, eta, side="right"))]
+        return self.flags[bisect_right(self.cuts, eta)]
 
     def reaches(self, lowest: int) -> bool:
         """Whether some good log-odds are at or above ``lowest``."""
-        return any(self.flags[int(np.searchsorted(self.cuts, lowest, side="right")) :])
+        return any(self.flags[bisect_right(self.cuts, lowest) :])
 
     def mask(self, eta: Integers) -> NDArray[np.bool_]:
         """Which of them are good."""
@@ -237,6 +237,14 @@ class _Attribute(NamedTuple):
     part: int
     family: str
     options: tuple[Option, ...]
+    weights: Integers
+    costs: Integers
+    best: int
+    """The change of weight that lowers the risk most."""
+
+
+def _clamped(logit: int) -> int:
+    return max(-LOGIT_LIMIT, min(LOGIT_LIMIT, logit))
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +257,13 @@ class _Line:
     term: int
     """This part's term of eta now."""
 
-    def term_of(self, changes: Mapping[str, Integers]) -> Integers:
+    def lowest_of(self, changes: Mapping[str, int]) -> int:
+        """The term with raw logits changed, for one choice."""
+        own = sum(_clamped(raw + changes.get(family, 0)) for family, raw in self.raw.items())
+        logit = self.part.total - self.part.own + _clamped(own)
+        return self.part.slope * (logit // self.part.holders) >> UNIT_BITS
+
+    def terms_of(self, changes: Mapping[str, Integers]) -> Integers:
         """The term with raw logits changed, family by family (protocol 7.1, 7.7)."""
         own = np.zeros_like(next(iter(changes.values())))
         for family, raw in self.raw.items():
@@ -270,37 +284,37 @@ class _Space:
 
     def lowest(self, chosen: Sequence[int]) -> int:
         """Least log-odds with the best bin of each: no other choice of bins goes below."""
-        best = [
-            np.array([self._best_weight(self.attributes[place])], dtype=np.int64)
-            for place in chosen
-        ]
-        return int(self._eta(chosen, best)[0])
-
-    def _best_weight(self, attribute: _Attribute) -> int:
-        slope = self.lines[attribute.part].part.slope
-        return min((option.weight for option in attribute.options), key=lambda one: slope * one)
+        changes: dict[int, dict[str, int]] = {}
+        for place in chosen:
+            one = self.attributes[place]
+            families = changes.setdefault(one.part, {})
+            families[one.family] = families.get(one.family, 0) + one.best
+        return self.eta + sum(
+            self.lines[part].lowest_of(families) - self.lines[part].term
+            for part, families in changes.items()
+        )
 
     def look(
         self, chosen: Sequence[int], good: _Good
     ) -> tuple[int, int, tuple[Option, ...]] | None:
         """Cheapest good choice of one bin each: cost, eta, bins; or None."""
-        lists = [self.attributes[place].options for place in chosen]
-        grids = np.meshgrid(*(np.arange(len(one)) for one in lists), indexing="ij")
-        picks = [grid.ravel() for grid in grids]
-        weights = [
-            np.array([option.weight for option in one], dtype=np.int64)[pick]
-            for one, pick in zip(lists, picks, strict=True)
-        ]
-        eta = self._eta(chosen, weights)
-        costs = np.zeros(len(eta), dtype=np.int64)
-        for one, pick in zip(lists, picks, strict=True):
-            costs += np.array([option.cost for option in one], dtype=np.int64)[pick]
+        found = [self.attributes[place] for place in chosen]
+        shape = tuple(len(one.options) for one in found)
+        picks = np.unravel_index(np.arange(math.prod(shape)), shape)
+        eta = self._eta(
+            chosen, [one.weights[pick] for one, pick in zip(found, picks, strict=True)]
+        )
+        costs = np.zeros_like(eta)
+        for one, pick in zip(found, picks, strict=True):
+            costs += one.costs[pick]
         places = np.flatnonzero(good.mask(eta))
         if places.size == 0:
             return None
         # by cost, then by the larger margin, then in schema order
         place = places[np.lexsort((places, eta[places], costs[places]))[0]]
-        options = tuple(one[int(pick[place])] for one, pick in zip(lists, picks, strict=True))
+        options = tuple(
+            one.options[int(pick[place])] for one, pick in zip(found, picks, strict=True)
+        )
         return int(costs[place]), int(eta[place]), options
 
     def moves(self, chosen: Sequence[int], options: Sequence[Option]) -> Iterator[Move]:
@@ -323,7 +337,7 @@ class _Space:
             families[one.family] = families.get(one.family, np.zeros_like(weight)) + weight
         eta = np.full(len(weights[0]), self.eta, dtype=np.int64)
         for part, families in changes.items():
-            eta += self.lines[part].term_of(families) - self.lines[part].term
+            eta += self.lines[part].terms_of(families) - self.lines[part].term
         return eta
 
 
@@ -339,7 +353,19 @@ def _space(case: Case, tables: Tables, rules: Rules) -> _Space:
                 raw[family] += attribute.weights[code]
                 options = tuple(options_of(attribute, code, part.slope, rules.policy))
                 if options:
-                    attributes.append(_Attribute(attribute.name, code, place, family, options))
+                    best = min((one.weight for one in options), key=part.slope.__mul__)
+                    attributes.append(
+                        _Attribute(
+                            attribute.name,
+                            code,
+                            place,
+                            family,
+                            options,
+                            np.array([one.weight for one in options], dtype=np.int64),
+                            np.array([one.cost for one in options], dtype=np.int64),
+                            best,
+                        )
+                    )
         holders = max(part.holders, 1)
         term = part.slope * (part.total // holders) >> UNIT_BITS
         lines.append(_Line(part, raw, term))

@@ -25,7 +25,7 @@ from consortium.credit.capacity import (
 )
 from consortium.credit.facts import DecisionInput, RestartTier
 from consortium.credit.pack import MOST_REASONS
-from consortium.credit.terms import GRADES, ConsentPurpose, Ppm
+from consortium.credit.terms import GRADES, ConsentPurpose, Grade, Ppm
 from consortium.credit.tiers import Product, Repayment, Rules, Terms
 from consortium.credit.verdict import (
     Bound,
@@ -46,7 +46,7 @@ from consortium.errors import (
 )
 from consortium.scoring.reasons import Source
 
-__all__ = ["Decision", "Outcome", "Rule", "decide", "replay"]
+__all__ = ["Assessment", "Decision", "Outcome", "Rule", "assess", "decide", "replay"]
 
 SERIOUS_DPD = 90
 """More days past due than this is M3+ (credit 2.1)."""
@@ -69,16 +69,15 @@ def decide(inputs: DecisionInput, rules: Rules) -> Decision:
     """
     _admit(inputs, rules)
     case = _Case(inputs, rules)
-    fired = tuple(one for step in STEPS for one in step(case))
-    decider = next((one for one in fired if one.outcome is not Outcome.APPROVE), None)
-    outcome = Outcome.APPROVE if decider is None else decider.outcome
+    fired = case.fired
+    outcome, code = _first(fired)
     approved = case.offer if outcome is Outcome.APPROVE else None
     return Decision(
         application=inputs.application,
         input=inputs.digest,
         decided_on=inputs.decided_on,
         outcome=outcome,
-        code="" if decider is None else decider.code,
+        code=code,
         grade=case.grade,
         limit=0 if approved is None else approved.limit,
         price_apr=() if approved is None else approved.terms.price,
@@ -90,6 +89,31 @@ def decide(inputs: DecisionInput, rules: Rules) -> Decision:
         fired=fired,
         review=_review(inputs, rules),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What the rules come to, without what is told and kept of it."""
+
+    outcome: Outcome
+    grade: Grade | None
+    fired: tuple[Fired, ...]
+
+
+def assess(inputs: DecisionInput, rules: Rules) -> Assessment:
+    """Outcome and grade as ``decide`` finds them, by the same rules in the same order.
+
+    For who asks many times what would be if: consents and digests are not looked at.
+    """
+    case = _Case(inputs, rules)
+    return Assessment(_first(case.fired)[0], case.grade, case.fired)
+
+
+def _first(fired: tuple[Fired, ...]) -> tuple[Outcome, str]:
+    for one in fired:
+        if one.outcome is not Outcome.APPROVE:
+            return one.outcome, one.code
+    return Outcome.APPROVE, ""
 
 
 def replay(inputs: bytes, decision: bytes, rules: Rules) -> Decision:
@@ -151,6 +175,11 @@ class _Case:
         self.rules = rules
         self.product: Product | None = rules.catalogue.product(inputs.wish.product)
         self.grade = None if inputs.score is None else rules.grade(inputs.score.eta)
+
+    @cached_property
+    def fired(self) -> tuple[Fired, ...]:
+        """All rules that fire, in the order of the table."""
+        return tuple(one for step in STEPS for one in step(self))
 
     @cached_property
     def cuts(self) -> tuple[int, int] | None:

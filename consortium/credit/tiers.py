@@ -145,12 +145,15 @@ class Rules:
         first PD were the decline cut (credit 3.2, step 6).
         """
         cuts = self.policy.cuts_of(purpose)
-        served = [g for g in GRADES if self.terms(product, g, purpose) is not None]
+        served = sum(
+            product.serves(grade, purpose) and self.policy.cell(grade, purpose).offered
+            for grade in GRADES
+        )
         if cuts is None or not served:
             return None
         refer, decline = _cut(cuts.refer_pd), _cut(cuts.decline_pd)
-        if len(served) < len(GRADES):
-            decline = min(decline, self.grade_cuts[len(served) - 1])
+        if served < len(GRADES):
+            decline = min(decline, self.grade_cuts[served - 1])
         return min(refer, decline), decline
 
 

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from consortium.credit.capacity import Income
 from consortium.credit.counterfactual import Counterfactual, NoChange, counterfactual
-from consortium.credit.decision import decide
+from consortium.credit.decision import assess, decide
 from consortium.credit.facts import DecisionInput, Flag
 from consortium.credit.levers import DEFAULTS, beside_the_score, lever_of
 from consortium.credit.policy import Lever, LeverKind
 from consortium.credit.terms import Grade
 from consortium.credit.tiers import Rules, check_rules
 from consortium.credit.verdict import Decision, Outcome
-from consortium.errors import DomainError, ReasonMissingError
+from consortium.errors import DomainError
 from consortium.features.concepts import Concept
 from consortium.features.schema import parse_schema
 from consortium.scoring.layout import LOGIT_LIMIT
@@ -27,6 +27,7 @@ from consortium.scoring.scorecard import cut_units, points
 from tests.credit_house import INCOME, RULES, SCORE, case, catalogue, pack, under
 from tests.reasons_house import FAMILIES, LATE, SCHEMA, TABLES, WEIGHTS
 
+ALPHA = -34 * LATE // 10
 LEVERS = (
     Lever(feature="late", kind=LeverKind.WITH_TIME, months=2, cost=1, max_steps=255),
     Lever(feature="worst", kind=LeverKind.NOW, months=0, cost=2, max_steps=2),
@@ -74,13 +75,13 @@ def outcome(inputs: DecisionInput) -> Decision:
     return decide(inputs, HOUSE)
 
 
-def cheapest(
+def cheapest(  # noqa: C901 - five nested loops are the oracle
     inputs: DecisionInput,
     alpha: int,
     parts: dict[str, tuple[int, int, int]],
     codes: dict[str, int],
 ) -> tuple[int, int, int] | None:
-    """Cost, changes and eta of the best choice, by trying all of them with the whole decision."""
+    """Cost, changes and eta of the best choice, by asking the rules about every single one."""
     now = outcome(inputs)
     reach: dict[str, list[tuple[int, int]]] = {}
     for name, (cost, down) in OPTIONS.items():
@@ -107,7 +108,7 @@ def cheapest(
                         eta,
                     )
                     if (best is None or key < best) and key[1] > 0:
-                        made = outcome(asked(applied.inputs, eta))
+                        made = assess(asked(applied.inputs, eta), HOUSE)
                         better = now.outcome is not Outcome.APPROVE or made.grade < now.grade
                         if made.outcome is Outcome.APPROVE and better:
                             best = key
@@ -134,7 +135,7 @@ parts_of_persons = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.integers(-3 * LATE, 2 * LATE),
     parts_of_persons,
@@ -269,18 +270,11 @@ def test_case_of_another_answer_is_refused() -> None:
         counterfactual(inputs, HOUSE, replace(found_case, eta=found_case.eta + 1), TABLES)
 
 
-def test_decline_that_nothing_explains_promises_nothing() -> None:
-    inputs, found_case = person()
-    bare = case(inputs, reasons=())
-    with pytest.raises(ReasonMissingError):
-        outcome(bare)
-    assert isinstance(counterfactual(bare, HOUSE, found_case, TABLES), NoChange)
-
-
 def test_twelve_attributes_of_ten_bins_are_searched_in_a_moment() -> None:
     feature = (
         '[[feature]]\nname = "a{n}"\nfamily = "f{f}"\nkind = "integer"\nunit = "x"\n'
-        'concept = "utilisation"\nrange = [0, 100]\nedges = [10, 20, 30, 40, 50, 60, 70, 80, 90]\n'
+        'concept = "utilisation"\nrange = [0, 100]\n'
+        "edges = [10, 20, 30, 40, 50, 60, 70, 80, 90]\n"
         'direction = "up"\ndisclosure = "own"\nreason = "R03"\nreason_zh = "中"\n'
         'reason_en = "used"\n'
     )
@@ -296,10 +290,11 @@ def test_twelve_attributes_of_ten_bins_are_searched_in_a_moment() -> None:
     for f in range(3):
         own = sum(weights[f"a{n}"][10] for n in range(12) if n % 3 == f)
         parts.append(Part(f"f{f}", LATE, own, own, 1))
-    eta = -LATE // 2 + sum(part.own for part in parts)
-    found_case = Case(alpha=-LATE // 2, eta=eta, parts=tuple(parts), codes=codes)
+    eta = ALPHA + sum(part.own for part in parts)
+    found_case = Case(alpha=ALPHA, eta=eta, parts=tuple(parts), codes=codes)
     inputs = asked(under(HOUSE), eta)
     begin = time.process_time()
     found = counterfactual(inputs, HOUSE, found_case, tables)
-    assert time.process_time() - begin < 2.0
-    assert found is not None
+    assert time.process_time() - begin < 0.5
+    assert isinstance(found, Counterfactual)
+    assert len(found.moves) == 3
