@@ -24,6 +24,7 @@ from consortium.scoring.combine import BANDS
 from consortium.scoring.reasons import Source
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
+_CURRENCY = re.compile(r"[A-Z]{3}")
 _WORD = re.compile(r"[a-z_]{0,32}")
 _CODE = re.compile(r"R[0-9]{2}")
 _HASH = re.compile(r"([0-9a-f]{64})?")
@@ -269,6 +270,7 @@ def _names(value: object) -> Iterator[str]:
 def _check(inputs: DecisionInput) -> None:
     _named("application", inputs.application)
     _named("wish.product", inputs.wish.product)
+    _formed("wish.currency", inputs.wish.currency, _CURRENCY)
     _bounded("decided_at", inputs.decided_at)
     _bounded("wish.amount", inputs.wish.amount, 1)
     _bounded("wish.tenor_months", inputs.wish.tenor_months, 1, _MOST_TENOR)

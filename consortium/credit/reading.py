@@ -75,7 +75,8 @@ def _lines_of(text: str) -> dict[Path, int]:
             if header.group(1):
                 counts[table] = counts.get(table, -1) + 1
                 table = (*table, str(counts[table]))
-            lines.setdefault(table, number)
+            for length in range(1, len(table) + 1):
+                lines.setdefault(table[:length], number)
         elif key:
             lines.setdefault((*table, *_path_of(key.group(1))), number)
     return lines
