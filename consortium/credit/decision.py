@@ -384,7 +384,7 @@ STEPS: tuple[Callable[[_Case], Iterator[Fired]], ...] = (
 def _reasons(
     case: _Case, outcome: Outcome, fired: tuple[Fired, ...], approved: _Offer | None
 ) -> tuple[DecisionReason, ...]:
-    """Rule codes that decided, then what was scored (credit 4.12, 4 and 5)."""
+    """Rule codes that decided, then what was scored (credit 3.3)."""
     if outcome is Outcome.REFER:
         return ()
     codes, scored = _declining(fired) if approved is None else _lowering(approved)

@@ -1,6 +1,6 @@
 """What a decision is made from: a closed form, in which no forbidden fact has a place.
 
-A rule can see only what has a field here (credit 5.3). Fields are numbers, dates, members
+A rule can see only what has a field here (credit 3.6). Fields are numbers, dates, members
 of closed lists, and names of a fixed form: there is no free text in which a proxy could
 travel. What arrives from a desk is read by ``input_of``, which refuses a forbidden name
 wherever it stands, and then any name that it does not know. Errors name fields, never
@@ -146,7 +146,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreReason:
-    """One reason that was scored (credit 4.12), as it was told. Private."""
+    """One reason that was scored (credit 3.3), as it was told. Private."""
 
     code: str
     points: int

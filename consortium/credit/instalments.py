@@ -1,7 +1,7 @@
 """The monthly due of a loan in whole minor units, and the largest loan that a due carries.
 
 Exact: the annuity factor is a fraction of whole numbers, rounded half up once, so that a
-limit computed from a due never exceeds it by a unit (credit 4.9, 4.10). The price is the
+limit computed from a due never exceeds it by a unit (credit 4.10). The price is the
 nominal yearly one, a twelfth of it a month.
 """
 

@@ -35,7 +35,7 @@ class Status(StrEnum):
 
 
 class CapBasis(StrEnum):
-    """Which yearly figure the cost cap is compared with (credit 4.9)."""
+    """Which yearly figure the cost cap is compared with (credit 5.5)."""
 
     EFFECTIVE = "effective"
     NOMINAL = "nominal"

@@ -115,7 +115,7 @@ class StopRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestartRules:
-    """Bounds of the tiers of a closed cohort (credit 3.2, rows 20, 21, 31)."""
+    """Bounds of the tiers of a closed cohort."""
 
     a_pd: str
     b_pd: str
@@ -137,7 +137,7 @@ class StageRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossRules:
-    """Loss given default and credit conversion (credit 4.8)."""
+    """Loss given default and credit conversion."""
 
     lgd: Ppm
     ccf_revolving: Ppm

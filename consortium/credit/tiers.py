@@ -2,7 +2,7 @@
 
 A catalogue says what is sold, a policy to whom and how much, a pack what the law bounds.
 ``check_rules`` puts the three together once; what it returns is what decisions are made
-by. Grades compare integers, never a rounded PD (credit 4.1).
+by. Grades compare integers, never a rounded PD (protocol 13.1).
 """
 
 from bisect import bisect_right

@@ -1,6 +1,7 @@
 """The decision: each rule on both sides, the order of the table, true reasons, replay."""
 
 import itertools
+import re
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
@@ -37,6 +38,7 @@ from tests.credit_house import (
     CONSENTS,
     INCOME,
     INPUT,
+    ROOT,
     RULES,
     SCORE,
     TODAY,
@@ -185,6 +187,7 @@ def test_tier_limit_lowers_the_amount_with_the_reasons_that_were_scored() -> Non
             eta=cut_units("0.09"),
             income=replace(INCOME, credits=(90_000_000,) * 3),
         ),
+        ROOT,
         RULES,
     )
     assert (made.grade, made.limit, made.bounds) == (Grade.G2, 40_000_000, (Bound.TIER,))
@@ -400,6 +403,7 @@ def test_obligation_kinds_give_the_dues_of_credit_4_10() -> None:
                 here=(Obligation(kind=DueKind.TERM, scheduled=100_000, balance=0),),
                 elsewhere=(),
             ),
+            ROOT,
             RULES,
         ).dsr
     )
@@ -408,3 +412,16 @@ def test_obligation_kinds_give_the_dues_of_credit_4_10() -> None:
 def test_income_of_the_latest_three_credits_is_what_counts() -> None:
     longer = Income(credits=(1, 6_000_000, 6_000_000, 6_000_000), latest_on=INCOME.latest_on)
     assert decide(case(income=longer), RULES).dsr == decide(INPUT, RULES).dsr
+
+
+def test_every_number_of_credit_md_that_the_decision_cites_is_there() -> None:
+    known = set(re.findall(r"\*\*(\d\.\d+)\*\*", (ROOT / "docs" / "credit.md").read_text()))
+    modules = (
+        *("admission", "capacity", "counterfactual", "decision", "facts", "hooks"),
+        *("instalments", "levers", "pack", "policy", "reading", "stopping", "terms"),
+        *("tiers", "verdict"),
+    )
+    for name in modules:
+        text = (ROOT / "consortium" / "credit" / f"{name}.py").read_text(encoding="utf-8")
+        cited = set(re.findall(r"credit (\d\.\d+)", text))
+        assert cited <= known, name
