@@ -13,7 +13,7 @@ from consortium.credit.capacity import Income
 from consortium.credit.counterfactual import Counterfactual, NoChange, counterfactual
 from consortium.credit.decision import assess, decide
 from consortium.credit.facts import DecisionInput, Flag
-from consortium.credit.levers import DEFAULTS, beside_the_score, lever_of
+from consortium.credit.levers import DEFAULTS, beside_the_score, lever_of, options_of
 from consortium.credit.policy import Lever, LeverKind
 from consortium.credit.terms import Grade
 from consortium.credit.tiers import Rules, check_rules
@@ -255,13 +255,27 @@ def test_history_past_arrears_and_other_partners_are_never_a_lever() -> None:
     assert lever_of(SCHEMA.feature("months"), HOUSE.policy).kind is LeverKind.NO
 
 
+def reachable(name: str, code: int) -> list[tuple[int, int, int]]:
+    attribute = next(
+        one for table in TABLES.values() for one in table.attributes if one.name == name
+    )
+    found = options_of(attribute, code, LATE, HOUSE.policy)
+    return [(one.code, one.cost, one.months) for one in found]
+
+
 def test_missing_value_is_neither_a_target_nor_something_to_improve() -> None:
-    parts = dict.fromkeys(FAMILIES, (LATE, 0, 0))
-    codes = {"late": 0, "worst": 0, "months": 1, "bill": 0, "kind": 3, "paid": 0, "shy": 1}
-    found_case = answer(LATE, parts, codes)
-    inputs = asked(under(HOUSE), found_case.eta)
-    assert outcome(inputs).outcome is Outcome.DECLINE
-    assert isinstance(counterfactual(inputs, HOUSE, found_case, TABLES), NoChange)
+    assert reachable("paid", 0) == []
+    assert reachable("bill", 0) == []
+    # The missing bin of "bill" is lighter than its third; it is no way out.
+    assert reachable("bill", 3) == [(1, 2, 2), (2, 1, 1), (4, 1, 1)]
+
+
+def test_steps_directions_and_costs_are_those_of_the_lever() -> None:
+    assert reachable("late", 4) == [(1, 6, 6), (2, 4, 4), (3, 2, 2)]
+    assert reachable("worst", 4) == [(2, 12, 0), (3, 6, 0)]
+    assert reachable("late", 1) == []
+    for unmoved in ("months", "kind", "shy", "mute"):
+        assert reachable(unmoved, 1) == []
 
 
 def test_case_of_another_answer_is_refused() -> None:
