@@ -16,7 +16,7 @@ from consortium.credit.verdict import Decision
 from consortium.documents import parse_document, plain_of
 from consortium.errors import DecodeError, DomainError, ForbiddenFieldError
 from consortium.features.concepts import FORBIDDEN, GroupConcept
-from tests.credit_house import INPUT, RULES, case
+from tests.credit_house import INCOME, INPUT, RULES, case
 
 PLAIN: dict[str, typing.Any] = json.loads(INPUT.to_bytes())
 
@@ -143,6 +143,9 @@ def test_decision_tells_codes_and_numbers_only() -> None:
         {"decided_at": -1},
         {"decided_on": date(2026, 11, 19)},
         {"pack": "0" * 63},
+        {"currency": "yuan"},
+        {"income": dataclasses.replace(INCOME, latest_on=date(2026, 11, 27))},
+        {"income": dataclasses.replace(INCOME, credits=(2**53, 1, 1))},
     ],
     ids=str,
 )

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consortium.credit.capacity import Income
+from consortium.credit.capacity import DueKind, Income, Obligation
 from consortium.credit.counterfactual import Counterfactual, NoChange, counterfactual
 from consortium.credit.decision import assess, decide
 from consortium.credit.facts import DecisionInput, Flag
@@ -208,6 +208,32 @@ def test_tenor_that_is_too_short_for_the_dues_is_stretched() -> None:
     found = counterfactual(inputs, HOUSE, found_case, TABLES)
     assert isinstance(found, Counterfactual)
     assert {move.what for move in found.moves} <= {"tenor", "pay_off", "amount"}
+
+
+def test_dearer_change_is_looked_at_if_it_leaves_room_for_two_more() -> None:
+    """A quarter of tenor and a line paid off are cheaper than a year, but they are two."""
+    parts = dict.fromkeys(FAMILIES, (LATE, 0, 0))
+    codes = {"late": 2, "worst": 4, "months": 1, "bill": 3, "kind": 1, "paid": 1}
+    found_case = answer(-7 * LATE // 4, parts, codes)
+    loan = Obligation(kind=DueKind.TERM, scheduled=500_000, balance=1)
+    card = Obligation(kind=DueKind.REVOLVING, scheduled=30_000, balance=100_000)
+    inputs = asked(
+        case(
+            under(HOUSE),
+            income=replace(INCOME, credits=(1_150_000,) * 3),
+            tenor_months=5,
+            amount=700_000,
+            here=(loan,),
+            elsewhere=(card,),
+        ),
+        found_case.eta,
+    )
+    found = counterfactual(inputs, HOUSE, found_case, TABLES)
+    assert isinstance(found, Counterfactual)
+    assert [move.what for move in found.moves] == ["tenor", "bill", "paid"]
+    assert (found.cost, len(found.moves), found.eta) == cheapest(
+        inputs, found_case.alpha, parts, codes
+    )
 
 
 def test_amount_outside_the_product_is_moved_inside() -> None:
