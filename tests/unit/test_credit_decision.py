@@ -187,7 +187,6 @@ def test_tier_limit_lowers_the_amount_with_the_reasons_that_were_scored() -> Non
             eta=cut_units("0.09"),
             income=replace(INCOME, credits=(90_000_000,) * 3),
         ),
-        ROOT,
         RULES,
     )
     assert (made.grade, made.limit, made.bounds) == (Grade.G2, 40_000_000, (Bound.TIER,))
@@ -403,7 +402,6 @@ def test_obligation_kinds_give_the_dues_of_credit_4_10() -> None:
                 here=(Obligation(kind=DueKind.TERM, scheduled=100_000, balance=0),),
                 elsewhere=(),
             ),
-            ROOT,
             RULES,
         ).dsr
     )
