@@ -2,21 +2,29 @@
 
 import argparse
 import json
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from consortium.errors import ConfigurationError
 from consortium.ids import parse_digest
 from consortium.ledger.findings import Grade
 from consortium.ledger.verify import Audit
-from regulator.report import LANGUAGES, document_of_audit, lines, page
+from regulator.artefacts.collection import artefacts_of
+from regulator.checklist import document_of_checklist
+from regulator.history import history_of
+from regulator.page import page
+from regulator.paper import paper
+from regulator.report import LANGUAGES, document_of_audit, lines
 from regulator.wiring import audit_file
 
 WARNED, FAILED = 3, 4
 """Exit codes, beside 0: verified, 1: no audit was made, 2: wrong usage."""
 
 _CODES = {Grade.ERROR: FAILED, Grade.WARNING: WARNED, Grade.NOTE: 0, None: 0}
+_ENDINGS = (
+    "Exit code 0: verified, 3: warnings, 4: a claim is false or not backed. "
+    "Nothing is fetched and nothing leaves this machine."
+)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -31,45 +39,81 @@ def _parser() -> argparse.ArgumentParser:
         description="Recompute what a consortium claims, without a network and without trust.",
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    verify = verbs.add_parser(
-        "verify",
-        help="every signature, head, model and epsilon of a bundle",
-        description=(
-            "Check a bundle of log, manifests and models. Exit code 0: verified, 3: warnings, "
-            "4: a claim is false or not backed."
-        ),
+    verify = _verb(verbs, "verify", "every signature, head, model and epsilon of a bundle")
+    verify.add_argument("--json", action="store_true", help="print the audit as JSON")
+    verify.set_defaults(run=_verify)
+    report = _verb(verbs, "report", "verify, and write the report in English and Chinese")
+    report.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to")
+    report.add_argument("--pdf", action="store_true", help="report.en.pdf, report.zh.pdf, too")
+    report.add_argument("--json", action="store_true", help="report.json, too")
+    report.set_defaults(run=_report)
+    artefacts = _verb(
+        verbs, "artefacts", "verify, and write model cards, lineage and the like from the log"
     )
-    verify.add_argument("bundle", type=Path, help="the archive, for instance bundle.zip")
-    verify.add_argument(
+    artefacts.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to")
+    artefacts.set_defaults(run=_artefacts)
+    return parser
+
+
+def _verb(
+    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, about: str
+) -> argparse.ArgumentParser:
+    """A command on one bundle."""
+    parser = verbs.add_parser(name, help=about, description=f"{about}. {_ENDINGS}")
+    parser.add_argument("bundle", type=Path, help="the archive, for instance bundle.zip")
+    parser.add_argument(
         "--manifest", required=True, metavar="HASH", help="digest of the manifest you trust"
     )
-    verify.add_argument("--json", action="store_true", help="print the report as JSON")
-    verify.add_argument(
-        "--html", type=Path, metavar="DIR", help="write report.en.html and report.zh.html there"
-    )
-    verify.set_defaults(run=_verify)
     return parser
 
 
 def _verify(words: argparse.Namespace) -> int:
-    audit = audit_file(words.bundle, parse_digest(words.manifest))
-    if words.html is not None:
-        _write_pages(audit, words.html)
+    audit = _audited(words)
     if words.json:
-        print(json.dumps(document_of_audit(audit), indent=1, ensure_ascii=False))
+        print(_text_of(document_of_audit(audit)))
     else:
         for line in lines(audit):
             print(line)
-        if words.html is not None:
-            sys.stderr.write(f"report: {words.html / 'report.en.html'}\n")
     return _CODES[audit.worst]
 
 
-def _write_pages(audit: Audit, directory: Path) -> None:
+def _report(words: argparse.Namespace) -> int:
+    audit = _audited(words)
+    return _write(audit, words.out, dict(_files_of_report(audit, words)))
+
+
+def _files_of_report(audit: Audit, words: argparse.Namespace) -> Iterator[tuple[str, bytes]]:
+    history = history_of(audit)
+    for language in LANGUAGES:
+        yield f"report.{language}.html", page(audit, history, language).encode()
+        if words.pdf:
+            yield f"report.{language}.pdf", paper(audit, history, language)
+    yield "sp800-226.json", _text_of(document_of_checklist(audit)).encode()
+    if words.json:
+        yield "report.json", _text_of(document_of_audit(audit)).encode()
+
+
+def _artefacts(words: argparse.Namespace) -> int:
+    audit = _audited(words)
+    return _write(audit, words.out, artefacts_of(audit))
+
+
+def _audited(words: argparse.Namespace) -> Audit:
+    return audit_file(words.bundle, parse_digest(words.manifest))
+
+
+def _write(audit: Audit, directory: Path, files: Mapping[str, bytes]) -> int:
+    """Write the files, print their paths, and the verdict last."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        for language in LANGUAGES:
-            path = directory / f"report.{language}.html"
-            path.write_text(page(audit, language), encoding="utf-8")
+        for name, data in files.items():
+            (directory / name).write_bytes(data)
+            print(directory / name)
     except OSError as error:
         raise ConfigurationError(f"{directory}: {error.strerror}") from error
+    print(list(lines(audit))[-1])
+    return _CODES[audit.worst]
+
+
+def _text_of(document: object) -> str:
+    return json.dumps(document, indent=1, ensure_ascii=False)

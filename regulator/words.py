@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from consortium.ledger.findings import Check, Grade
 from consortium.release import Level
+from regulator.checklist import Answer
 
 TEXTS: Mapping[str, Mapping[str, str]] = {
     "en": {
@@ -47,6 +48,28 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "h_runs": "Runs",
         "h_log": "The log",
         "runs_about": "Every request of a replayed attempt is the one that the sums lead to.",
+        "h_figures": "What the log tells",
+        "h_checklist": "NIST SP 800-226",
+        "checklist_about": (
+            "The questions of the publication. Proven: computed again here. Stated: signed by "
+            "who says it. Everything else is not proven by this bundle."
+        ),
+        "h_entries": "Entries named above",
+        "entries_about": (
+            "Where a finding or a table names an entry it is listed here; the first bytes of "
+            "its leaf hash tell it from any other."
+        ),
+        "question": "question",
+        "answer": "answer",
+        "evidence": "evidence",
+        "time": "time",
+        "actor": "by",
+        "leaf": "leaf hash",
+        "contents": "Contents",
+        "more": "more",
+        "page": "page",
+        "none": "Nothing.",
+        "made": "Log as of",
     },
     "zh": {
         "title": "联合体日志审计报告",
@@ -86,12 +109,41 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "h_runs": "训练任务",
         "h_log": "日志",
         "runs_about": "凡已重放的请求, 均与此前公布的求和结果所推出的请求一致。",
+        "h_figures": "日志所示",
+        "h_checklist": "NIST SP 800-226 核对表",
+        "checklist_about": (
+            "该出版物的各项问题。已证明: 在此重新计算。已陈述: 由陈述方签署。"
+            "其余事项本审计包未能证明。"
+        ),
+        "h_entries": "以上提及的条目",
+        "entries_about": "审计发现或数据表提及的条目列于此处; 以叶哈希的开头字节区分。",
+        "question": "问题",
+        "answer": "回答",
+        "evidence": "依据",
+        "time": "时间",
+        "actor": "提交方",
+        "leaf": "叶哈希",
+        "contents": "目录",
+        "more": "另有",
+        "page": "页",
+        "none": "无。",
+        "made": "日志截至",
     },
 }
 
 GRADES: Mapping[str, Mapping[Grade, str]] = {
     "en": {Grade.ERROR: "error", Grade.WARNING: "warning", Grade.NOTE: "note"},
     "zh": {Grade.ERROR: "错误", Grade.WARNING: "警告", Grade.NOTE: "说明"},
+}
+
+ANSWERS: Mapping[str, Mapping[Answer, str]] = {
+    "en": {one: one.value for one in Answer},
+    "zh": {
+        Answer.PROVEN: "已证明",
+        Answer.STATED: "已陈述",
+        Answer.NOT_PROVEN: "未证明",
+        Answer.CONTRADICTED: "有矛盾",
+    },
 }
 
 LEVELS: Mapping[str, Mapping[Level, str]] = {

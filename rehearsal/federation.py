@@ -268,7 +268,8 @@ class _Federation:
         report = self._places.work.parent
         bundle, digest = report / "audit.zip", self._manifest()
         self._call(coordinator_cli.main, "bundle", str(self._places.coordinator), str(bundle))
-        command = ["verify", str(bundle), "--manifest", digest, "--html", str(report / "audit")]
+        pages = str(report / "audit")
+        command = ["report", str(bundle), "--manifest", digest, "--out", pages, "--pdf"]
         with self._log():
             code = regulator_cli.main(command)
         if code not in _VERDICTS:

@@ -43,7 +43,7 @@ VERBS: dict[str, tuple[str, ...]] = {
         *("tokenize", "withdraw", "score", "desk-client"),
     ),
     "models": ("list", "show", "statement", "activate", "rollback"),
-    "audit": ("verify",),
+    "audit": ("artefacts", "report", "verify"),
     "rehearse": (),
     "shadow": (),
 }

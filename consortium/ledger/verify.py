@@ -6,7 +6,7 @@ of releases in ``claims``. The run's machine is a port, for it belongs to a high
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from consortium.canonical import Label
 from consortium.crypto.keys import verify_signature
@@ -49,6 +49,10 @@ class Audit:
     """Entries of each type."""
     runs: tuple[RunFacts, ...] = ()
     releases: tuple[ReleaseFacts, ...] = ()
+    timeline: Timeline | None = None
+    """What the log's own checks left standing; None if the manifest was not there."""
+    heads: tuple[Cosigned, ...] = ()
+    """Every head that counts, the oldest first."""
 
     @property
     def worst(self) -> Grade | None:
@@ -73,6 +77,8 @@ class _Audited:
     """The manifest in force at each entry."""
     counted: list[int] = field(default_factory=list)
     """Sizes of the heads that a quorum cosigned."""
+    heads: list[Cosigned] = field(default_factory=list)
+    """Those heads."""
     head: Cosigned | None = None
     cosigned_by: tuple[PartnerId, ...] = ()
 
@@ -107,7 +113,8 @@ def verify_log(
     )
     runs = audit_runs(timeline, findings, machines)
     releases = audit_claims(timeline, runs, findings)
-    return _audit(findings, pinned, state, runs, releases)
+    audit = _audit(findings, pinned, state, runs, releases)
+    return replace(audit, timeline=timeline, heads=tuple(state.heads))
 
 
 def _audit(  # noqa: PLR0917 - puts the parts together
@@ -210,6 +217,7 @@ def _check_heads(state: _Audited) -> None:
                 state.findings.error(Check.LOG_SIGNATURE, "head.name", text, place=place)
             elif _rooted(state, opened, place) and _counts(state, opened, place):
                 state.counted.append(size)
+                state.heads.append(opened)
     if state.evidence.head:
         with state.findings.catch(Check.LOG_SIGNATURE, "head.signature", place="checkpoint"):
             state.head = _opened(state, len(state.evidence.entries), state.evidence.head)
@@ -228,7 +236,9 @@ def _check_newest(state: _Audited, head: Cosigned) -> None:
         )
     if size <= known and _rooted(state, head, "checkpoint"):
         state.cosigned_by = _counts(state, head, "checkpoint")
-        state.counted += [size] if state.cosigned_by else []
+        if state.cosigned_by:
+            state.counted.append(size)
+            state.heads.append(head)
     if head.times and state.now - max(head.times.values()) > MAX_AGE_S:
         hours = (state.now - max(head.times.values())) // 3600
         state.findings.note(

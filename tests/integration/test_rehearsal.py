@@ -23,7 +23,10 @@ def test_small_rehearsal_trains_votes_reports_and_leaves_nothing_behind(
     assert lines[-1] == {"report": str(report / "report.html")}
     pages = report / "audit"
     assert lines[-2] == {"audit": str(pages / "report.en.html"), "verdict": "verified"}
-    assert {one.name for one in pages.iterdir()} == {"report.en.html", "report.zh.html"}
+    assert {one.name for one in pages.iterdir()} == {
+        *("report.en.html", "report.zh.html", "report.en.pdf", "report.zh.pdf"),
+        "sp800-226.json",
+    }
     assert (report / "audit.zip").stat().st_size > 10_000
 
     found = json.loads((report / "report.json").read_text(encoding="utf-8"))

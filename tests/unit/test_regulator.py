@@ -1,7 +1,6 @@
-"""``riskweave audit verify``: what it prints, what it writes, how it ends."""
+"""``riskweave audit verify``: what it prints and how it ends."""
 
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -12,8 +11,6 @@ from consortium.ledger.findings import Check
 from regulator.bundle import read_bundle
 from regulator.cli import FAILED, main
 from tests.ledger_house import House
-
-SCRIPT = '<script>alert("x")</script>'
 
 
 @pytest.fixture(scope="module")
@@ -65,36 +62,6 @@ def test_json_has_the_headings_of_the_guide_and_every_check(
     assert report["trust"]["head_cosigned_by"] == list(house.names)
 
 
-def test_pages_stand_alone_in_both_languages_and_run_nothing(
-    house: House, bundle: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "report"
-    words = ["verify", str(bundle), "--manifest", house.manifest.digest, "--html", str(out)]
-    assert main(words) == 0
-    english, chinese = (
-        (out / f"report.{language}.html").read_text(encoding="utf-8")
-        for language in ("en", "zh")
-    )
-    for page in (english, chinese):
-        assert "<script" not in page
-        assert not re.search(r"(src|href)=|url\(|@import|https?:", page)
-        assert "$" not in page
-        assert page.count("8.7(") >= len(Check)
-        assert "<rect" in page
-    assert "Verified" in english
-    assert "通过" in chinese
-
-
-def test_text_of_a_liar_is_escaped_in_the_page(tmp_path: Path, house: House) -> None:
-    path, out = tmp_path / "bundle.zip", tmp_path / "report"
-    path.write_bytes(pack(house.bundle() | {SCRIPT.replace("/", "x"): b""}))
-    words = ["verify", str(path), "--manifest", house.manifest.digest, "--html", str(out)]
-    assert main(words) == FAILED
-    page = (out / "report.en.html").read_text(encoding="utf-8")
-    assert "<script" not in page
-    assert "&lt;script&gt;" in page
-
-
 def test_bundle_that_is_not_there_or_too_large_makes_no_audit(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError):
         read_bundle(tmp_path / "none.zip")
@@ -108,9 +75,3 @@ def test_bundle_that_is_not_there_or_too_large_makes_no_audit(tmp_path: Path) ->
 def test_manifest_digest_that_is_none_makes_no_audit(bundle: Path) -> None:
     with pytest.raises(IdentifierError):
         main(["verify", str(bundle), "--manifest", "AB"])
-
-
-def test_report_is_not_written_over_a_file(house: House, bundle: Path) -> None:
-    words = ["verify", str(bundle), "--manifest", house.manifest.digest, "--html", str(bundle)]
-    with pytest.raises(ConfigurationError):
-        main(words)
