@@ -83,7 +83,7 @@ def model_card(subject: Subject) -> Artefact:
         ("figures", _figures(subject)),
         ("psi", NotRecorded(_NO_PSI)),
         ("fairness", NotRecorded(_NO_FAIRNESS)),
-        *((name, _gate(subject)) for name in ("reason_stability", "dependence")),
+        *((name, gate_of(subject)) for name in ("reason_stability", "dependence")),
         ("points", _points(subject)),
         ("reasons", Known(reasons_of(schema), (), _file_of(schema))),
         ("limits", _limits(subject)),
@@ -226,7 +226,7 @@ def _shown(interval: Interval) -> dict[str, str]:
     }
 
 
-def _gate(subject: Subject) -> Field:
+def gate_of(subject: Subject) -> Field:
     """What the release gate found, in its own words, where the log has one."""
     for index, body in reversed(entries_of(subject.timeline, "release.gate")):
         plain = plain_of(body)

@@ -7,14 +7,13 @@ from consortium.plan import ReleaseKind
 from consortium.release import Level
 from regulator.artefacts.fields import (
     NO_DOCUMENT,
-    NO_GATE,
     Artefact,
     Field,
     Known,
     NotRecorded,
     Subject,
-    entries_of,
 )
+from regulator.artefacts.model_card import gate_of
 from regulator.checklist_words import Text
 from regulator.history import UNITS, Point, history_of
 
@@ -45,7 +44,7 @@ def privacy_statement(subject: Subject) -> Artefact:
         ("side_channels", _of(subject, made, "not_protected")),
         ("votes_outside", _outside(subject, ReleaseVote)),
         ("inquiries_outside", _outside(subject, ScoreBatch)),
-        ("empirical_lower_bound", _bound(subject)),
+        ("empirical_lower_bound", gate_of(subject)),
     ]
     return Artefact("privacy_statement", release.version, tuple(fields))
 
@@ -103,10 +102,3 @@ def _outside(subject: Subject, kind: type[ReleaseVote | ScoreBatch]) -> Field:
         and getattr(entry.body, "version", subject.release.version) == subject.release.version
     ]
     return Known(len(found), tuple(found[:20]))
-
-
-def _bound(subject: Subject) -> Field:
-    gates = entries_of(subject.timeline, "release.gate")
-    if not gates:
-        return NotRecorded(NO_GATE)
-    return Known("release.gate", tuple(index for index, _ in gates))
