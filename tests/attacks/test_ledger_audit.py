@@ -707,7 +707,9 @@ def test_statement_altered_by_a_hundredth_is_found(honest: House, who: str) -> N
         training = document["statement"]["epsilon"]["training"]
         training[who] = lower(training[who])
 
-    found = audit(restated(honest, change), honest).findings
+    files = restated(honest, change)
+    found = audit(files, honest).findings
+    assert audit_bundle(pack(files), honest.manifest.digest, now=NOW).findings == found
     named = [one for one in found if one.name == "statement.altered"]
     assert {one.entries for one in named} == {(index_of(honest, ReleaseCandidate),)}
     assert any(one.text.startswith(f"headline.{who}:") for one in named)
