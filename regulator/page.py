@@ -18,6 +18,8 @@ from regulator.words import ANSWERS, CHECKS, GRADES, TEXTS
 
 _OPEN_ROWS = 12
 _MOST_ROWS = 500
+_NAME = 24
+"""What is no longer is not broken over lines."""
 _FEW_COLUMNS = 4
 """A table of more is wider than a telephone, and scrolls."""
 
@@ -145,7 +147,7 @@ def _checks(audit: Audit, language: str) -> str:
         found = [one for one in audit.findings if one.check is check]
         result = result_of(found)
         title = CHECKS[language][check]
-        rows.append((check.value, title, _tag(words[result], result), len(found)))
+        rows.append((check.value, title, _tag(words[f"r_{result}"], result), len(found)))
     heads = ("number", "check", "result", "findings")
     return _table([words[name] for name in heads], rows)
 
@@ -254,7 +256,8 @@ def _tag(text: str, tone: object) -> _Html:
 
 
 def _code(text: str) -> _Html:
-    return _Html(f"<code>{escape(text)}</code>")
+    name = ' class="name"' if len(text) <= _NAME else ""
+    return _Html(f"<code{name}>{escape(text)}</code>")
 
 
 def _written(cell: object) -> str:
@@ -289,14 +292,14 @@ table{border-collapse:collapse;width:100%;font-size:.86rem}
 th,td{border-bottom:1px solid $faint;padding:.3rem .6rem .3rem 0;text-align:left;
 vertical-align:top;min-width:3rem}th{color:$pale;font-weight:600}
 td{overflow-wrap:break-word}td:has(span){white-space:nowrap}
-code{font-size:.92em;overflow-wrap:anywhere}
+code{font-size:.92em;overflow-wrap:anywhere}.name{white-space:nowrap}
 tr:target{background:#fff4cf}summary{cursor:pointer;color:$blue;font-size:.9rem}
 .verdict{color:#fff;background:$colour;padding:.6rem 1rem;border-radius:.4rem;font-size:1.15rem}
 .bad,.look,.good,.calm{font-weight:600}.bad{color:$red}.look{color:$orange}
 .good{color:$green}.calm{color:$pale}
 svg{width:100%;min-width:34rem;max-width:680px;display:block}
 svg text{font-family:inherit}
-@media(max-width:600px){body{margin:1rem auto;padding:0 .8rem}.many{min-width:34rem}}
+@media(max-width:600px){body{margin:1rem auto;padding:0 .8rem}.many{min-width:46rem}}
 @media print{body{margin:0}nav{display:none}}
 </style></head><body>
 <h1>$title</h1><p class="sub">$federation · $made</p>

@@ -5,6 +5,7 @@ PDF reader knows by name. The same audit makes the same bytes.
 """
 
 import io
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from html import escape
@@ -46,11 +47,12 @@ from regulator.words import ANSWERS, CHECKS, GRADES, TEXTS
 
 LATIN, BOLD, GREEK, WIDE = "Helvetica", "Helvetica-Bold", "Symbol", "STSong-Light"
 
-_GREEK = {"ε": "e", "δ": "d", "σ": "s", "μ": "m"}
+_GREEK = frozenset("εδσ")
 _CJK, _LAST = 0x2E80, 0xFFFF
 """First character that is Chinese, last that the font's encoding can say."""
 
-_MOST_ROWS = 120
+_MOST_ROWS, _MOST_ALIKE = 120, 6
+"""Rows of a table, and findings of one name, that are printed."""
 _MARGIN = 18 * mm
 _SIDE = A4[0] - 2 * _MARGIN
 _TALLEST = A4[1] - 2 * _MARGIN - 90
@@ -126,16 +128,7 @@ def _front(audit: Audit, language: str) -> Iterator[Flowable]:
     yield from _headed(words["h_facts"])
     yield _table((words["fact"], words["value"]), facts, (0.3, 0.7))
     yield from _headed(words["h_findings"])
-    found = [
-        (
-            GRADES[language][one.grade],
-            one.check.value,
-            one.name,
-            one.text,
-            where(one).strip(" []") or "-",
-        )
-        for one in audit.findings[:_MOST_ROWS]
-    ]
+    found = list(_findings(audit, language))
     heads = [words[name] for name in ("grade", "number", "name", "text", "where")]
     yield (
         _table(heads, found, (0.1, 0.1, 0.19, 0.38, 0.23))
@@ -146,10 +139,25 @@ def _front(audit: Audit, language: str) -> Iterator[Flowable]:
     rows = []
     for check in Check:
         listed = [one for one in audit.findings if one.check is check]
-        result = words[result_of(listed)]
+        result = words[f"r_{result_of(listed)}"]
         rows.append((check.value, CHECKS[language][check], result, len(listed)))
     heads = [words[name] for name in ("number", "check", "result", "findings")]
     yield _table(heads, rows, (0.13, 0.57, 0.15, 0.15))
+
+
+def _findings(audit: Audit, language: str) -> Iterator[tuple[str, ...]]:
+    """The first findings of each name, and how many more there are of it."""
+    total = Counter(one.name for one in audit.findings)
+    seen: Counter[str] = Counter()
+    for one in audit.findings:
+        seen[one.name] += 1
+        if seen[one.name] <= _MOST_ALIKE:
+            place = where(one).strip(" []") or "-"
+            grade = GRADES[language][one.grade]
+            yield grade, one.check.value, one.name, one.text, place
+        elif seen[one.name] == total[one.name]:
+            more = f"{TEXTS[language]['more']} {total[one.name] - _MOST_ALIKE}"
+            yield GRADES[language][one.grade], one.check.value, one.name, more, "-"
 
 
 def _back(audit: Audit, language: str) -> Iterator[Flowable]:
@@ -280,7 +288,7 @@ def _runs(text: str) -> Iterator[tuple[str, str]]:
         if font != last and run:
             yield last, run
             run = ""
-        run, last = run + _GREEK.get(shown, shown), font
+        run, last = run + shown, font
     if run:
         yield last, run
 
