@@ -5,7 +5,7 @@ parses and verifies; fetching, signing and pinning are the roles'.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from consortium.canonical import Label, canonical_json, hash_with, parse_canonical
 from consortium.crypto.keys import verify_signature
 from consortium.errors import ConfigurationError, ManifestError, SignatureError
+from consortium.gates import GatePolicy, check_gate, gate_document, gate_of
 from consortium.ids import Digest, PartnerId, parse_digest, parse_partner_id
 from consortium.messages import Signed
 from consortium.plan import decimal
@@ -124,6 +125,8 @@ class Policy:
     allow_pair: bool = False
     """Whether rosters of two may train under shared noise (protocol 3.7)."""
     scoring: ScoringPolicy = ScoringPolicy()
+    gate: GatePolicy = field(default_factory=GatePolicy)
+    """What a release must pass (protocol 13.9)."""
 
     def holders_floor(self, families: Iterable[str]) -> int:
         """The least m_b that a plan may state for a block of these families.
@@ -242,6 +245,7 @@ def manifest_bytes(manifest: Manifest) -> bytes:
                 "family_m": dict(policy.family_m),
                 "allow_pair": policy.allow_pair,
                 "scoring": _scoring_document(policy.scoring),
+                "gate": gate_document(policy.gate),
             },
         }
     )
@@ -272,7 +276,7 @@ def parse_manifest(body: bytes) -> Manifest:
     document = parse_canonical(body)
     try:
         manifest = _manifest_of(document)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ConfigurationError) as error:
         raise ManifestError(f"manifest body: {type(error).__name__}: {error}") from error
     if manifest_bytes(manifest) != body:
         raise ManifestError("manifest body has fields that this version does not know")
@@ -305,6 +309,7 @@ def _manifest_of(document: object) -> Manifest:
             family_m=tuple(sorted((str(k), int(v)) for k, v in policy["family_m"].items())),
             allow_pair=bool(policy["allow_pair"]),
             scoring=_scoring_of(policy["scoring"]),
+            gate=gate_of(policy["gate"]),
         ),
     )
 
@@ -363,6 +368,7 @@ def check_scoring(scoring: ScoringPolicy) -> None:
 def _check_policy(policy: Policy) -> None:
     check_scoring(policy.scoring)
     try:
+        check_gate(policy.gate)
         decimal(policy.honest_fraction, "policy.honest_fraction", low="0.01", high="1")
     except ConfigurationError as error:
         raise ManifestError(str(error)) from error

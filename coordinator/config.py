@@ -6,11 +6,12 @@ only once all have signed it. Paths in the file are relative to its directory.
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TypeVar, cast
 
 from consortium.errors import ConfigurationError
+from consortium.gates import GatePolicy, gate_of
 from consortium.ids import parse_digest
 from consortium.manifest import Policy
 from consortium.plan import ModelKind, decimal
@@ -62,6 +63,14 @@ allow_pair = false                 # whether two partners may train under shared
 
 [policy.family_m]                  # most partners of a family that may hold one person, where
 # repayment = 1                    # that is fewer than max_partners_per_person
+"""
+TEMPLATE_POLICY += """
+[gate]                             # what a release must pass; all of it is signed, too
+# least_slope = "0.8"              # calibration slope on the hold-out
+# most_slope = "1.2"
+# most_partner = "0.5"             # largest share of the joint score's variance of one partner
+# most_changes = "0.03"            # decisions that may change with another training
+# empirical_audit = "if_code_is_named"   # or "required", "optional"
 """
 TEMPLATE_POLICY += TEMPLATE_SCORING
 
@@ -131,6 +140,7 @@ _TABLES = {
         "allow_pair",
         "family_m",
     },
+    "gate": {field.name for field in fields(GatePolicy)},
     "scoring": set(KEYS),
     "limits": {"attempt_timeout_s", "training_message_mib", "scoring_message_kib"},
 }
@@ -232,6 +242,7 @@ def _policy_of(document: Mapping[str, object]) -> Policy:
         allow_pair=_flag(table, "allow_pair"),
         family_m=_family_m(table),
         scoring=parse_scoring(_table(document, "scoring")),
+        gate=gate_of(_table(document, "gate")),
     )
 
 

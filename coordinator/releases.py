@@ -18,9 +18,10 @@ from consortium.privacy.statement import statement
 from consortium.scoring.head import STRATA, Head
 from models import head
 from models.document import HeadDocument, ModelDocument, version_of
+from models.gate import evaluated_of, rosters_of
 from models.inference import Model
 from models.partials import Joint, joint_of
-from models.run import Roster, RunFailedError, RunSession
+from models.run import RunFailedError, RunSession
 
 Float = NDArray[np.float64]
 
@@ -68,7 +69,7 @@ def _statement(session: RunSession) -> dict[str, object]:
 def _joint(session: RunSession, model: Model) -> Joint:
     blocks = session.plan.blocks
     cells = np.frombuffer(session.state.recalibration).reshape(len(blocks), tables.CELLS, 2)
-    roster = _rosters(session)[ReleaseKind.RECALIBRATION]
+    roster = rosters_of(session)[ReleaseKind.RECALIBRATION]
     deviations = [
         session.deviation(ReleaseKind.RECALIBRATION, block, roster) for block in blocks
     ]
@@ -78,11 +79,6 @@ def _joint(session: RunSession, model: Model) -> Joint:
         raise RunFailedError(str(error)) from error
 
 
-def _rosters(session: RunSession) -> dict[ReleaseKind, Roster]:
-    """Who made the last sum of each kind that was closed."""
-    return {one.kind: one.roster for one in session.state.attempts if not one.missing}
-
-
 # --- heads ------------------------------------------------------------------------------------
 
 
@@ -90,7 +86,7 @@ def _head_candidate(session: RunSession, manifest: Manifest) -> Candidate:
     plan, state = session.plan, session.state
     served = head_of(session)
     deviation = session.deviation(
-        ReleaseKind.OVERLAP, plan.blocks[0], _rosters(session)[ReleaseKind.OVERLAP]
+        ReleaseKind.OVERLAP, plan.blocks[0], rosters_of(session)[ReleaseKind.OVERLAP]
     )
     counts = np.frombuffer(state.overlap).reshape(STRATA, head.PARTNER_BANDS)
     document = HeadDocument(
@@ -105,7 +101,7 @@ def _head_candidate(session: RunSession, manifest: Manifest) -> Candidate:
             "partners": [_decimal(float(cell)) for cell in counts.sum(axis=0)],
             "count_deviation": _decimal(deviation),
         },
-        metrics=_head_metrics(session),
+        metrics=_metrics(session),
         statement=_statement(session),
     ).to_bytes()
     return Candidate(version_of(document), document)
@@ -115,22 +111,6 @@ def head_of(session: RunSession) -> Head:
     """The released head of a run that has counted its study."""
     families = session.plan.blocks[0].families
     return head.head_of(session.head_weights, families, float(session.plan.start))
-
-
-def _head_metrics(session: RunSession) -> dict[str, object]:
-    """Figures of each stratum and of all, from the noisy table of the hold-out."""
-    if not session.state.evaluation:
-        return {}
-    counts = np.frombuffer(session.state.evaluation).reshape(STRATA, tables.BANDS, 2)
-    roster = _rosters(session)[ReleaseKind.EVALUATION]
-    deviation = session.deviation(ReleaseKind.EVALUATION, session.plan.blocks[0], roster)
-    eta = head.band_centres()
-    metrics: dict[str, object] = {
-        name: _figures(counts[stratum], eta, deviation)
-        for stratum, name in enumerate(head.STRATUM_NAMES)
-    }
-    whole = deviation * float(np.sqrt(STRATA))
-    return metrics | {"all": _figures(counts.sum(axis=0), eta, whole)}
 
 
 # --- base models ------------------------------------------------------------------------------
@@ -151,26 +131,11 @@ def model_of(session: RunSession) -> Model:
 
 
 def _metrics(session: RunSession) -> dict[str, object]:
-    """Figures of each block from the noisy table of the hold-out; none without one."""
-    if not session.state.evaluation:
-        return {}
-    blocks = len(session.plan.blocks)
-    counts = np.frombuffer(session.state.evaluation).reshape(blocks, tables.BANDS, 2)
-    cells = np.frombuffer(session.state.recalibration).reshape(blocks, tables.CELLS, 2)
-    edges = np.frombuffer(session.state.edges, dtype="<f8").reshape(blocks, tables.BANDS - 1)
-    lines = np.array([float(x) for x in session.state.calibration]).reshape(blocks, 2)
-    rosters = _rosters(session)
-    metrics: dict[str, object] = {}
-    for index, block in enumerate(session.plan.blocks):
-        evaluation, recalibration = (
-            session.deviation(kind, block, rosters[kind])
-            for kind in (ReleaseKind.EVALUATION, ReleaseKind.RECALIBRATION)
-        )
-        kept = tables.without_noise_cells(cells[index], deviation=recalibration)
-        means = tables.band_means(kept, edges[index])
-        eta = lines[index, 0] + lines[index, 1] * means
-        metrics[block.name] = _figures(counts[index], eta, evaluation)
-    return metrics
+    """Figures of each block, or stratum, from the noisy tables of the hold-out."""
+    return {
+        one.subject: _figures(one.table, one.eta, one.deviation)
+        for one in evaluated_of(session)
+    }
 
 
 def _figures(table: Float, eta: Float, deviation: float) -> dict[str, object]:

@@ -87,6 +87,16 @@ def rows_of(sums: JointSums) -> tuple[HeadRows, Mask]:
     return rows, covered
 
 
+def halved(logits: Integers, counts: Integers) -> Float:
+    """A part of each family's logit as it stands in ``inputs``, shape (rows, F).
+
+    Args:
+        logits: One holder's, units, shape (rows, F). Private.
+        counts: All holders of the family, among which it is averaged. Private.
+    """
+    return (logits // np.maximum(counts, 1)).astype(np.float64) * (_UNIT * _SCALE)
+
+
 def width_of(families: int) -> int:
     """d: an offset and a slope for each family, in every stratum."""
     return STRATA * (families + 1)

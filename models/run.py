@@ -37,6 +37,7 @@ from consortium.scoring.head import STRATA
 from consortium.secagg.context import SumInputs, first_head, next_head
 from consortium.secagg.ring import SCALE_BITS, decode_gradient
 from models.head import PARTNER_BANDS, scarce_strata, start_weights, with_pooled
+from models.moments import width_of as moment_width
 from models.spec import ModelSpec, initial_weights, spec_of
 
 Float = NDArray[np.float64]
@@ -84,6 +85,8 @@ class RunState:
     """Strata of a head with too few persons; they get the mean of the others."""
     evaluation: bytes
     """Noisy counts, float64, shape (blocks, 16, 2); of a head (strata, 16, 2)."""
+    moments: bytes
+    """Noisy sums of a head's parts, int64, as ``models.moments`` lays them out."""
     attempts: tuple[Attempt, ...]
     closed: int
     """Sums that are closed."""
@@ -149,7 +152,7 @@ class RunSession:
             case ReleaseKind.OVERLAP:
                 return STRATA * PARTNER_BANDS
             case ReleaseKind.EVALUATION:
-                return self._tables * tables.BANDS * 2
+                return self._counts_size + self._moments_size
             case None:
                 raise RunFailedError("the run is finished")
 
@@ -185,6 +188,18 @@ class RunSession:
     def _tables(self) -> int:
         """Tables of bands in the evaluation."""
         return STRATA if self.is_head else len(self.plan.blocks)
+
+    @property
+    def _counts_size(self) -> int:
+        return self._tables * tables.BANDS * 2
+
+    @property
+    def _moments_size(self) -> int:
+        """Words after a head's counts: what partners and families contribute (13.9)."""
+        if not self.is_head:
+            return 0
+        block = self.plan.blocks[0]
+        return moment_width(len(block.holders), len(block.families))
 
     def lacks(self, roster: Roster) -> str:
         """Why ``roster`` cannot carry the due sum; empty if it can."""
@@ -249,8 +264,7 @@ class RunSession:
             case ReleaseKind.OVERLAP:
                 self._on_overlap(total, request.roster)
             case ReleaseKind.EVALUATION:
-                counts = _counts(total, self._tables)
-                self.state = replace(self.state, evaluation=counts.tobytes(), stage=None)
+                self._on_evaluation(total)
         self.state = replace(
             self.state,
             closed=self.state.closed + 1,
@@ -428,6 +442,15 @@ class RunSession:
             attempt=1,
         )
 
+    def _on_evaluation(self, total: Integers) -> None:
+        counts = _counts(total[: self._counts_size], self._tables)
+        self.state = replace(
+            self.state,
+            evaluation=counts.tobytes(),
+            moments=total[self._counts_size :].astype("<i8").tobytes(),
+            stage=None,
+        )
+
     def _evaluation(self) -> ReleaseKind | None:
         return ReleaseKind.EVALUATION if self.plan.holdout_fraction != "0" else None
 
@@ -452,6 +475,7 @@ def _initial_state(plan: TrainingPlan) -> RunState:
         overlap=b"",
         pooled=(),
         evaluation=b"",
+        moments=b"",
         attempts=(),
         closed=0,
         head=first_head(plan.run, plan_digest(plan)),

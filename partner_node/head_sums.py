@@ -18,7 +18,7 @@ from consortium.plan import ReleaseKind, TrainingPlan
 from consortium.privacy.mechanism import COUNT_SCALE
 from consortium.scoring.layout import JointSums
 from consortium.secagg.context import SumInputs
-from models import head
+from models import head, moments
 from models.encoding import Labels
 from models.head import HeadRows
 from partner_node.local_sums import ExactSum
@@ -34,6 +34,8 @@ class _Part:
 
     rows: HeadRows
     labels: Labels
+    own: Float
+    """This partner's part of each family's logit, halved, shape (rows, F)."""
 
 
 class HeadSums:
@@ -56,6 +58,7 @@ class HeadSums:
         if plan.base is None:
             raise RefusalError(RefusalCode.PLAN, "a head without a base model")
         self.plan = plan
+        self._member = member
         self._width = head.width_of(len(plan.blocks[0].families))
         self._training: _Part | None = None
         self._heldout: _Part | None = None
@@ -75,8 +78,9 @@ class HeadSums:
             )
         )
         labels, out = found.labels[covered], found.holdout[covered]
-        self._training = _Part(rows.of(~out), labels[~out])
-        self._heldout = _Part(rows.of(out), labels[out])
+        own = head.halved(found.own[covered], found.counts[covered])
+        self._training = _Part(rows.of(~out), labels[~out], own[~out])
+        self._heldout = _Part(rows.of(out), labels[out], own[out])
 
     def prepare(self, request: SumRequest, inputs: SumInputs) -> None:
         """Raise RefusalError if the request brings bins: a head has none (R11)."""
@@ -109,7 +113,16 @@ class HeadSums:
             return head.clipped_gradient_sum(part.rows, part.labels, weights, clip=clip)
         if kind is ReleaseKind.OVERLAP:
             return head.overlap_histogram(part.rows) * COUNT_SCALE
-        return head.evaluation_histogram(part.rows, part.labels, weights) * COUNT_SCALE
+        counts = head.evaluation_histogram(part.rows, part.labels, weights) * COUNT_SCALE
+        askers = self.plan.blocks[0].holders
+        shares = moments.moment_sums(
+            part.rows,
+            part.own,
+            weights,
+            slot=askers.index(self._member),
+            askers=len(askers),
+        )
+        return np.concatenate([counts, shares])
 
     def _weights(self, kind: ReleaseKind, inputs: SumInputs) -> Float:
         if kind not in (ReleaseKind.GRADIENT, ReleaseKind.OVERLAP, ReleaseKind.EVALUATION):

@@ -41,7 +41,7 @@ from consortium.manifest import Manifest
 from consortium.scoring.combine import band_of, joint_eta
 from consortium.scoring.consent import Method
 from consortium.scoring.head import STRATA, Head, plain_head
-from consortium.scoring.layout import TOTAL, JointSums
+from consortium.scoring.layout import TOTAL, JointSums, encode_holding
 from consortium.scoring.pairs import PairCache
 from consortium.scoring.roster import Rosters
 from consortium.scoring_frames import ScoringBody
@@ -657,6 +657,7 @@ class ScoringSession:
             families=found[0].sums.columns,
             logits=np.stack([one.sums.logits[one.place] for one in found]),
             counts=np.stack([one.sums.counts[one.place] for one in found]),
+            own=_own_logits(table, rows),
             partners=np.array([one.sums.partners[one.place] for one in found]),
             labels=customers.labels[rows],
             holdout=customers.holdout[rows],
@@ -674,6 +675,16 @@ def _on_own(era: _Era, body: object, number: int) -> None:
             era.pseudonyms.on_replies(body, number)
         case _:
             log.debug("a frame of type %s is dropped", type(body).__name__)
+
+
+def _own_logits(table: ScoreTable, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """This partner's own part of the sums of a study, as it was added; (rows, columns)."""
+    holding = table.lookup(table.tokens_of(rows))
+    words = encode_holding(
+        table.layout, dict(holding.logits), holding.held, allowed=holding.covered
+    )
+    own: NDArray[np.int64] = words.view(np.int64)[:, : 2 * len(table.layout.columns) : 2]
+    return np.ascontiguousarray(own)
 
 
 def _study_persons(

@@ -42,7 +42,7 @@ MOST_FAMILIES = 256
 _PATIENCE_S = 30.0
 _LONGEST_NAME = 255
 
-_MAGIC = b"RWJR0001"
+_MAGIC = b"RWJR0002"
 _HEAD = struct.Struct("<8s32sII")
 _ROWS, _LATER, _BROKEN = b"r", b"l", b"b"
 _DIGEST_BYTES = 32
@@ -66,6 +66,8 @@ class JointRows:
     """Sum of the holders' partial logits, units of 2**-32, shape (rows, families)."""
     counts: Integers
     """Holders by family, shape (rows, families)."""
+    own: Integers
+    """This node's own part of ``logits``, shape (rows, families); 0 where it holds none."""
     partners: Integers
     """Holders of anything, this node included, shape (rows,)."""
     labels: Labels
@@ -77,11 +79,11 @@ class JointRows:
         """Raise ShapeError or DataError unless the parts belong together."""
         rows, width = self.labels.size, len(self.families)
         table = (rows, width)
-        if self.logits.shape != table or self.counts.shape != table:
+        if {self.logits.shape, self.counts.shape, self.own.shape} != {table}:
             raise ShapeError(f"joint rows of shape {self.logits.shape}, expected {table}")
         if self.partners.shape != (rows,) or self.holdout.shape != (rows,):
             raise ShapeError("joint rows: columns of unequal length")
-        kinds = (self.logits.dtype, self.counts.dtype, self.partners.dtype)
+        kinds = (self.logits.dtype, self.counts.dtype, self.own.dtype, self.partners.dtype)
         if set(kinds) != {np.dtype(np.int64)} or self.labels.dtype != np.uint8:
             raise ShapeError(f"joint rows of dtypes {kinds}, {self.labels.dtype}")
         if rows > MOST_ROWS or not 1 <= width <= MOST_FAMILIES:
@@ -103,6 +105,7 @@ def pack(rows: JointRows) -> bytes:
             *(bytes((len(name),)) + name for name in names),
             rows.logits.astype("<i8").tobytes(),
             rows.counts.astype("<i8").tobytes(),
+            rows.own.astype("<i8").tobytes(),
             rows.partners.astype("<i8").tobytes(),
             rows.labels.tobytes(),
             rows.holdout.astype(np.uint8).tobytes(),
@@ -128,9 +131,9 @@ def _unpacked(data: memoryview) -> JointRows:
         names.append(bytes(data[at + 1 : end]).decode("utf-8"))
         at = end
     cells = rows * width
-    if len(data) - at != 8 * (2 * cells + rows) + 2 * rows:
+    if len(data) - at != 8 * (3 * cells + rows) + 2 * rows:
         raise DecodeError(f"joint rows: {len(data)} bytes for {rows} rows")
-    numbers = np.frombuffer(data, "<i8", 2 * cells + rows, at).astype(np.int64)
+    numbers = np.frombuffer(data, "<i8", 3 * cells + rows, at).astype(np.int64)
     flags = np.frombuffer(data, np.uint8, 2 * rows, at + 8 * numbers.size)
     if rows and int(flags[rows:].max()) > 1:
         raise DecodeError("joint rows: a flag that is neither 0 nor 1")
@@ -139,7 +142,8 @@ def _unpacked(data: memoryview) -> JointRows:
         families=tuple(names),
         logits=numbers[:cells].reshape(rows, width),
         counts=numbers[cells : 2 * cells].reshape(rows, width),
-        partners=numbers[2 * cells :],
+        own=numbers[2 * cells : 3 * cells].reshape(rows, width),
+        partners=numbers[3 * cells :],
         labels=flags[:rows].copy(),
         holdout=flags[rows:].astype(np.bool_),
     )

@@ -48,6 +48,7 @@ def joint_rows(seed: int, rows: int, *, base: Digest = BASE) -> JointRows:
         families=FAMILIES,
         logits=np.rint(logits * UNIT).astype(np.int64),
         counts=np.stack([np.ones(rows), both], axis=1).astype(np.int64),
+        own=np.rint(logits * np.array([1, 0]) * UNIT).astype(np.int64),
         partners=1 + both.astype(np.int64),
         labels=(rng.random(rows) < 1 / (1 + np.exp(-eta))).astype(np.uint8),
         holdout=np.arange(rows) % 5 == 0,

@@ -78,7 +78,7 @@ def auc(table: Float) -> float | None:
     Raises:
         ShapeError, DomainError: the table is no table of finite numbers.
     """
-    goods, bads, total_good, total_bad = _columns(table)
+    goods, bads, total_good, total_bad = columns_of(table)
     if total_good <= 0 or total_bad <= 0:
         return None
     above, terms = total_good, []
@@ -96,7 +96,7 @@ def gini(table: Float) -> float | None:
 
 def ks(table: Float) -> float | None:
     """Largest ``|F_bad − F_good|`` at a band edge; arguments, None and errors as ``auc``."""
-    goods, bads, total_good, total_bad = _columns(table)
+    goods, bads, total_good, total_bad = columns_of(table)
     if total_good <= 0 or total_bad <= 0:
         return None
     good, bad, largest = 0.0, 0.0, 0.0
@@ -119,8 +119,8 @@ def in_the_large(table: Float, eta: Float) -> float | None:
     Raises:
         ShapeError, DomainError: ragged, or not finite.
     """
-    goods, bads, _, total_bad = _columns(table)
-    chances = _chances(eta, len(goods))
+    goods, bads, _, total_bad = columns_of(table)
+    chances = chances_of(eta, len(goods))
     if total_bad <= 0:
         return None
     expected = math.fsum(
@@ -134,8 +134,8 @@ def brier(table: Float, eta: Float) -> float | None:
 
     None if the table does not add up to a positive number. Print it as "banded".
     """
-    goods, bads, total_good, total_bad = _columns(table)
-    chances = _chances(eta, len(goods))
+    goods, bads, total_good, total_bad = columns_of(table)
+    chances = chances_of(eta, len(goods))
     if total_good + total_bad <= 0:
         return None
     loss = math.fsum(
@@ -175,7 +175,7 @@ def logistic_fit_on_counts(
     Raises:
         ShapeError, DomainError: ragged, not finite, or a negative deviation.
     """
-    goods, bads, total_good, total_bad = _columns(table)
+    goods, bads, total_good, total_bad = columns_of(table)
     points = [float(value) for value in _vector(logit, len(goods))]
     if not (math.isfinite(deviation) and deviation >= 0):
         raise DomainError(f"deviation {deviation} is not finite and at least 0")
@@ -196,7 +196,7 @@ def _newton(
     cells: list[tuple[float, float, float]], line: tuple[float, float], deviation: float
 ) -> tuple[float, float] | None:
     """One clipped step for (good, bad, logit) cells, or None if the Hessian is singular."""
-    ridge = _RIDGE * deviation
+    ridge = ridge_of(deviation)
     residuals, weights = [], []
     for good, bad, x in cells:
         p = _chance(line[0] + line[1] * x)
@@ -213,6 +213,11 @@ def _newton(
     move0 = (h11 * slope0 - h01 * slope1) / determinant
     move1 = (h00 * slope1 - h01 * slope0) / determinant
     return _clip(move0), _clip(move1)
+
+
+def ridge_of(deviation: float) -> float:
+    """What holds a fitted slope near 1, in units of persons (protocol 5.5)."""
+    return _RIDGE * deviation
 
 
 def _clip(move: float) -> float:
@@ -323,14 +328,14 @@ def _mean_between(
 
 def _histogram(table: Float) -> tuple[list[float], list[float]]:
     """Persons of each recalibration cell, none negative, and the edges of the cells."""
-    goods, bads, _, _ = _columns(table)
+    goods, bads, _, _ = columns_of(table)
     if len(goods) != CELLS:
         raise ShapeError(f"histogram of {len(goods)} cells, expected {CELLS}")
     heights = [max(good + bad, 0.0) for good, bad in zip(goods, bads, strict=True)]
     return heights, cell_edges().tolist()
 
 
-def _columns(table: Float) -> tuple[list[float], list[float], float, float]:
+def columns_of(table: Float) -> tuple[list[float], list[float], float, float]:
     """Goods, bads and their totals as Python floats."""
     columns = _checked(table).T.tolist()
     goods, bads = columns[0], columns[1]
@@ -353,7 +358,8 @@ def _vector(values: Float, length: int) -> Float:
     return values
 
 
-def _chances(eta: Float, length: int) -> list[float]:
+def chances_of(eta: Float, length: int) -> list[float]:
+    """PD of each log-odds, correctly rounded; ShapeError unless there are ``length``."""
     return [_chance(float(value)) for value in _vector(eta, length)]
 
 

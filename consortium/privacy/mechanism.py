@@ -83,7 +83,7 @@ def mechanism_for(
         raise ConfigurationError(f"noise_mode: {plan.noise_mode!r} is not of {NOISE_MODES}")
     if partners < 1:
         raise DomainError(f"{kind.value}: a roster of {partners}")
-    part = _part(kind, width)
+    part = _part(plan, kind, width)
     blocks = 1 if kind is ReleaseKind.BINS else most_blocks_held(plan)
     sensitivity = _ceil_root(blocks * part)
     shared: SharedNoise | None = None
@@ -245,7 +245,7 @@ def local_steps_units(plan: TrainingPlan, *, person: bool) -> int:
     )
 
 
-def _part(kind: ReleaseKind, width: int) -> int:
+def _part(plan: TrainingPlan, kind: ReleaseKind, width: int) -> int:
     """Most that one row moves one block of the sum (bins: all of it), squared."""
     if width < 1:
         raise DomainError(f"{kind.value}: width {width} is not positive")
@@ -254,6 +254,8 @@ def _part(kind: ReleaseKind, width: int) -> int:
             return ((1 << SCALE_BITS) + _ceil_root(width)) ** 2
         case ReleaseKind.BINS:  # protocol 5.3: one person changes one cell of each feature
             return COUNT_SCALE**2 * width
+        case ReleaseKind.EVALUATION if plan.model is ModelKind.HEAD:
+            return 2 * COUNT_SCALE**2  # protocol 13.9: one cell, and a vector of length 1
         case _:  # protocol 5.5, 5.8, 7.11: one cell a block
             return COUNT_SCALE**2
 

@@ -96,7 +96,7 @@ def _sums(house: StudyHouse, rows: JointRows) -> HeadSums:
 def _computed(house: StudyHouse, sums: HeadSums, kind: ReleaseKind) -> list[int]:
     session = RunSession(house.plan, house.schema)
     request, inputs = session.request(house.connected())
-    sizes = {ReleaseKind.GRADIENT: 9, ReleaseKind.OVERLAP: 9, ReleaseKind.EVALUATION: 96}
+    sizes = {ReleaseKind.GRADIENT: 9, ReleaseKind.OVERLAP: 9, ReleaseKind.EVALUATION: 110}
     asked = replace(request, kind=kind, dimension=sizes[kind])
     if kind is ReleaseKind.OVERLAP:
         inputs = SumInputs(arrays=())
@@ -141,7 +141,7 @@ def test_person_moves_a_count_by_one_cell() -> None:
         families=rows.families,
         **{
             name: getattr(rows, name)[kept]
-            for name in ("logits", "counts", "partners", "labels", "holdout")
+            for name in ("logits", "counts", "own", "partners", "labels", "holdout")
         },
     )
     one, two = (

@@ -1,0 +1,343 @@
+"""The release gate: which checks a candidate passes, by figures that anybody can recompute.
+
+Coordinator, nodes and auditor run this on the same published sums and compare what it says
+(protocol 13.9). A figure comes with the interval of its noise and of the sample; where that is
+too wide for the range, the check says "not assessed" instead of guessing either way.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consortium.credit import intervals
+from consortium.gates import GatePolicy
+
+Float = NDArray[np.float64]
+
+OVERALL = "all"
+"""Subject of a check that is not about one part."""
+
+
+class Verdict(StrEnum):
+    """What a check says."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    NOT_ASSESSED = "not_assessed"
+
+
+class Why(StrEnum):
+    """Why a check is not assessed, or what stands for it."""
+
+    NOISE = "noise"
+    """The interval is wider than the range can be told by."""
+    ROWS = "rows"
+    """Fewer persons than the policy asks for."""
+    UNDEFINED = "undefined"
+    """The counts define no such figure."""
+    NO_SUM = "no_sum"
+    """The run has no sum for it: a base model's shares are measured with its head."""
+    NO_AUDIT = "no_audit"
+    """No empirical audit, and the policy asks for none."""
+    AUDIT_MISSING = "audit_missing"
+    """No empirical audit, though the policy asks for one."""
+    VOTES = "votes"
+    """Each member compares its own persons, and says so with its vote."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateCheck:
+    """One line of the gate. Decimals are strings; empty where there is none."""
+
+    name: str
+    """For instance ``calibration.slope``."""
+    subject: str
+    """The block, stratum, band, partner or family; ``all`` for the whole."""
+    value: str
+    low: str
+    """The range, from the policy."""
+    high: str
+    at_least: str
+    """The 95 % interval."""
+    at_most: str
+    verdict: str
+    why: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether this line alone stops the release."""
+        return self.verdict == Verdict.FAILED.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    """What a figure must lie in, and how sure the figure must be."""
+
+    low: Fraction | None
+    high: Fraction | None
+    tolerance: Fraction
+    """Half width of the interval up to which the value alone decides."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Evaluated:
+    """A noisy table of the hold-out and what its bands are expected to be. Public."""
+
+    subject: str
+    table: Float
+    """Noisy counts (good, bad), shape (bands, 2)."""
+    eta: Float
+    """Log-odds of bad of each band, shape (bands,)."""
+    deviation: float
+    """Of the noise of one count."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Moments:
+    """Noisy sums of a head's parts over held-out joint rows (protocol 13.9.3). Public."""
+
+    askers: tuple[str, ...]
+    families: tuple[str, ...]
+    own: Float
+    """(1, p, u, p·u, u²) of each asker's own customers, shape (askers, 5)."""
+    parts: Float
+    """(u_f, u_f·u) of all of them, shape (families, 2)."""
+    deviation: float
+    """Of the noise of one of these sums."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditFacts:
+    """What an empirical audit of the software says (protocol 9.3)."""
+
+    lower_bound: str
+    """Of epsilon, with 99 % confidence."""
+    claimed: str
+    null_round: bool
+    """Whether the noise of a round on no data has the claimed deviation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateInputs:
+    """All that the gate of one version is computed from. Public."""
+
+    evaluated: tuple[Evaluated, ...]
+    moments: Moments | None
+    partners: tuple[str, ...]
+    """Holders and askers of the plan: whose shares are asked about."""
+    families: tuple[str, ...]
+
+
+def gate_checks(
+    inputs: GateInputs,
+    policy: GatePolicy,
+    *,
+    code_is_named: bool,
+    audit: AuditFacts | None = None,
+) -> tuple[GateCheck, ...]:
+    """Every line of the gate, in a fixed order."""
+    return (
+        audit_check(audit, policy, code_is_named=code_is_named),
+        *(line for one in inputs.evaluated for line in calibration_checks(one, policy)),
+        stability_check(policy),
+        *dominance_checks(inputs, policy),
+    )
+
+
+def refused(checks: Iterable[GateCheck]) -> bool:
+    """Whether any line stops the release."""
+    return any(one.failed for one in checks)
+
+
+# --- one line ---------------------------------------------------------------------------------
+
+
+def judged(
+    name: str, subject: str, figure: intervals.Figure | None, allowed: Range
+) -> GateCheck:
+    """Compare a figure with its range.
+
+    It passes or fails if its whole interval does. Where the interval meets a bound, the value
+    decides if the interval is no wider than the tolerance to either side, and nothing does
+    otherwise.
+    """
+    bounds = {"low": _text(allowed.low), "high": _text(allowed.high)}
+    if figure is None:
+        return _line(name, subject, bounds, why=Why.UNDEFINED)
+    low, high = figure.value - figure.half, figure.value + figure.half
+    shown = {
+        "value": _decimal(figure.value),
+        "at_least": _decimal(low),
+        "at_most": _decimal(high),
+    }
+    if _inside(low, allowed) and _inside(high, allowed):
+        verdict = Verdict.PASSED
+    elif (allowed.low is not None and high < allowed.low) or (
+        allowed.high is not None and low > allowed.high
+    ):
+        verdict = Verdict.FAILED
+    elif figure.half <= allowed.tolerance:
+        verdict = Verdict.PASSED if _inside(figure.value, allowed) else Verdict.FAILED
+    else:
+        return _line(name, subject, bounds | shown, why=Why.NOISE)
+    return _line(name, subject, bounds | shown, verdict=verdict)
+
+
+def _inside(value: float, allowed: Range) -> bool:
+    return (allowed.low is None or value >= allowed.low) and (
+        allowed.high is None or value <= allowed.high
+    )
+
+
+def _line(
+    name: str,
+    subject: str,
+    texts: dict[str, str],
+    *,
+    verdict: Verdict = Verdict.NOT_ASSESSED,
+    why: Why | None = None,
+) -> GateCheck:
+    return GateCheck(
+        name=name,
+        subject=subject,
+        value=texts.get("value", ""),
+        low=texts.get("low", ""),
+        high=texts.get("high", ""),
+        at_least=texts.get("at_least", ""),
+        at_most=texts.get("at_most", ""),
+        verdict=verdict.value,
+        why="" if why is None else why.value,
+    )
+
+
+# --- the empirical audit ----------------------------------------------------------------------
+
+
+def audit_check(
+    audit: AuditFacts | None, policy: GatePolicy, *, code_is_named: bool
+) -> GateCheck:
+    """The empirical lower bound must not exceed the claim (protocol 9.3)."""
+    name = "audit.lower_bound"
+    if audit is None:
+        if policy.needs_audit(code_is_named=code_is_named):
+            return _line(name, OVERALL, {}, verdict=Verdict.FAILED, why=Why.AUDIT_MISSING)
+        return _line(name, OVERALL, {}, why=Why.NO_AUDIT)
+    sound = audit.null_round and Fraction(audit.lower_bound) <= Fraction(audit.claimed)
+    texts = {"value": audit.lower_bound, "high": audit.claimed}
+    return _line(name, OVERALL, texts, verdict=Verdict.PASSED if sound else Verdict.FAILED)
+
+
+# --- calibration ------------------------------------------------------------------------------
+
+
+def calibration_checks(one: Evaluated, policy: GatePolicy) -> tuple[GateCheck, ...]:
+    """E/O and slope of a table, and E/O of each of its bands with enough persons."""
+    large = _range(policy, "least_in_the_large", "most_in_the_large")
+    slope = _range(policy, "least_slope", "most_slope")
+    persons = math.fsum(one.table.ravel().tolist())
+    names = ("calibration.in_the_large", "calibration.slope")
+    if persons < policy.least_rows:
+        return tuple(
+            _line(
+                name,
+                one.subject,
+                {"low": _text(allowed.low), "high": _text(allowed.high)},
+                why=Why.ROWS,
+            )
+            for name, allowed in zip(names, (large, slope), strict=True)
+        )
+    figures = (
+        intervals.in_the_large(one.table, one.eta, deviation=one.deviation),
+        intervals.slope(one.table, one.eta, deviation=one.deviation),
+    )
+    whole = (
+        judged(name, one.subject, figure, allowed)
+        for name, figure, allowed in zip(names, figures, (large, slope), strict=True)
+    )
+    return (*whole, *_band_checks(one, policy, large))
+
+
+def _band_checks(one: Evaluated, policy: GatePolicy, allowed: Range) -> list[GateCheck]:
+    lines = []
+    for band, row in enumerate(one.table.tolist()):
+        if math.fsum(row) >= policy.least_rows:
+            part = slice(band, band + 1)
+            figure = intervals.in_the_large(
+                one.table[part], one.eta[part], deviation=one.deviation
+            )
+            subject = f"{one.subject}, band {band + 1}"
+            lines.append(judged("calibration.band", subject, figure, allowed))
+    return lines
+
+
+def _range(policy: GatePolicy, low: str, high: str) -> Range:
+    least, most = policy.number(low), policy.number(high)
+    return Range(low=least, high=most, tolerance=(most - least) / 2)
+
+
+# --- stability --------------------------------------------------------------------------------
+
+
+def stability_check(policy: GatePolicy) -> GateCheck:
+    """Reasons and decisions after another training are compared at each node (13.9.2)."""
+    texts = {"low": _text(policy.number("least_agreement"))}
+    return _line("stability.reasons", OVERALL, texts, why=Why.VOTES)
+
+
+# --- dominance --------------------------------------------------------------------------------
+
+
+def dominance_checks(inputs: GateInputs, policy: GatePolicy) -> list[GateCheck]:
+    """Shares of the joint score's variance, by partner and by family (credit 4.18)."""
+    tolerance = policy.number("tolerance")
+    partner = Range(low=None, high=policy.number("most_partner"), tolerance=tolerance)
+    family = Range(low=None, high=policy.number("most_family"), tolerance=tolerance)
+    found = inputs.moments
+    if found is None:
+        missing = (("dominance.partner", partner), ("dominance.family", family))
+        return [
+            _line(name, OVERALL, {"high": _text(r.high)}, why=Why.NO_SUM) for name, r in missing
+        ]
+    lines = []
+    for name in inputs.partners:
+        if name not in found.askers:
+            texts = {"high": _text(partner.high)}
+            lines.append(_line("dominance.partner", name, texts, why=Why.NO_SUM))
+            continue
+        own = found.own[found.askers.index(name)].tolist()
+        share = intervals.share(own, deviation=found.deviation)
+        lines.append(judged("dominance.partner", name, share, partner))
+    lines += _family_checks(inputs, found, family)
+    return lines
+
+
+def _family_checks(inputs: GateInputs, found: Moments, allowed: Range) -> list[GateCheck]:
+    if len(inputs.families) < 2:  # noqa: PLR2004 - one family is the whole score
+        texts = {"high": _text(allowed.high)}
+        return [
+            _line("dominance.family", name, texts, why=Why.UNDEFINED)
+            for name in inputs.families
+        ]
+    count, _, u, _, squared = (math.fsum(column) for column in found.own.T.tolist())
+    spread = math.sqrt(len(found.askers))
+    lines = []
+    for name, (part, product) in zip(inputs.families, found.parts.tolist(), strict=True):
+        sums: Sequence[float] = (count, part, u, product, squared)
+        share = intervals.share(
+            sums, deviation=found.deviation, spread=(spread, 1.0, spread, 1.0, spread)
+        )
+        lines.append(judged("dominance.family", name, share, allowed))
+    return lines
+
+
+def _text(bound: Fraction | None) -> str:
+    return "" if bound is None else _decimal(float(bound))
+
+
+def _decimal(value: float) -> str:
+    return f"{value:.4f}"
