@@ -183,6 +183,8 @@ class AuditLog:
         files |= self._manifests(manifest)
         for model in self._store.models():
             files[f"models/{model.version}.json"] = model.document
+        for digest, document in self._store.audits().items():
+            files[f"audits/{digest}.json"] = document
         for run in self._store.runs():
             for row in self._store.sums(run):
                 digest = words_digest(np.frombuffer(row.total, dtype="<u8").astype(np.uint64))

@@ -12,8 +12,10 @@ from consortium.crypto.keys import verify_signature
 from consortium.crypto.statements import vote_statement
 from consortium.errors import ConfigurationError, OutOfOrderError
 from consortium.ids import Digest
+from consortium.ledger.gate_audit import unstable
 from consortium.manifest import Manifest
 from consortium.messages import Vote
+from coordinator import gating
 from coordinator.audit_log import AuditLog, vote_of
 from coordinator.storage import ModelRow, Store
 
@@ -34,10 +36,13 @@ class Tally:
     refused: tuple[str, ...]
     quorum: int
 
+    unstable: bool = False
+    """Whether refusals for unstable reasons stop it (protocol 13.9)."""
+
     @property
     def carried(self) -> bool:
-        """Whether enough partners accepted."""
-        return len(self.accepted) >= self.quorum
+        """Whether enough partners accepted, and none stops it."""
+        return len(self.accepted) >= self.quorum and not self.unstable
 
 
 def tally(store: Store, manifest: Manifest, version: Digest) -> Tally:
@@ -48,6 +53,7 @@ def tally(store: Store, manifest: Manifest, version: Digest) -> Tally:
         accepted=tuple(sorted(vote.member for vote in votes if vote.accept)),
         refused=tuple(sorted(vote.member for vote in votes if not vote.accept)),
         quorum=manifest.policy.vote_quorum,
+        unstable=unstable(manifest, {vote.member: vote for vote in votes}),
     )
 
 
@@ -74,8 +80,9 @@ def cast_vote(
     Raises:
         ManifestError: the voter is no active member.
         SignatureError: the vote is not the member's, or not made under this manifest.
-        OutOfOrderError: no such version, it is retired, or the member's vote that is kept
-            has this number or a higher one: a replay. Fault: who sent it.
+        OutOfOrderError: no such version, it is retired, it is accepted though its gate
+            refuses it (13.9), or the member's vote that is kept has this number or a
+            higher one: a replay. Fault: who sent it.
         DecodeError: the entry is not that of this vote.
     """
     member = manifest.member(vote.member)
@@ -85,11 +92,14 @@ def cast_vote(
     model = _known(store, vote.version)
     if model.status == "retired":
         raise OutOfOrderError(f"model {vote.version[:12]} is retired")
+    refusal = gating.refusal_of(store, vote.version)
+    if vote.accept and refusal:
+        raise OutOfOrderError(f"model {vote.version[:12]}: {refusal}")
     entries = () if logged is None else vote_of(logged.entry, vote, manifest)
     if not store.add_vote(vote, now(), entries=entries):
         raise OutOfOrderError(f"{vote.member} voted later than vote {vote.number}")
     # A late vote is kept as well; what is active stays so until the operator rolls back.
-    carried = tally(store, manifest, vote.version).carried
+    carried = tally(store, manifest, vote.version).carried and not refusal
     if model.status == "candidate" and carried and _usable(store, vote.version):
         _activate(store, vote.version, now(), None if logged is None else logged.log)
     return _known(store, vote.version).status
@@ -98,17 +108,24 @@ def cast_vote(
 def activate(
     store: Store, manifest: Manifest, prefix: str, now: int, *, log: AuditLog | None = None
 ) -> ModelRow:
-    """Make a version active by the operator's hand; the votes must carry it.
+    """Make a version active by the operator's hand; gate and votes must carry it.
 
     Raises:
-        ConfigurationError: no or several versions begin with ``prefix``, no quorum, or a
-            head of a model that is not active.
+        ConfigurationError: no or several versions begin with ``prefix``, its gate refuses
+            it, no quorum, or a head of a model that is not active.
     """
     model = find(store, prefix)
+    if refusal := gating.refusal_of(store, model.version):
+        raise ConfigurationError(f"model {model.version[:12]}: {refusal}")
     if not _usable(store, model.version):
         base = store.base_of(model.version) or ""
         raise ConfigurationError(f"activate its base model first: {base[:12]}")
     votes = tally(store, manifest, model.version)
+    if votes.unstable:
+        raise ConfigurationError(
+            f"model {model.version[:12]}: members refuse it for unstable reasons "
+            f"(refused: {', '.join(votes.refused)})"
+        )
     if not votes.carried:
         raise ConfigurationError(
             f"model {model.version[:12]} has {len(votes.accepted)} accepting votes of "

@@ -118,6 +118,23 @@ _HEADS = sa.Table(
     sa.Column("version", sa.String(64), sa.ForeignKey("models.version"), primary_key=True),
     sa.Column("base", sa.String(64), nullable=False),
 )
+_GATES = sa.Table(
+    "release_gates",
+    _META,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("version", sa.String(64), nullable=False, index=True),
+    sa.Column("passed", sa.Boolean, nullable=False),
+    sa.Column("audit", sa.String(64), nullable=False),
+    sa.Column("entry", sa.LargeBinary, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+_AUDITS = sa.Table(
+    "empirical_audits",
+    _META,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("digest", sa.String(64), nullable=False, unique=True),
+    sa.Column("document", sa.LargeBinary, nullable=False),
+)
 _ACTIVATIONS = sa.Table(
     "activations",
     _META,
@@ -231,6 +248,18 @@ class ModelRow:
     status: str
     created_at: int
     changed_at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateRow:
+    """What the release gate says of a version; the newest counts (protocol 13.9)."""
+
+    version: Digest
+    passed: bool
+    audit: Digest | None
+    """The empirical audit that it rests on."""
+    entry: bytes
+    """``release.gate``, as it stands in the log."""
 
 
 class Store:
@@ -581,11 +610,12 @@ class Store:
         at: int,
         *,
         base: Digest | None = None,
+        gate: GateRow | None = None,
         entries: Sequence[bytes] = (),
     ) -> None:
         """Keep a candidate; a version that is there already is left as it is, unlogged.
 
-        A head names its base model.
+        A head names its base model. ``gate``, whose entry is among ``entries``, goes with it.
         """
         row = ModelRow(
             version=version,
@@ -602,6 +632,37 @@ class Store:
                 connection.execute(_MODELS.insert().values(**asdict(row)))
                 if base is not None:
                     connection.execute(_HEADS.insert().values(version=version, base=base))
+                if gate is not None:
+                    connection.execute(_GATES.insert().values(**_gate_row(gate), at=at))
+
+    def add_gate(self, gate: GateRow, at: int) -> None:
+        """Keep and log another gate of a version that is there."""
+        with self.transaction() as connection:
+            self._append(connection, [gate.entry])
+            connection.execute(_GATES.insert().values(**_gate_row(gate), at=at))
+
+    def gate(self, version: Digest) -> GateRow | None:
+        """The newest gate of a version."""
+        query = sa.select(_GATES).where(_GATES.c.version == version)
+        row = self._one(query.order_by(_GATES.c.number.desc()))
+        if row is None:
+            return None
+        return GateRow(
+            version=version,
+            passed=bool(row["passed"]),
+            audit=Digest(row["audit"]) if row["audit"] else None,
+            entry=row["entry"],
+        )
+
+    def add_audit(self, digest: Digest, document: bytes) -> None:
+        """Keep an empirical audit of the software, once."""
+        row = {"digest": digest, "document": document}
+        self._write(_AUDITS, row, replacing=("digest",))
+
+    def audits(self) -> Mapping[Digest, bytes]:
+        """Empirical audits, oldest first."""
+        rows = self._all(sa.select(_AUDITS).order_by(_AUDITS.c.number))
+        return {Digest(row["digest"]): row["document"] for row in rows}
 
     def models(self) -> tuple[ModelRow, ...]:
         """All model versions, newest first."""
@@ -692,6 +753,10 @@ class Store:
             )
             for row in self._all(query)
         )
+
+
+def _gate_row(gate: GateRow) -> dict[str, object]:
+    return asdict(gate) | {"audit": gate.audit or ""}
 
 
 def _set_pragmas(connection: Any, _record: object) -> None:  # noqa: ANN401 - of the driver

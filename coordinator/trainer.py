@@ -23,7 +23,7 @@ from consortium.ids import Digest, PartnerId, RunId
 from consortium.manifest import Manifest
 from consortium.messages import SumRequest
 from consortium.plan import TrainingPlan
-from coordinator import run_record
+from coordinator import gating, run_record
 from coordinator.audit_log import AuditLog
 from coordinator.events import EventLog, RunEvent
 from coordinator.exclusions import left_out
@@ -32,8 +32,9 @@ from coordinator.plans import PlanContext, parse_plan
 from coordinator.releases import candidate_of
 from coordinator.run_record import RunRecord
 from coordinator.server_app import Deadlines, RunPorts, build_server_app
-from coordinator.storage import CheckpointRow, Store, SumRow
-from models.run import ClosedSum, RunSession, RunState, StoppedError
+from coordinator.storage import CheckpointRow, GateRow, Store, SumRow
+from models.gate import gate_inputs
+from models.run import ClosedSum, RunFailedError, RunSession, RunState, StoppedError
 
 log = logging.getLogger(__name__)
 
@@ -219,22 +220,7 @@ class Trainer:
         app = build_server_app(session, ports, self._ports.deadlines)
         with BidiGrid(self._ports.hub, plan.run) as grid:
             run_app(app, grid)
-        candidate = candidate_of(session, manifest)
-        store, at = self._ports.store, self._ports.now()
-        version, document = candidate.version, candidate.document
-        entries: tuple[bytes, ...] = ()
-        if audit is not None:
-            attempts = len(session.state.attempts)
-            entries = run_record.released(
-                audit, plan.run, attempts, version=version, document=document
-            )
-        self._durably(
-            plan.run,
-            lambda: store.add_model(
-                version, plan.run, document, at, base=plan.base, entries=entries
-            ),
-        )
-        self._durably(plan.run, lambda: store.set_run_status(plan.run, "finished", version))
+        version = self._release(plan, manifest, session)
         self._tell(
             RunEvent(
                 run=plan.run,
@@ -245,6 +231,30 @@ class Trainer:
                 version=version,
             )
         )
+
+    def _release(self, plan: TrainingPlan, manifest: Manifest, session: RunSession) -> Digest:
+        """Keep the candidate with its gate, and say both in the log; its version."""
+        candidate = candidate_of(session, manifest)
+        store, at, audit = self._ports.store, self._ports.now(), self._ports.audit
+        version, document = candidate.version, candidate.document
+        entries: tuple[bytes, ...] = ()
+        gate: GateRow | None = None
+        if audit is not None:
+            attempts = len(session.state.attempts)
+            made = gating.gate_of(version, gate_inputs(session), manifest, store.audits())
+            gate = gating.row_of(made, audit)
+            said = run_record.released(
+                audit, plan.run, attempts, version=version, document=document
+            )
+            entries = (*said, gate.entry)
+        self._durably(
+            plan.run,
+            lambda: store.add_model(
+                version, plan.run, document, at, base=plan.base, gate=gate, entries=entries
+            ),
+        )
+        self._durably(plan.run, lambda: store.set_run_status(plan.run, "finished", version))
+        return version
 
     def _closed(
         self,
@@ -321,6 +331,23 @@ def resume_at(session: RunSession, kept: RunState, sums: Iterable[ClosedSum]) ->
     if (reached.head, reached.closed) != (kept.head, kept.closed):
         raise StorageError(f"{reached.closed} sums are stored, the run has {kept.closed}")
     session.state = replace(reached, attempt=kept.attempt, attempts=kept.attempts)
+
+
+def replayed(store: Store, schema: Schema, run: RunId) -> RunSession:
+    """The machine of a finished run, taken through its stored sums again.
+
+    Raises:
+        ConfigurationError: no such run. RunFailedError: it is not finished.
+    """
+    row = store.run(run)
+    if row is None:
+        raise ConfigurationError(f"no run {run}")
+    session = RunSession(parse_document(TrainingPlan, row.plan), schema)
+    for sum_row in store.sums(run):
+        session.on_sum(_closed_sum(sum_row))
+    if not session.finished:
+        raise RunFailedError(f"run {run} is not finished")
+    return session
 
 
 def keep_attempt(  # noqa: PLR0917 - what is stored at once

@@ -32,6 +32,9 @@ def gate_inputs(session: RunSession) -> GateInputs:
         moments=_moments(session),
         partners=tuple(partners),
         families=tuple(families),
+        code=plan.code,
+        delta=plan.delta,
+        noise_mode=plan.noise_mode,
     )
 
 

@@ -9,12 +9,14 @@ from contextlib import suppress
 import numpy as np
 from numpy.typing import NDArray
 
+from consortium.credit.gate import GateInputs
 from consortium.credit.tables import Calibration
 from consortium.features.schema import Schema
 from consortium.ids import Digest, PartnerId
 from consortium.messages import SumRequest
 from consortium.plan import TrainingPlan
 from consortium.scoring.head import head_bytes
+from models.gate import gate_inputs
 from models.head import head_of
 from models.inference import Model
 from models.run import ClosedSum, RunFailedError, RunSession
@@ -62,3 +64,7 @@ class ReplayedRun:
             weights=tuple(weights[block.window] for block in session.spec.blocks),
             calibration=tuple(Calibration(alpha=float(a), beta=float(b)) for a, b in lines),
         ).to_canonical()
+
+    def gate(self) -> GateInputs:
+        """What the release gate is computed from."""
+        return gate_inputs(self._session)

@@ -14,8 +14,10 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from consortium.audit.result import AuditVerdict, EmpiricalAudit
 from consortium.credit import intervals
 from consortium.gates import GatePolicy
+from consortium.ids import Digest
 
 Float = NDArray[np.float64]
 
@@ -46,6 +48,12 @@ class Why(StrEnum):
     """No empirical audit, and the policy asks for none."""
     AUDIT_MISSING = "audit_missing"
     """No empirical audit, though the policy asks for one."""
+    OTHER_CLAIM = "other_claim"
+    """The audit is of other software, another delta or another mode of noise."""
+    FEW_CANARIES = "few_canaries"
+    """It has fewer canaries than a release needs (protocol 9.3)."""
+    REFUTED = "refuted"
+    """It refutes the claim."""
     VOTES = "votes"
     """Each member compares its own persons, and says so with its vote."""
 
@@ -112,17 +120,6 @@ class Moments:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AuditFacts:
-    """What an empirical audit of the software says (protocol 9.3)."""
-
-    lower_bound: str
-    """Of epsilon, with 99 % confidence."""
-    claimed: str
-    null_round: bool
-    """Whether the noise of a round on no data has the claimed deviation."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class GateInputs:
     """All that the gate of one version is computed from. Public."""
 
@@ -131,6 +128,10 @@ class GateInputs:
     partners: tuple[str, ...]
     """Holders and askers of the plan: whose shares are asked about."""
     families: tuple[str, ...]
+    code: Digest
+    """The software that the plan names, and what it claims."""
+    delta: str
+    noise_mode: str
 
 
 def gate_checks(
@@ -138,11 +139,18 @@ def gate_checks(
     policy: GatePolicy,
     *,
     code_is_named: bool,
-    audit: AuditFacts | None = None,
+    audit: EmpiricalAudit | None = None,
 ) -> tuple[GateCheck, ...]:
-    """Every line of the gate, in a fixed order."""
+    """Every line of the gate, in a fixed order.
+
+    Args:
+        inputs: Of the run.
+        policy: Of the manifest in force.
+        code_is_named: Whether that manifest names the software that may train.
+        audit: Of the software, if there is one.
+    """
     return (
-        audit_check(audit, policy, code_is_named=code_is_named),
+        audit_check(audit, inputs, policy, code_is_named=code_is_named),
         *(line for one in inputs.evaluated for line in calibration_checks(one, policy)),
         stability_check(policy),
         *dominance_checks(inputs, policy),
@@ -219,7 +227,11 @@ def _line(
 
 
 def audit_check(
-    audit: AuditFacts | None, policy: GatePolicy, *, code_is_named: bool
+    audit: EmpiricalAudit | None,
+    inputs: GateInputs,
+    policy: GatePolicy,
+    *,
+    code_is_named: bool,
 ) -> GateCheck:
     """The empirical lower bound must not exceed the claim (protocol 9.3)."""
     name = "audit.lower_bound"
@@ -227,9 +239,23 @@ def audit_check(
         if policy.needs_audit(code_is_named=code_is_named):
             return _line(name, OVERALL, {}, verdict=Verdict.FAILED, why=Why.AUDIT_MISSING)
         return _line(name, OVERALL, {}, why=Why.NO_AUDIT)
-    sound = audit.null_round and Fraction(audit.lower_bound) <= Fraction(audit.claimed)
-    texts = {"value": audit.lower_bound, "high": audit.claimed}
-    return _line(name, OVERALL, texts, verdict=Verdict.PASSED if sound else Verdict.FAILED)
+    texts = {"value": audit.trials[-1].gdp, "high": audit.epsilon}
+    why: Why | None = None
+    if not fits(audit, inputs):
+        why = Why.OTHER_CLAIM
+    elif audit.verdict is not AuditVerdict.PASSED:
+        why = Why.REFUTED
+    elif not audit.for_release():
+        why = Why.FEW_CANARIES
+    verdict = Verdict.PASSED if why is None else Verdict.FAILED
+    return _line(name, OVERALL, texts, verdict=verdict, why=why)
+
+
+def fits(audit: EmpiricalAudit, inputs: GateInputs) -> bool:
+    """Whether an audit is of the software, delta and mode of noise of a plan."""
+    return (audit.code, audit.noise_mode) == (inputs.code, inputs.noise_mode) and Fraction(
+        audit.delta
+    ) == Fraction(inputs.delta)
 
 
 # --- calibration ------------------------------------------------------------------------------

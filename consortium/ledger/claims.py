@@ -6,7 +6,7 @@ published. So a figure that was typed, rounded down or kept from an earlier run 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from consortium.canonical import Label, canonical_json, hash_with, parse_canonical
 from consortium.documents import plain_of
@@ -19,6 +19,7 @@ from consortium.ledger.entries import (
     Entry,
     Incident,
     ReleaseCandidate,
+    ReleaseGate,
     ReleaseServed,
     ReleaseVote,
     RoundSum,
@@ -27,6 +28,7 @@ from consortium.ledger.entries import (
 )
 from consortium.ledger.facts import RunFacts, Timeline
 from consortium.ledger.findings import Check, Findings
+from consortium.ledger.gate_audit import Gates, check_gates, check_served, unstable
 from consortium.plan import ModelKind, ReleaseKind
 from consortium.privacy.recomputed import epsilons_of, worst_of
 from consortium.privacy.statement import statement
@@ -45,6 +47,8 @@ class ReleaseFacts:
     accepted: tuple[PartnerId, ...]
     refused: tuple[PartnerId, ...]
     served: int | None
+    gate: ReleaseGate | None
+    """The newest."""
     statement: Fields | None
     """As computed again from the log; None where it could not be."""
 
@@ -57,6 +61,7 @@ class _Release:
     votes: dict[PartnerId, tuple[int, ReleaseVote]]
     published: tuple[int, StatementPublished] | None = None
     served: int | None = None
+    gates: Gates = field(default_factory=Gates)
 
 
 def audit_claims(
@@ -92,7 +97,7 @@ def _take(  # noqa: PLR0917 - what is gathered, and from what
         releases[body.version] = _Release(
             index=index, body=body, run=runs.get(body.run), votes={}
         )
-    elif isinstance(body, ReleaseVote | StatementPublished | ReleaseServed):
+    elif isinstance(body, ReleaseVote | StatementPublished | ReleaseServed | ReleaseGate):
         release = releases.get(body.version)
         if release is None:
             text = f"{entry.type} of a version that is no candidate"
@@ -101,6 +106,8 @@ def _take(  # noqa: PLR0917 - what is gathered, and from what
             _vote(timeline, release, (index, entry.actor, body), findings)
         elif isinstance(body, StatementPublished):
             release.published = (index, body)
+        elif isinstance(body, ReleaseGate):
+            release.gates.seen.append((index, body))
         else:
             _serve(timeline, release, index, findings)
 
@@ -125,7 +132,7 @@ def _vote(
 
 
 def _serve(timeline: Timeline, release: _Release, index: int, findings: Findings) -> None:
-    """A version is served with its statement published and a quorum of votes (15)."""
+    """A version is served with its statement, its gate and a quorum of votes (15)."""
     release.served = index
     quorum = timeline.force[index].policy.vote_quorum
     active = {member.id for member in timeline.force[index].partners}
@@ -136,6 +143,9 @@ def _serve(timeline: Timeline, release: _Release, index: int, findings: Findings
     if release.published is None:
         text = "served before its privacy statement was published"
         findings.error(Check.RELEASE, "release.statement", text, index, release.index)
+    votes = {name: vote for name, (_, vote) in release.votes.items()}
+    against = unstable(timeline.force[index], votes)
+    check_served(findings, release.gates, index, unstable_votes=against)
 
 
 def _check_release(timeline: Timeline, release: _Release, findings: Findings) -> ReleaseFacts:
@@ -148,6 +158,9 @@ def _check_release(timeline: Timeline, release: _Release, findings: Findings) ->
     if shown is not None and made is not None:
         _compare(release, shown, made, findings)
     _check_calibration(release, findings)
+    inputs = None if release.run is None else release.run.gate
+    check_gates(timeline, release.gates, inputs, findings)
+    newest = release.gates.newest()
     votes = sorted(release.votes.items())
     return ReleaseFacts(
         version=release.body.version,
@@ -156,6 +169,7 @@ def _check_release(timeline: Timeline, release: _Release, findings: Findings) ->
         accepted=tuple(name for name, (_, vote) in votes if vote.accept),
         refused=tuple(name for name, (_, vote) in votes if not vote.accept),
         served=release.served,
+        gate=None if newest is None else newest[1],
         statement=made,
     )
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, is_dataclass
 from functools import lru_cache
 
 from consortium.canonical import Label
+from consortium.credit.gate import GateCheck
 from consortium.crypto.keys import IdentityKey, verify_signature
 from consortium.documents import plain_of, value_of
 from consortium.errors import DecodeError, DomainError, IdentifierError
@@ -240,6 +241,17 @@ class Incident:
     text: Digest
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseGate:
+    """What the gate says of a candidate, good and bad alike; the newest one counts (13.9)."""
+
+    version: Digest
+    passed: bool
+    audit: Digest | None
+    """The empirical audit that it rests on."""
+    checks: tuple[GateCheck, ...]
+
+
 Body = (
     ManifestAdopted
     | IdentityRevoked
@@ -260,6 +272,7 @@ Body = (
     | AuditChallenge
     | AuditResult
     | Incident
+    | ReleaseGate
 )
 
 _OPERATOR = frozenset({Role.COORDINATOR})
@@ -287,6 +300,7 @@ TYPES: Mapping[str, type[Body]] = {
     "audit.challenge": AuditChallenge,
     "audit.result": AuditResult,
     "incident": Incident,
+    "release.gate": ReleaseGate,
 }
 """The name of each class in an entry."""
 
@@ -310,6 +324,7 @@ ACTORS: Mapping[type[Body], frozenset[Role]] = {
     AuditChallenge: _REGULATOR,
     AuditResult: _REGULATOR,
     Incident: _OPERATOR | _WITNESSES,
+    ReleaseGate: _OPERATOR,
 }
 """In whose name each may stand."""
 

@@ -7,6 +7,7 @@ A bundle is the log's static files with what its entries name by digest:
     manifests/DIGEST.json, .sigs   bodies and signatures of every version
     schemas/DIGEST.json            feature schemas, canonical
     models/VERSION.json            model documents, statements inside
+    audits/DIGEST.json             empirical audits of the software
     sums/DIGEST.bin                published sums as little-endian words
     uploads/RCTX.bin               all words of one sum, in order of the roster (optional)
     proofs/INDEX.tlog-proof        proofs of single entries (optional)
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from consortium.audit.result import EmpiricalAudit
 from consortium.canonical import Label, hash_with, parse_canonical
 from consortium.documents import parse_document
 from consortium.errors import DecodeError
@@ -37,7 +39,7 @@ Words = NDArray[np.uint64]
 _WORD_BYTES = 8
 _NAME = re.compile(
     r"checkpoint|checkpoints/[1-9][0-9]*|tile/entries/[x0-9/]+(?:\.p/[0-9]+)?"
-    r"|manifests/[0-9a-f]{64}\.(?:json|sigs)|(?:schemas|models)/[0-9a-f]{64}\.json"
+    r"|manifests/[0-9a-f]{64}\.(?:json|sigs)|(?:schemas|models|audits)/[0-9a-f]{64}\.json"
     r"|(?:sums|uploads)/[0-9a-f]{64}\.bin|proofs/(?:0|[1-9][0-9]*)\.tlog-proof"
 )
 
@@ -64,6 +66,7 @@ class Evidence:
     uploads: dict[Digest, Words] = field(default_factory=dict)
     """By rctx; their digests stand in the log, not in the name."""
     proofs: dict[int, bytes] = field(default_factory=dict)
+    audits: dict[Digest, EmpiricalAudit] = field(default_factory=dict)
 
 
 def read_evidence(files: Mapping[str, bytes], findings: Findings) -> Evidence:
@@ -140,6 +143,12 @@ def _model(evidence: Evidence, name: str, files: Mapping[str, bytes]) -> None:
     evidence.models[version] = data
 
 
+def _audit(evidence: Evidence, name: str, files: Mapping[str, bytes]) -> None:
+    audit = EmpiricalAudit.from_canonical(parse_canonical(files[f"audits/{name}"]))
+    _same(audit.digest, name.partition(".")[0])
+    evidence.audits[audit.digest] = audit
+
+
 def _sum(evidence: Evidence, name: str, files: Mapping[str, bytes]) -> None:
     words = _words(files[f"sums/{name}"])
     digest = words_digest(words)
@@ -163,6 +172,7 @@ _READERS: Mapping[str, Callable[[Evidence, str, Mapping[str, bytes]], None]] = {
     "manifests": _manifest,
     "schemas": _schema,
     "models": _model,
+    "audits": _audit,
     "sums": _sum,
     "uploads": _upload,
     "checkpoints": _earlier,

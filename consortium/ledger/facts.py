@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from consortium.credit.gate import GateInputs
 from consortium.features.schema import Schema
 from consortium.ids import Digest, PartnerId, RunId
 from consortium.ledger.entries import (
@@ -51,6 +52,9 @@ class Machine(Protocol):
 
     def model(self) -> bytes:
         """Canonical bytes of the released model, or head, of a finished run."""
+
+    def gate(self) -> GateInputs:
+        """What the release gate of a finished run is computed from."""
 
 
 Machines = Callable[[TrainingPlan, Schema], Machine]
@@ -113,6 +117,8 @@ class RunFacts:
     closings: list[Closing] = field(default_factory=list)
     closed: tuple[int, RunClosed] | None = None
     model: bytes | None = None
+    gate: GateInputs | None = None
+    """What its release gate is computed from, likewise."""
     replayed: int = 0
     """Closings that the machine was taken through."""
 

@@ -369,7 +369,8 @@ def _replay(audit: RunAudit, machines: Machines) -> None:
             return
         run.replayed += 1
     with audit.findings.catch(Check.REPLAY, "replay.model", run.proposed):
-        run.model = machine.model() if machine.finished else None
+        if machine.finished:
+            run.model, run.gate = machine.model(), machine.gate()
     _check_end(audit, machine)
 
 

@@ -178,6 +178,27 @@ BODIES: dict[str, tuple[str, dict[str, object]]] = {
         {"run": RUN, "verdict": "passed", "report": named("report")},
     ),
     "incident": ("bank-a", {"kind": "fork", "text": named("text")}),
+    "release.gate": (
+        "coordinator",
+        {
+            "version": named("version"),
+            "passed": False,
+            "audit": [named("empirical audit")],
+            "checks": [
+                {
+                    "name": "calibration.slope",
+                    "subject": "银行",
+                    "value": "0.6100",
+                    "low": "0.8000",
+                    "high": "1.2000",
+                    "at_least": "0.5500",
+                    "at_most": "0.6700",
+                    "verdict": "failed",
+                    "why": "",
+                }
+            ],
+        },
+    ),
 }
 
 
