@@ -19,6 +19,7 @@ from consortium.messages import (
     Enrolled,
     EnrolmentRequest,
     FlowerMessage,
+    GateDocument,
     Goodbye,
     Heartbeat,
     Hello,
@@ -26,6 +27,7 @@ from consortium.messages import (
     ManifestBundle,
     ModelDocument,
     ModelEntry,
+    PublishedSum,
     Signed,
     Vote,
     Welcome,
@@ -441,6 +443,48 @@ def decode_model_document(data: bytes) -> ModelDocument:
     return ModelDocument(
         version=bounds.digest(wire.version),
         document=bounds.within(wire.document, "document", UNARY_LIMIT),
+    )
+
+
+def encode_gate_request(version: Digest, after: int) -> bytes:
+    """Ask for a version's gate and the sums of its run from number ``after`` on."""
+    return federation_pb2.GateRequest(version=version, after=after).SerializeToString()
+
+
+def decode_gate_request(data: bytes) -> tuple[Digest, int]:
+    """Parse; raise DecodeError, MessageTooLargeError. Fault: the node."""
+    wire = bounds.parse(federation_pb2.GateRequest, data, _SMALL_LIMIT)
+    return bounds.digest(wire.version), wire.after
+
+
+def encode_gate_document(gate: GateDocument) -> bytes:
+    """Bytes of a gate and a part of its sums."""
+    return federation_pb2.GateDocument(
+        entry=gate.entry,
+        audit=gate.audit,
+        sums=[
+            federation_pb2.PublishedSum(request=one.request, joined=one.joined, total=one.total)
+            for one in gate.sums
+        ],
+        count=gate.count,
+    ).SerializeToString()
+
+
+def decode_gate_document(data: bytes) -> GateDocument:
+    """Parse; whether the gate is what its sums lead to is for the caller to verify.
+
+    Raises:
+        MessageTooLargeError, DecodeError. Fault: the coordinator.
+    """
+    wire = bounds.parse(federation_pb2.GateDocument, data, UNARY_LIMIT)
+    return GateDocument(
+        entry=bounds.within(wire.entry, "entry", _ENTRY_LIMIT),
+        audit=wire.audit and bounds.within(wire.audit, "audit", UNARY_LIMIT),
+        sums=tuple(
+            PublishedSum(request=one.request, joined=bounds.digest(one.joined), total=one.total)
+            for one in wire.sums
+        ),
+        count=wire.count,
     )
 
 

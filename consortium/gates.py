@@ -38,7 +38,7 @@ class GatePolicy:
     most_partner: str = "0.5"
     """Largest share of the joint score's variance that one partner may carry."""
     most_family: str = "0.7"
-    tolerance: str = "0.1"
+    tolerance: str = "0.05"
     """Half width of a share's interval up to which its value alone decides."""
     decline_pd: str = "0.2"
     """PD from which on a person counts as declined where reasons are compared."""

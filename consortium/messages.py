@@ -146,6 +146,30 @@ class ModelDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedSum:
+    """One closed sum of a run, as the gate's evidence. Public: it is noised."""
+
+    request: bytes
+    """Canonical JSON."""
+    joined: Digest
+    total: bytes
+    """Little-endian words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateDocument:
+    """A release gate, and a part of the sums that it follows from (protocol 13.9)."""
+
+    entry: bytes
+    """The coordinator's ``release.gate``."""
+    audit: bytes
+    """The empirical audit that it rests on; empty: none."""
+    sums: tuple[PublishedSum, ...]
+    count: int
+    """Sums of the run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanOffer:
     """The coordinator proposes a run; each node checks it against manifest and budget."""
 

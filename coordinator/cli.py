@@ -20,10 +20,11 @@ from rich.progress import (
 from consortium import diagnosis
 from consortium.canonical import parse_canonical
 from consortium.crypto.keys import Secret
+from consortium.documents import plain_of
 from consortium.errors import ConfigurationError, ManifestError
 from consortium.ids import parse_partner_id
 from consortium.manifest import Manifest, parse_manifest
-from coordinator import control, doctor, registry, statement_page, wiring
+from coordinator import control, doctor, gating, registry, statement_page, wiring
 from coordinator.calibration import HeadSettings
 from coordinator.config import DATABASE, address, load_config
 from coordinator.events import RunEvent
@@ -33,6 +34,9 @@ from coordinator.scoring_storage import InquiryCount, ScoringStore
 from coordinator.storage import ModelRow
 
 _EPOCH_DAY = date(1970, 1, 1)
+
+REFUSED = 3
+"""Exit status of ``models gate`` for a version that its gate refuses."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -124,6 +128,7 @@ def _models_parser() -> argparse.ArgumentParser:
         ("list", _models_list, "all versions, newest first"),
         ("show", _models_show, "the document of a version"),
         ("statement", _models_statement, "the privacy statement of a version, recomputed"),
+        ("gate", _models_gate, "what the release gate says of a version, line by line"),
         ("activate", _models_activate, "put a version with enough votes to use"),
         ("rollback", _models_rollback, "return to the version that was active before"),
     ):
@@ -132,10 +137,17 @@ def _models_parser() -> argparse.ArgumentParser:
         verb.add_argument(
             "--dir", dest="directory", type=Path, default=Path(), help="coordinator directory"
         )
-        if name in ("show", "statement", "activate"):
+        if name in ("show", "statement", "gate", "activate"):
             verb.add_argument("version", metavar="VERSION", help="digest or its beginning")
         if name == "statement":
             verb.add_argument("--html", metavar="FILE", type=Path, help="write it as one page")
+        if name == "gate":
+            verb.add_argument(
+                "--audit",
+                metavar="FILE",
+                type=Path,
+                help="take up an empirical audit of the software, and make the gate again",
+            )
         _json(verb)
     return parser
 
@@ -453,8 +465,11 @@ def _models_statement(arguments: argparse.Namespace) -> int:
     desk = wiring.open_desk(arguments.directory)
     row = registry.find(desk.store, arguments.version)
     statement = statement_page.statement_of(row.document)
+    kept = desk.store.gate(row.version)
+    gate = None if kept is None else gating.body_of(kept)
     if arguments.html is not None:
-        wiring.write_text(arguments.html, statement_page.page(row.version, statement))
+        page = statement_page.page(row.version, statement, gate)
+        wiring.write_text(arguments.html, page)
     if arguments.json:
         print(json.dumps({"version": row.version, "statement": statement}))
         return 0
@@ -463,6 +478,24 @@ def _models_statement(arguments: argparse.Namespace) -> int:
     if arguments.html is not None:
         print(f"page: {arguments.html}")
     return 0
+
+
+def _models_gate(arguments: argparse.Namespace) -> int:
+    desk = wiring.open_desk(arguments.directory)
+    row = registry.find(desk.store, arguments.version)
+    if arguments.audit is not None:
+        made = wiring.gate_again(desk, row.version, arguments.audit)
+    elif (kept := desk.store.gate(row.version)) is not None:
+        made = gating.body_of(kept)
+    else:
+        raise ConfigurationError(f"model {row.version[:12]} has no release gate")
+    if arguments.json:
+        print(json.dumps(plain_of(made), ensure_ascii=False))
+    else:
+        for line in map(gating.shown, made.checks):
+            print(line)
+        print(f"gate: {'passed' if made.passed else 'REFUSED'}")
+    return 0 if made.passed else REFUSED
 
 
 def _models_activate(arguments: argparse.Namespace) -> int:

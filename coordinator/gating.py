@@ -5,19 +5,24 @@ here they are only written down, good and bad alike, as an entry of the log.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from consortium.audit.result import EmpiricalAudit
 from consortium.canonical import parse_canonical
 from consortium.credit.gate import GateCheck, GateInputs, Verdict, fits, gate_checks, refused
-from consortium.errors import ConfigurationError, ManifestError
+from consortium.errors import ConfigurationError, ManifestError, OutOfOrderError
 from consortium.features.schema import Schema
 from consortium.ids import Digest
 from consortium.ledger.entries import ReleaseGate, from_jcs
 from consortium.manifest import Manifest
+from consortium.messages import GateDocument, PublishedSum
 from coordinator.audit_log import AuditLog
 from coordinator.storage import GateRow, Store
 
 Audits = Mapping[Digest, bytes]
+
+_MOST_BYTES = 1 << 20
+"""Sums of one answer; a larger one goes alone."""
 
 
 def gate_of(
@@ -92,15 +97,37 @@ def _allowed(check: GateCheck) -> str:
     return f", at least {check.low}:" if check.low else ":"
 
 
-def make_again(
-    store: Store,
-    schema: Schema,
-    manifest: Manifest | None,
-    log: AuditLog,
-    *,
-    version: Digest,
-    at: int,
-) -> ReleaseGate:
+def evidence_of(store: Store, version: Digest, after: int) -> GateDocument:
+    """The newest gate with sums of its run from number ``after`` on, as many as fit.
+
+    Raises:
+        OutOfOrderError: no such version, or it has no gate. Fault: who asks.
+    """
+    row, model = store.gate(version), store.model(version)
+    if row is None or model is None:
+        raise OutOfOrderError(f"no release gate of {version[:12]}")
+    audit = b"" if row.audit is None else store.audits()[row.audit]
+    rows, sums, size = store.sums(model.run), list[PublishedSum](), 0
+    for one in rows[after:]:
+        size += len(one.total) + len(one.request)
+        if sums and size > _MOST_BYTES:
+            break
+        sums.append(
+            PublishedSum(request=one.request, joined=Digest(one.joined), total=one.total)
+        )
+    return GateDocument(entry=row.entry, audit=audit, sums=tuple(sums), count=len(rows))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Again:
+    """Which gate is made again, under what, when."""
+
+    manifest: Manifest | None
+    version: Digest
+    at: int
+
+
+def make_again(store: Store, schema: Schema, log: AuditLog, again: Again) -> ReleaseGate:
     """Compute the gate of a version from its stored sums, and log it.
 
     Raises:
@@ -111,12 +138,12 @@ def make_again(
     from coordinator.trainer import replayed  # noqa: PLC0415
     from models.gate import gate_inputs  # noqa: PLC0415
 
-    if manifest is None:
+    if again.manifest is None:
         raise ManifestError("no manifest is in force")
-    model = store.model(version)
+    model = store.model(again.version)
     if model is None:
-        raise ConfigurationError(f"no model {version[:12]}")
-    session = replayed(store, schema, model.run)
-    gate = gate_of(version, gate_inputs(session), manifest, store.audits())
-    store.add_gate(row_of(gate, log), at)
+        raise ConfigurationError(f"no model {again.version[:12]}")
+    inputs = gate_inputs(replayed(store, schema, model.run))
+    gate = gate_of(again.version, inputs, again.manifest, store.audits())
+    store.add_gate(row_of(gate, log), again.at)
     return gate

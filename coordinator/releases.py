@@ -15,12 +15,13 @@ from consortium.ids import Digest
 from consortium.manifest import Manifest
 from consortium.plan import ReleaseKind
 from consortium.privacy.statement import statement
-from consortium.scoring.head import STRATA, Head
+from consortium.scoring.head import STRATA
 from models import head
 from models.document import HeadDocument, ModelDocument, version_of
 from models.gate import evaluated_of, rosters_of
 from models.inference import Model
 from models.partials import Joint, joint_of
+from models.released import head_of, model_of
 from models.run import RunFailedError, RunSession
 
 Float = NDArray[np.float64]
@@ -105,29 +106,6 @@ def _head_candidate(session: RunSession, manifest: Manifest) -> Candidate:
         statement=_statement(session),
     ).to_bytes()
     return Candidate(version_of(document), document)
-
-
-def head_of(session: RunSession) -> Head:
-    """The released head of a run that has counted its study."""
-    families = session.plan.blocks[0].families
-    return head.head_of(session.head_weights, families, float(session.plan.start))
-
-
-# --- base models ------------------------------------------------------------------------------
-
-
-def model_of(session: RunSession) -> Model:
-    """The released weights with each block's recalibration."""
-    weights, numbers = session.released_weights, session.state.calibration
-    lines = zip(numbers[::2], numbers[1::2], strict=True)
-    return Model(
-        spec=session.spec,
-        bins=session.bins.digest,
-        weights=tuple(weights[block.window] for block in session.spec.blocks),
-        calibration=tuple(
-            tables.Calibration(alpha=float(alpha), beta=float(beta)) for alpha, beta in lines
-        ),
-    )
 
 
 def _metrics(session: RunSession) -> dict[str, object]:

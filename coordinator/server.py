@@ -26,7 +26,7 @@ from consortium.errors import (
 )
 from consortium.ids import PartnerId
 from consortium.messages import Enrolled, Goodbye, ModelDocument, ModelEntry
-from coordinator import registry
+from coordinator import gating, registry
 from coordinator.audit_log import AuditLog
 from coordinator.authority import Authority, KeyPair
 from coordinator.interceptors import Context, PeerInterceptor, current_peer
@@ -97,6 +97,7 @@ class Questions:
             "SignManifest": self._sign_manifest,
             "ListModels": self._list_models,
             "GetModel": self._get_model,
+            "GetGate": self._get_gate,
             "CastVote": self._cast_vote,
             "Witness": self._witness,
         }
@@ -133,6 +134,10 @@ class Questions:
         return codec.encode_model_document(
             ModelDocument(version=row.version, document=row.document)
         )
+
+    def _get_gate(self, request: bytes, _peer: PartnerId) -> bytes:
+        version, after = codec.decode_gate_request(request)
+        return codec.encode_gate_document(gating.evidence_of(self._store, version, after))
 
     def _cast_vote(self, request: bytes, peer: PartnerId) -> bytes:
         vote = codec.decode_vote(request)

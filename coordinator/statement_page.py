@@ -12,6 +12,7 @@ from string import Template
 from consortium.canonical import canonical_json, parse_canonical
 from consortium.documents import parse_document
 from consortium.errors import DecodeError, TrustError
+from consortium.ledger.entries import ReleaseGate
 from consortium.plan import TrainingPlan
 from consortium.privacy.recomputed import epsilons_of, worst_of
 from consortium.release import Level
@@ -41,6 +42,9 @@ _TEXTS = (
 _OTHERS = (
     *("max_partners_per_person", "most_blocks_at_one_partner", "rounds", "blocks", "rosters"),
     *("attempts", "epsilon", "headline", "charges", "accountants", "not_protected"),
+)
+_GATE_COLUMNS = (
+    *("name", "subject", "value", "at_least", "at_most", "low", "high", "verdict", "why"),
 )
 _CHARGE = (
     *("purpose", "persons", "partners", "attempts", "width", "sensitivity", "variance"),
@@ -108,7 +112,7 @@ def lines(statement: Fields) -> Iterable[str]:
         yield f"not protected: {text}"
 
 
-def page(version: str, statement: Fields) -> str:
+def page(version: str, statement: Fields, gate: ReleaseGate | None = None) -> str:
     """One self-contained HTML page; whatever is not ours is escaped."""
     charges = _rows(statement["charges"], "charges", _CHARGE)
     attempts = _fields(statement["attempts"], "attempts", ("made", "charged", "aborted"))
@@ -132,8 +136,18 @@ def page(version: str, statement: Fields) -> str:
         aborted=_table(lost, _picked(attempts["aborted"], lost)),
         blocks=_table(blocks, _picked(statement["blocks"], blocks)),
         accountants=_table(("accountant", "epsilon"), _accountants(statement)),
+        gate=_gate(gate),
         limits="".join(f"<li>{_cell(text)}</li>" for text in _list(statement["not_protected"])),
     )
+
+
+def _gate(gate: ReleaseGate | None) -> str:
+    """Every line of the release gate, good and bad alike (protocol 13.9)."""
+    if gate is None:
+        return "<p>There is no release gate of this version.</p>"
+    heads = ("check", "subject", "value", "interval from", "to", "least", "most", "", "why")
+    rows = ([getattr(one, name) for name in _GATE_COLUMNS] for one in gate.checks)
+    return f"<p>{'passed' if gate.passed else 'refused'}</p>{_table(heads, rows)}"
 
 
 def _summary(statement: Fields) -> list[tuple[str, object]]:
@@ -263,6 +277,8 @@ $blocks
 manifest: a statement about the market, not a measurement.</p>
 <h2>Accountants</h2>
 $accountants
+<h2>Release gate</h2>
+$gate
 <h2>What is not protected</h2>
 <ul>$limits</ul>
 </body></html>

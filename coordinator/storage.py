@@ -602,7 +602,7 @@ class Store:
 
     # --- models -------------------------------------------------------------------------------
 
-    def add_model(
+    def add_model(  # noqa: PLR0913 - what is stored at once
         self,
         version: Digest,
         run: RunId,

@@ -22,9 +22,11 @@ from consortium.features.schema import Schema, parse_schema
 from consortium.ids import Digest, PartnerId, RunId
 from consortium.inquiries import Roster
 from consortium.ledger.archive import pack
+from consortium.ledger.entries import ReleaseGate
 from consortium.manifest import Role, digest_of_code
 from consortium.scoring.roster import sign_roster
 from coordinator import config as configuration
+from coordinator import gating
 from coordinator.audit_log import AuditLog, LogKeys
 from coordinator.authority import (
     Authority,
@@ -311,6 +313,25 @@ def write_bundle(desk: Desk, path: Path) -> Digest:
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror}") from error
     return manifest.digest
+
+
+def gate_again(desk: Desk, version: Digest, path: Path) -> ReleaseGate:
+    """Take up an empirical audit from a file, and make the gate of a version again.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or there is no such version.
+        DecodeError: it is no audit.
+        ManifestError: no manifest is in force.
+    """
+    document = read_text(path).strip().encode()
+    audit = gating.audit_of(document)
+    desk.store.add_audit(audit.digest, document)
+    return gating.make_again(
+        desk.store,
+        desk.schema,
+        desk.log,
+        gating.Again(manifest=desk.membership.current(), version=version, at=now()),
+    )
 
 
 def is_witnessed(desk: Desk) -> bool:

@@ -16,6 +16,7 @@ from consortium.crypto.keys import IdentityKey
 from consortium.crypto.statements import vote_statement
 from consortium.errors import DataError
 from consortium.ids import Digest, PartnerId
+from consortium.ledger.gate_audit import GATE, UNSTABLE
 from consortium.messages import Vote
 from consortium.scoring.combine import joint_eta
 from consortium.scoring.layout import JointSums
@@ -28,7 +29,8 @@ from models.inference import block_logits
 from partner_node.ingest import EncodedTable
 from partner_node.study import JointRows
 
-REASONS = ("validated", "quality", "calibration", "policy", "other")
+VALIDATED, QUALITY = "validated", "quality"
+REASONS = (VALIDATED, QUALITY, "calibration", "policy", "other", GATE, UNSTABLE)
 """Classes of reasons that may travel with a vote; a figure may not."""
 
 ALL = "all strata"

@@ -20,7 +20,7 @@ SHOWN_ONLY = 3
 """Exit status of `trust` without a digest, and of `validate` if the model falls short."""
 
 ACCEPTED = "validated"
-REFUSALS = ("quality", "calibration", "policy", "other")
+REFUSALS = ("quality", "calibration", "policy", "other", "gate", "unstable_reasons")
 """What a vote may say; figures stay here. All are of ``acceptance.REASONS``."""
 
 PURPOSES = tuple(purpose.value for purpose in Purpose)
@@ -350,10 +350,16 @@ def _validate(arguments: argparse.Namespace) -> int:
     witnesses = voting.witnesses(desk, version) if arguments.opacus else {}
     if arguments.json:
         results = [asdict(one) for one in verdict.results]
-        found = {"blocks": results, "shortcomings": verdict.shortcomings}
+        found = {
+            "blocks": results,
+            "stability": asdict(verdict.stability),
+            "shortcomings": verdict.shortcomings,
+            "reason": verdict.reason,
+        }
         print(json.dumps(found | ({"accountants": witnesses} if arguments.opacus else {})))
     else:
-        for line in (*acceptance.lines(verdict.results), *verdict.shortcomings):
+        shown = (*acceptance.lines(verdict.results), verdict.stability.line())
+        for line in (*shown, *verdict.shortcomings):
             print(line)
         for name, figure in witnesses.items():
             print(f"accountant {name}: {figure}")

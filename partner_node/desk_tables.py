@@ -78,7 +78,7 @@ def served_of(basis: Basis, *, schema: Schema, member: PartnerId) -> Served:
     columns = Layout(families, policy.disclosure).columns
     base = to_units(float(document.joint.base))
     head = basis.head or plain_head(columns, base)
-    by_family, total = _tables(document, schema)
+    by_family, total = reason_tables(document, schema)
     slopes = (dict(zip(head.families, row, strict=True)) for row in head.beta)
     lines = (Line(alpha, row) for alpha, row in zip(head.alpha, slopes, strict=True))
     return Served(
@@ -91,7 +91,7 @@ def served_of(basis: Basis, *, schema: Schema, member: PartnerId) -> Served:
     )
 
 
-def _tables(document: ModelDocument, schema: Schema) -> tuple[Tables, Tables]:
+def reason_tables(document: ModelDocument, schema: Schema) -> tuple[Tables, Tables]:
     """By family, and of the total of all."""
     model = document.model
     families = families_of(model.spec)

@@ -7,6 +7,7 @@ model, which is verified here.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Self, cast
 
 import grpc
@@ -16,11 +17,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from consortium import codec
 from consortium.canonical import Label, hash_with
-from consortium.errors import DigestMismatchError, TransportError
+from consortium.errors import DecodeError, DigestMismatchError, TransportError
 from consortium.ids import Digest
 from consortium.messages import (
     Enrolled,
     EnrolmentRequest,
+    GateDocument,
     LogHead,
     ManifestBundle,
     ModelDocument,
@@ -76,6 +78,26 @@ class Door:
             if seen != named:
                 raise DigestMismatchError("model", seen, named)
         return model
+
+    def fetch_gate(self, version: Digest) -> GateDocument:
+        """The newest release gate of a version and all sums of its run; nothing is checked.
+
+        Raises:
+            DecodeError: sums are missing. Fault: the coordinator.
+            OutOfOrderError: there is no gate.
+        """
+        found = self._gate(version, 0)
+        sums = list(found.sums)
+        while len(sums) < found.count:
+            more = self._gate(version, len(sums)).sums
+            if not more:
+                raise DecodeError(f"{len(sums)} sums of {found.count}")
+            sums += more
+        return replace(found, sums=tuple(sums))
+
+    def _gate(self, version: Digest, after: int) -> GateDocument:
+        reply = self._ask("GetGate", codec.encode_gate_request(version, after))
+        return codec.decode_gate_document(reply)
 
     def cast_vote(self, vote: Vote, entry: bytes) -> str:
         """Hand in a vote; returns the model's status after it."""

@@ -9,12 +9,18 @@ from dataclasses import dataclass
 
 from consortium.errors import ConfigurationError
 from consortium.ids import Digest, digest_of
+from consortium.ledger.gate_audit import GATE, UNSTABLE
 from consortium.messages import Vote
 from models.document import Document, HeadDocument, ModelDocument, parse_any, verify_version
-from partner_node import acceptance, ingest
+from partner_node import acceptance, gatekeeping, ingest, stability
 from partner_node.acceptance import BlockResult
+from partner_node.desk_tables import reason_tables
+from partner_node.gatekeeping import CheckedGate
+from partner_node.head_sums import HeadSums
 from partner_node.keystore import Pin
+from partner_node.local_sums import LocalSums
 from partner_node.records import Disclosure, OwnEntry
+from partner_node.stability import NodeSums, Stability
 from partner_node.study import SOCKET, rows_of_socket
 from partner_node.wiring import Desk
 
@@ -25,6 +31,9 @@ class Verdict:
 
     results: tuple[BlockResult, ...]
     shortcomings: list[str]
+    stability: Stability = stability.NOT_ASSESSED
+    reason: str = acceptance.VALIDATED
+    """The reason class of a vote that follows from this."""
 
 
 def candidate(desk: Desk, pin: Pin, version: Digest) -> Document:
@@ -73,12 +82,82 @@ def validate(desk: Desk, version: Digest) -> Verdict:
     """
     pin = desk.completed_pin()
     document = candidate(desk, pin, version)
+    gate = checked_gate(desk, pin, version)
     least = desk.config.votes.min_auc
     if isinstance(document, HeadDocument):
         results = _head_results(desk, document)
     else:
         results = _model_results(desk, pin, document)
-    return Verdict(results, acceptance.shortcomings(results, min_auc=least))
+    alike = stability_of(desk, pin, gate, version)
+    found = {
+        GATE: gate.refusals,
+        UNSTABLE: alike.shortcomings(pin.manifest.policy.gate),
+        acceptance.QUALITY: acceptance.shortcomings(results, min_auc=least),
+    }
+    reason = next((name for name, why in found.items() if why), acceptance.VALIDATED)
+    return Verdict(results, [line for why in found.values() for line in why], alike, reason)
+
+
+def checked_gate(desk: Desk, pin: Pin, version: Digest) -> CheckedGate:
+    """The release gate of a version, computed again (protocol 13.9).
+
+    Raises:
+        TrustError: it is not what the published sums lead to. Fault: the coordinator.
+        OutOfOrderError: there is none.
+        TransportError: the coordinator is not reachable.
+    """
+    document = candidate(desk, pin, version)
+    with desk.door() as coordinator:
+        given = coordinator.fetch_gate(version)
+    joins = desk.store().own_entries(document.plan.run, "round.join")
+    facts = gatekeeping.NodeFacts(
+        member=desk.config.partner,
+        manifest=pin.manifest,
+        schema=pin.schema,
+        joined=gatekeeping.joined_contexts(joins),
+    )
+    return gatekeeping.checked(facts, version, document, given)
+
+
+def stability_of(desk: Desk, pin: Pin, gate: CheckedGate, version: Digest) -> Stability:
+    """How alike other trainings are on this partner's persons; raises as ``validate``."""
+    document, policy = candidate(desk, pin, version), pin.manifest.policy.gate
+    member, plan = desk.config.partner, document.plan
+    if not stability.assessable(plan):
+        return stability.NOT_ASSESSED
+    if isinstance(document, HeadDocument):
+        if member not in plan.blocks[0].holders:
+            return stability.NOT_ASSESSED
+        rows = rows_of_socket(desk.config.directory / SOCKET, document.base)
+        base = candidate(desk, pin, document.base)
+        if not isinstance(base, ModelDocument):
+            raise ConfigurationError(f"{document.base[:12]} is no base model")
+        by_family, total = reason_tables(base, pin.schema)
+        outcome = stability.joint_outcome(rows, {**by_family, **total}, policy.decline_pd)
+        joint = HeadSums(plan, member, joint_rows=lambda _: rows)
+        own = NodeSums(joint, member, int((~rows.holdout).sum()))
+        return stability.assess(gate.run, own, outcome, version=version, policy=policy)
+    table = ingest.load(
+        desk.data_source(),
+        pin.schema,
+        document.bins,
+        desk.families(pin),
+        holdout=(plan.holdout_salt, plan.holdout_fraction),
+    )
+    sums = LocalSums(plan, pin.schema, member, load=lambda _: table)
+    own = NodeSums(sums, member, int((~table.holdout).sum()))
+    outcome = stability.table_outcome(table, member, policy.decline_pd)
+    return stability.assess(gate.run, own, outcome, version=version, policy=policy)
+
+
+def _require_gate(desk: Desk, pin: Pin, version: Digest) -> None:
+    """Raise ConfigurationError if gate or reasons stop the release: no yes is signed then."""
+    gate = checked_gate(desk, pin, version)
+    why = gate.refusals or stability_of(desk, pin, gate, version).shortcomings(
+        pin.manifest.policy.gate
+    )
+    if why:
+        raise ConfigurationError(f"model {version[:12]} cannot be accepted: {'; '.join(why)}")
 
 
 def _head_results(desk: Desk, document: HeadDocument) -> tuple[BlockResult, ...]:
@@ -106,9 +185,13 @@ def cast(desk: Desk, version: Digest, *, accept: bool, reason: str) -> str:
     Raises:
         DigestMismatchError, DecodeError: as ``candidate``; an unsound version gets no vote.
         OutOfOrderError: the version is unknown, or past voting.
+        ConfigurationError: a yes, though gate or reasons stop the release (13.9).
+        TrustError: a yes, and the gate is not what the published sums lead to.
     """
     pin = desk.completed_pin()
     candidate(desk, pin, version)
+    if accept:
+        _require_gate(desk, pin, version)
     store = desk.store()
     bare = Vote(
         version=version,

@@ -10,15 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consortium.credit.gate import GateInputs
-from consortium.credit.tables import Calibration
 from consortium.features.schema import Schema
 from consortium.ids import Digest, PartnerId
 from consortium.messages import SumRequest
 from consortium.plan import TrainingPlan
-from consortium.scoring.head import head_bytes
 from models.gate import gate_inputs
-from models.head import head_of
-from models.inference import Model
+from models.released import released_bytes
 from models.run import ClosedSum, RunFailedError, RunSession
 
 
@@ -50,20 +47,7 @@ class ReplayedRun:
 
     def model(self) -> bytes:
         """Canonical bytes of the released model, or of the released head."""
-        session = self._session
-        if session.is_head:
-            families = session.plan.blocks[0].families
-            start = float(session.plan.start)
-            return head_bytes(head_of(session.head_weights, families, start))
-        numbers = session.state.calibration
-        lines = zip(numbers[::2], numbers[1::2], strict=True)
-        weights = session.released_weights
-        return Model(
-            spec=session.spec,
-            bins=session.bins.digest,
-            weights=tuple(weights[block.window] for block in session.spec.blocks),
-            calibration=tuple(Calibration(alpha=float(a), beta=float(b)) for a, b in lines),
-        ).to_canonical()
+        return released_bytes(self._session)
 
     def gate(self) -> GateInputs:
         """What the release gate is computed from."""

@@ -59,6 +59,14 @@ def parse_budget(partner: str, text: str) -> NodeBudget:
     return NodeBudget(partner=partner, scopes=scopes, report=report, person=person)
 
 
+def parse_reason(partner: str, text: str) -> str:
+    """The reason class that a node's own test of a model leads to; DecodeError if none."""
+    try:
+        return str(json.loads(text)["reason"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise DecodeError(f"test by {partner}: {type(error).__name__}: {error}") from error
+
+
 def _scope(one: Mapping[str, Mapping[str, float]]) -> ScopeBudget:
     figures, units = one["figures"], one["units"]
     return ScopeBudget(

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from consortium.errors import ConfigurationError
 from consortium.features.schema import Schema, parse_schema
+from consortium.gates import gate_document, gate_of
 from consortium.ids import Digest, PartnerId, RunId, parse_partner_id
 from consortium.manifest import Manifest, Member, Policy, Role
 from consortium.plan import ModelKind, TrainingPlan, decimal
@@ -41,6 +42,7 @@ _HEAD = {
     "honest_fraction",
     "family_m",
     "scoring",
+    "gate",
 }
 _PARTNER = {
     "id",
@@ -261,6 +263,7 @@ def _policy(head: Mapping[str, object], epsilon: str, parties: tuple[Party, ...]
         family_m=tuple(sorted(_family_m(head).items())),
         allow_pair=len(parties) == 2,  # noqa: PLR2004 - a rehearsal of two is asked for
         scoring=parse_scoring(_table(head, "scoring"), "[rehearsal.scoring]"),
+        gate=gate_of(_table(head, "gate")),
     )
 
 
@@ -358,12 +361,13 @@ def policy_text(policy: Policy) -> str:
     values = {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in asdict(policy).items()
-        if name not in {"family_m", "scoring"}
+        if name not in {"family_m", "scoring", "gate"}
     }
     scoring, customers = scoring_tables(policy.scoring)
     lines = [
         *_lines("[policy]", values),
         *_lines("[policy.family_m]", dict(policy.family_m)),
+        *_lines("[gate]", gate_document(policy.gate)),
         *_lines("[scoring]", scoring),
         *_lines("[scoring.customers]", customers),
     ]

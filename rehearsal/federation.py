@@ -26,7 +26,7 @@ from coordinator.storage import Store
 from partner_node import cli as node_cli
 from partner_node.config import load_config
 from regulator import cli as regulator_cli
-from rehearsal.budgets import NodeBudget, parse_budget
+from rehearsal.budgets import NodeBudget, parse_budget, parse_reason
 from rehearsal.config import Party, Rehearsal, policy_text, settings_text, source_of
 from rehearsal.heads import calibrate
 from rehearsal.joint import Desk, Tokens, ask_all, serves, token_loads
@@ -239,9 +239,11 @@ class _Federation:
         None if its vote was not needed any more: the quorum was reached before.
         """
         node = str(self._places.node(party))
-        with self._log():
-            accepts = node_cli.main(["validate", node, version]) == 0
-        verb = ["accept"] if accepts else ["refuse", "--reason", "quality"]
+        output = self._places.logs / f"validate-{party.id}-{version[:12]}.json"
+        with output.open("w", encoding="utf-8") as file, contextlib.redirect_stdout(file):
+            accepts = node_cli.main(["validate", node, version, "--json"]) == 0
+        reason = parse_reason(str(party.id), output.read_text(encoding="utf-8"))
+        verb = ["accept"] if accepts else ["refuse", "--reason", reason]
         try:
             self._call(node_cli.main, verb[0], node, version, *verb[1:])
         except OutOfOrderError:

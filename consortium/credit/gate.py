@@ -6,7 +6,7 @@ too wide for the range, the check says "not assessed" instead of guessing either
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
@@ -303,7 +303,7 @@ def _band_checks(one: Evaluated, policy: GatePolicy, allowed: Range) -> list[Gat
 
 def _range(policy: GatePolicy, low: str, high: str) -> Range:
     least, most = policy.number(low), policy.number(high)
-    return Range(low=least, high=most, tolerance=(most - least) / 2)
+    return Range(low=least, high=most, tolerance=(most - least) / 4)
 
 
 # --- stability --------------------------------------------------------------------------------
@@ -331,34 +331,34 @@ def dominance_checks(inputs: GateInputs, policy: GatePolicy) -> list[GateCheck]:
         ]
     lines = []
     for name in inputs.partners:
-        if name not in found.askers:
+        if name in found.askers:
+            own = found.own[found.askers.index(name)].tolist()
+            share = _share(found, (own[1], own[3]))
+            lines.append(judged("dominance.partner", name, share, partner))
+        else:
             texts = {"high": _text(partner.high)}
             lines.append(_line("dominance.partner", name, texts, why=Why.NO_SUM))
-            continue
-        own = found.own[found.askers.index(name)].tolist()
-        share = intervals.share(own, deviation=found.deviation)
-        lines.append(judged("dominance.partner", name, share, partner))
-    lines += _family_checks(inputs, found, family)
-    return lines
-
-
-def _family_checks(inputs: GateInputs, found: Moments, allowed: Range) -> list[GateCheck]:
     if len(inputs.families) < 2:  # noqa: PLR2004 - one family is the whole score
-        texts = {"high": _text(allowed.high)}
+        texts = {"high": _text(family.high)}
         return [
-            _line("dominance.family", name, texts, why=Why.UNDEFINED)
-            for name in inputs.families
+            *lines,
+            _line("dominance.family", inputs.families[0], texts, why=Why.UNDEFINED),
         ]
-    count, _, u, _, squared = (math.fsum(column) for column in found.own.T.tolist())
-    spread = math.sqrt(len(found.askers))
-    lines = []
     for name, (part, product) in zip(inputs.families, found.parts.tolist(), strict=True):
-        sums: Sequence[float] = (count, part, u, product, squared)
-        share = intervals.share(
-            sums, deviation=found.deviation, spread=(spread, 1.0, spread, 1.0, spread)
-        )
-        lines.append(judged("dominance.family", name, share, allowed))
+        share = _share(found, (part, product))
+        lines.append(judged("dominance.family", name, share, family))
     return lines
+
+
+def _share(found: Moments, part: tuple[float, float]) -> intervals.Figure | None:
+    """``Cov(p, u) / Var(u)`` over the persons of all askers, p being 0 elsewhere."""
+    count, _, whole, _, squared = (math.fsum(column) for column in found.own.T.tolist())
+    spread = math.sqrt(len(found.askers))
+    return intervals.share(
+        (count, part[0], whole, part[1], squared),
+        deviation=found.deviation,
+        spread=(spread, 1.0, spread, 1.0, spread),
+    )
 
 
 def _text(bound: Fraction | None) -> str:

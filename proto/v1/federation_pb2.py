@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19proto/v1/federation.proto\x12\x0criskweave.v1\"!\n\x0fManifestRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"U\n\x11ManifestSignature\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06member\x18\x02 \x01(\t\x12\x11\n\tsignature\x18\x03 \x01(\x0c\x12\r\n\x05\x65ntry\x18\x04 \x01(\x0c\"e\n\x10ManifestDocument\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x33\n\nsignatures\x18\x02 \x03(\x0b\x32\x1f.riskweave.v1.ManifestSignature\x12\x0e\n\x06schema\x18\x03 \x01(\x0c\"\x05\n\x03\x41\x63k\"\x0f\n\rModelsRequest\"N\n\nModelEntry\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\x12\x0b\n\x03run\x18\x03 \x01(\t\x12\x12\n\ncreated_at\x18\x04 \x01(\x04\"5\n\tModelList\x12(\n\x06models\x18\x01 \x03(\x0b\x32\x18.riskweave.v1.ModelEntry\"\x1f\n\x0cModelRequest\x12\x0f\n\x07version\x18\x01 \x01(\t\"2\n\rModelDocument\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08\x64ocument\x18\x02 \x01(\x0c\"y\n\x04Vote\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0e\n\x06member\x18\x02 \x01(\t\x12\x0e\n\x06\x61\x63\x63\x65pt\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x11\n\tsignature\x18\x05 \x01(\x0c\x12\x0e\n\x06number\x18\x06 \x01(\x04\x12\r\n\x05\x65ntry\x18\x07 \x01(\x0c\"B\n\x0eWitnessRequest\x12\r\n\x05known\x18\x01 \x01(\x04\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x13\n\x0b\x63osignature\x18\x03 \x01(\x0c\"+\n\x0cWitnessReply\x12\x0c\n\x04note\x18\x01 \x01(\x0c\x12\r\n\x05proof\x18\x02 \x03(\x0c\"\x1b\n\tVoteReply\x12\x0e\n\x06status\x18\x01 \x01(\t2\xa5\x03\n\nFederation\x12L\n\x0bGetManifest\x12\x1d.riskweave.v1.ManifestRequest\x1a\x1e.riskweave.v1.ManifestDocument\x12\x42\n\x0cSignManifest\x12\x1f.riskweave.v1.ManifestSignature\x1a\x11.riskweave.v1.Ack\x12\x42\n\nListModels\x12\x1b.riskweave.v1.ModelsRequest\x1a\x17.riskweave.v1.ModelList\x12\x43\n\x08GetModel\x12\x1a.riskweave.v1.ModelRequest\x1a\x1b.riskweave.v1.ModelDocument\x12\x37\n\x08\x43\x61stVote\x12\x12.riskweave.v1.Vote\x1a\x17.riskweave.v1.VoteReply\x12\x43\n\x07Witness\x12\x1c.riskweave.v1.WitnessRequest\x1a\x1a.riskweave.v1.WitnessReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19proto/v1/federation.proto\x12\x0criskweave.v1\"!\n\x0fManifestRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"U\n\x11ManifestSignature\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06member\x18\x02 \x01(\t\x12\x11\n\tsignature\x18\x03 \x01(\x0c\x12\r\n\x05\x65ntry\x18\x04 \x01(\x0c\"e\n\x10ManifestDocument\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x33\n\nsignatures\x18\x02 \x03(\x0b\x32\x1f.riskweave.v1.ManifestSignature\x12\x0e\n\x06schema\x18\x03 \x01(\x0c\"\x05\n\x03\x41\x63k\"\x0f\n\rModelsRequest\"N\n\nModelEntry\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\x12\x0b\n\x03run\x18\x03 \x01(\t\x12\x12\n\ncreated_at\x18\x04 \x01(\x04\"5\n\tModelList\x12(\n\x06models\x18\x01 \x03(\x0b\x32\x18.riskweave.v1.ModelEntry\"\x1f\n\x0cModelRequest\x12\x0f\n\x07version\x18\x01 \x01(\t\"2\n\rModelDocument\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08\x64ocument\x18\x02 \x01(\x0c\"-\n\x0bGateRequest\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\r\">\n\x0cPublishedSum\x12\x0f\n\x07request\x18\x01 \x01(\x0c\x12\x0e\n\x06joined\x18\x02 \x01(\t\x12\r\n\x05total\x18\x03 \x01(\x0c\"e\n\x0cGateDocument\x12\r\n\x05\x65ntry\x18\x01 \x01(\x0c\x12\r\n\x05\x61udit\x18\x02 \x01(\x0c\x12(\n\x04sums\x18\x03 \x03(\x0b\x32\x1a.riskweave.v1.PublishedSum\x12\r\n\x05\x63ount\x18\x04 \x01(\r\"y\n\x04Vote\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0e\n\x06member\x18\x02 \x01(\t\x12\x0e\n\x06\x61\x63\x63\x65pt\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x11\n\tsignature\x18\x05 \x01(\x0c\x12\x0e\n\x06number\x18\x06 \x01(\x04\x12\r\n\x05\x65ntry\x18\x07 \x01(\x0c\"B\n\x0eWitnessRequest\x12\r\n\x05known\x18\x01 \x01(\x04\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x13\n\x0b\x63osignature\x18\x03 \x01(\x0c\"+\n\x0cWitnessReply\x12\x0c\n\x04note\x18\x01 \x01(\x0c\x12\r\n\x05proof\x18\x02 \x03(\x0c\"\x1b\n\tVoteReply\x12\x0e\n\x06status\x18\x01 \x01(\t2\xe7\x03\n\nFederation\x12L\n\x0bGetManifest\x12\x1d.riskweave.v1.ManifestRequest\x1a\x1e.riskweave.v1.ManifestDocument\x12\x42\n\x0cSignManifest\x12\x1f.riskweave.v1.ManifestSignature\x1a\x11.riskweave.v1.Ack\x12\x42\n\nListModels\x12\x1b.riskweave.v1.ModelsRequest\x1a\x17.riskweave.v1.ModelList\x12\x43\n\x08GetModel\x12\x1a.riskweave.v1.ModelRequest\x1a\x1b.riskweave.v1.ModelDocument\x12@\n\x07GetGate\x12\x19.riskweave.v1.GateRequest\x1a\x1a.riskweave.v1.GateDocument\x12\x37\n\x08\x43\x61stVote\x12\x12.riskweave.v1.Vote\x1a\x17.riskweave.v1.VoteReply\x12\x43\n\x07Witness\x12\x1c.riskweave.v1.WitnessRequest\x1a\x1a.riskweave.v1.WitnessReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,14 +49,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELREQUEST']._serialized_end=458
   _globals['_MODELDOCUMENT']._serialized_start=460
   _globals['_MODELDOCUMENT']._serialized_end=510
-  _globals['_VOTE']._serialized_start=512
-  _globals['_VOTE']._serialized_end=633
-  _globals['_WITNESSREQUEST']._serialized_start=635
-  _globals['_WITNESSREQUEST']._serialized_end=701
-  _globals['_WITNESSREPLY']._serialized_start=703
-  _globals['_WITNESSREPLY']._serialized_end=746
-  _globals['_VOTEREPLY']._serialized_start=748
-  _globals['_VOTEREPLY']._serialized_end=775
-  _globals['_FEDERATION']._serialized_start=778
-  _globals['_FEDERATION']._serialized_end=1199
+  _globals['_GATEREQUEST']._serialized_start=512
+  _globals['_GATEREQUEST']._serialized_end=557
+  _globals['_PUBLISHEDSUM']._serialized_start=559
+  _globals['_PUBLISHEDSUM']._serialized_end=621
+  _globals['_GATEDOCUMENT']._serialized_start=623
+  _globals['_GATEDOCUMENT']._serialized_end=724
+  _globals['_VOTE']._serialized_start=726
+  _globals['_VOTE']._serialized_end=847
+  _globals['_WITNESSREQUEST']._serialized_start=849
+  _globals['_WITNESSREQUEST']._serialized_end=915
+  _globals['_WITNESSREPLY']._serialized_start=917
+  _globals['_WITNESSREPLY']._serialized_end=960
+  _globals['_VOTEREPLY']._serialized_start=962
+  _globals['_VOTEREPLY']._serialized_end=989
+  _globals['_FEDERATION']._serialized_start=992
+  _globals['_FEDERATION']._serialized_end=1479
 # @@protoc_insertion_point(module_scope)

@@ -219,6 +219,91 @@ class ModelDocument(_message.Message):
 Global___ModelDocument: _TypeAlias = ModelDocument  # noqa: Y015
 
 @_typing.final
+class GateRequest(_message.Message):
+    """Asks for the release gate of a version and the published sums that it follows from (13.9)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    after: _builtins.int
+    """sums of its run that the node has already"""
+    def __init__(
+        self,
+        *,
+        version: _builtins.str = ...,
+        after: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GateRequest: _TypeAlias = GateRequest  # noqa: Y015
+
+@_typing.final
+class PublishedSum(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    JOINED_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    request: _builtins.bytes
+    """canonical JSON"""
+    joined: _builtins.str
+    """rctx"""
+    total: _builtins.bytes
+    """little-endian words"""
+    def __init__(
+        self,
+        *,
+        request: _builtins.bytes = ...,
+        joined: _builtins.str = ...,
+        total: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["joined", b"joined", "request", b"request", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishedSum: _TypeAlias = PublishedSum  # noqa: Y015
+
+@_typing.final
+class GateDocument(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_FIELD_NUMBER: _builtins.int
+    AUDIT_FIELD_NUMBER: _builtins.int
+    SUMS_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    entry: _builtins.bytes
+    """the coordinator's entry release.gate, the newest"""
+    audit: _builtins.bytes
+    """the empirical audit that it rests on, canonical JSON; empty: none"""
+    count: _builtins.int
+    """sums of the run; what is not here is asked for again"""
+    @_builtins.property
+    def sums(self) -> _containers.RepeatedCompositeFieldContainer[Global___PublishedSum]: ...
+    def __init__(
+        self,
+        *,
+        entry: _builtins.bytes = ...,
+        audit: _builtins.bytes = ...,
+        sums: _abc.Iterable[Global___PublishedSum] | None = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit", b"audit", "count", b"count", "entry", b"entry", "sums", b"sums"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GateDocument: _TypeAlias = GateDocument  # noqa: Y015
+
+@_typing.final
 class Vote(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -54,6 +54,11 @@ class FederationStub:
                 request_serializer=proto_dot_v1_dot_federation__pb2.ModelRequest.SerializeToString,
                 response_deserializer=proto_dot_v1_dot_federation__pb2.ModelDocument.FromString,
                 _registered_method=True)
+        self.GetGate = channel.unary_unary(
+                '/riskweave.v1.Federation/GetGate',
+                request_serializer=proto_dot_v1_dot_federation__pb2.GateRequest.SerializeToString,
+                response_deserializer=proto_dot_v1_dot_federation__pb2.GateDocument.FromString,
+                _registered_method=True)
         self.CastVote = channel.unary_unary(
                 '/riskweave.v1.Federation/CastVote',
                 request_serializer=proto_dot_v1_dot_federation__pb2.Vote.SerializeToString,
@@ -93,6 +98,12 @@ class FederationServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetGate(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CastVote(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -127,6 +138,11 @@ def add_FederationServicer_to_server(servicer, server):
                     servicer.GetModel,
                     request_deserializer=proto_dot_v1_dot_federation__pb2.ModelRequest.FromString,
                     response_serializer=proto_dot_v1_dot_federation__pb2.ModelDocument.SerializeToString,
+            ),
+            'GetGate': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetGate,
+                    request_deserializer=proto_dot_v1_dot_federation__pb2.GateRequest.FromString,
+                    response_serializer=proto_dot_v1_dot_federation__pb2.GateDocument.SerializeToString,
             ),
             'CastVote': grpc.unary_unary_rpc_method_handler(
                     servicer.CastVote,
@@ -247,6 +263,33 @@ class Federation:
             '/riskweave.v1.Federation/GetModel',
             proto_dot_v1_dot_federation__pb2.ModelRequest.SerializeToString,
             proto_dot_v1_dot_federation__pb2.ModelDocument.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetGate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/riskweave.v1.Federation/GetGate',
+            proto_dot_v1_dot_federation__pb2.GateRequest.SerializeToString,
+            proto_dot_v1_dot_federation__pb2.GateDocument.FromString,
             options,
             channel_credentials,
             insecure,

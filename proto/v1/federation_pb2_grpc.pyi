@@ -35,6 +35,7 @@ class FederationStub:
     SignManifest: _grpc.UnaryUnaryMultiCallable[_federation_pb2.ManifestSignature, _federation_pb2.Ack]
     ListModels: _grpc.UnaryUnaryMultiCallable[_federation_pb2.ModelsRequest, _federation_pb2.ModelList]
     GetModel: _grpc.UnaryUnaryMultiCallable[_federation_pb2.ModelRequest, _federation_pb2.ModelDocument]
+    GetGate: _grpc.UnaryUnaryMultiCallable[_federation_pb2.GateRequest, _federation_pb2.GateDocument]
     CastVote: _grpc.UnaryUnaryMultiCallable[_federation_pb2.Vote, _federation_pb2.VoteReply]
     Witness: _grpc.UnaryUnaryMultiCallable[_federation_pb2.WitnessRequest, _federation_pb2.WitnessReply]
 
@@ -45,6 +46,7 @@ class FederationAsyncStub(FederationStub):
     SignManifest: _aio.UnaryUnaryMultiCallable[_federation_pb2.ManifestSignature, _federation_pb2.Ack]  # type: ignore[assignment]
     ListModels: _aio.UnaryUnaryMultiCallable[_federation_pb2.ModelsRequest, _federation_pb2.ModelList]  # type: ignore[assignment]
     GetModel: _aio.UnaryUnaryMultiCallable[_federation_pb2.ModelRequest, _federation_pb2.ModelDocument]  # type: ignore[assignment]
+    GetGate: _aio.UnaryUnaryMultiCallable[_federation_pb2.GateRequest, _federation_pb2.GateDocument]  # type: ignore[assignment]
     CastVote: _aio.UnaryUnaryMultiCallable[_federation_pb2.Vote, _federation_pb2.VoteReply]  # type: ignore[assignment]
     Witness: _aio.UnaryUnaryMultiCallable[_federation_pb2.WitnessRequest, _federation_pb2.WitnessReply]  # type: ignore[assignment]
 
@@ -76,6 +78,13 @@ class FederationServicer(metaclass=_abc_1.ABCMeta):
         request: _federation_pb2.ModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_federation_pb2.ModelDocument, _abc.Awaitable[_federation_pb2.ModelDocument]]: ...
+
+    @_abc_1.abstractmethod
+    def GetGate(
+        self,
+        request: _federation_pb2.GateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_federation_pb2.GateDocument, _abc.Awaitable[_federation_pb2.GateDocument]]: ...
 
     @_abc_1.abstractmethod
     def CastVote(
