@@ -31,6 +31,7 @@ from consortium.ledger.entries import (
     ManifestAdopted,
     PlanProposed,
     ReleaseCandidate,
+    ReleaseGate,
     ReleaseServed,
     ReleaseVote,
     RoundAbort,
@@ -59,8 +60,10 @@ from consortium.secagg.joins import seed_commitment
 from consortium.secagg.partner import PartnerFacts, PartnerMachine
 from consortium.secagg.ring import ring_sum, to_ring, to_signed
 from consortium.secagg.uploads import words_digest
+from coordinator.gating import gate_of
 from coordinator.plans import PlanContext, parse_plan
 from coordinator.releases import candidate_of
+from models.gate import gate_inputs
 from models.run import ClosedSum, RunSession
 
 Words = NDArray[np.uint64]
@@ -514,6 +517,7 @@ class House:
                 record=statement["headline"]["record"],
             ),
         )
+        self.append(COORDINATOR, self.gate(made.version))
         self.checkpoint()
         for name in self.names:
             self.append(
@@ -535,6 +539,10 @@ class House:
         self.files[f"proofs/{served}.tlog-proof"] = LogProof(
             index=served, path=self.tree.inclusion(served), checkpoint=head
         ).to_bytes()
+
+    def gate(self, version: Digest) -> ReleaseGate:
+        """What the sums lead to."""
+        return gate_of(version, gate_inputs(self.session), self.manifest, {})
 
     def bundle(self) -> dict[str, bytes]:
         """The files of the log as it stands; the newest head is the last checkpoint."""
