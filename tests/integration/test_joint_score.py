@@ -29,6 +29,7 @@ from partner_node.scoring_parts import scoring_store
 from partner_node.scoring_session import ScoringSession
 from partner_node.scoring_store import ScoringStore
 from tests.coordinator_house import free_address
+from tests.gate_house import gate_row
 from tests.joint_house import FAMILIES, SCORING, applicant, model_document, partial, write_table
 from tests.node_house import Loop, echo
 from tests.simulator import SCHEMA
@@ -136,7 +137,8 @@ class Joint:
         data = document.to_bytes()
         version = version_of(data)
         store = self.operator.store
-        store.add_model(version, document.plan.run, data, 1)
+        gate = gate_row(version, passed=True)
+        store.add_model(version, document.plan.run, data, 1, gate=gate)
         store.set_model_status(version, "active", 2)
         for name, desk in self.desks.items():
             vote = Vote(

@@ -21,6 +21,7 @@ from coordinator import wiring
 from coordinator.authority import SERVER_NAME, Authority
 from coordinator.interceptors import PeerInterceptor
 from tests.coordinator_house import DEADLINE_S, POLICY, House, NodeKeys, ask, enrol
+from tests.gate_house import gate_row
 
 RUN = RunId("ab" * 16)
 V1 = Digest("01" * 32)
@@ -103,7 +104,7 @@ def test_partner_under_a_revoked_key_is_refused(house: House) -> None:
 
 def test_quorum_of_votes_makes_a_model_active(house: House) -> None:
     async def story() -> None:
-        house.desk.store.add_model(V1, RUN, b"{}", 1)
+        house.desk.store.add_model(V1, RUN, b"{}", 1, gate=gate_row(V1, passed=True))
         statuses = []
         async with house.serving():
             for name, node in house.nodes.items():
@@ -123,7 +124,7 @@ def test_quorum_of_votes_makes_a_model_active(house: House) -> None:
 
 def test_vote_in_the_name_of_another_partner_is_refused(house: House) -> None:
     async def story() -> None:
-        house.desk.store.add_model(V1, RUN, b"{}", 1)
+        house.desk.store.add_model(V1, RUN, b"{}", 1, gate=gate_row(V1, passed=True))
         async with house.serving(), house.channel(house.nodes["bank_a"]) as channel:
             forged = codec.encode_vote(vote(house, "bank_b"))
             code, _ = await refusal(ask(channel, "CastVote", forged))

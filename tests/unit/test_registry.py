@@ -11,6 +11,7 @@ from consortium.messages import Vote
 from coordinator import registry
 from coordinator.storage import Store
 from partner_node.acceptance import signed_vote
+from tests.gate_house import gate_row
 from tests.simulator import Consortium
 
 RUN = RunId("0" * 32)
@@ -28,9 +29,9 @@ def store(database_url: str) -> Iterator[Store]:
     store.close()
 
 
-def _add(store: Store, name: str) -> Digest:
+def _add(store: Store, name: str, *, passed: bool = True) -> Digest:
     version = digest_of(name.encode())
-    store.add_model(version, RUN, name.encode(), 1)
+    store.add_model(version, RUN, name.encode(), 1, gate=gate_row(version, passed=passed))
     return version
 
 
@@ -180,7 +181,9 @@ def test_prefix_that_names_several_versions_is_refused(store: Store) -> None:
 
 def _add_head(store: Store, name: str, base: Digest) -> Digest:
     version = digest_of(name.encode())
-    store.add_model(version, RUN, name.encode(), 1, base=base)
+    store.add_model(
+        version, RUN, name.encode(), 1, base=base, gate=gate_row(version, passed=True)
+    )
     return version
 
 
