@@ -244,3 +244,59 @@ def test_rollback_goes_from_head_to_base_and_on_to_the_earlier_pair(
     assert seen == [("b", None), ("a", "a1"), ("a", None)]
     with pytest.raises(ConfigurationError, match="no earlier version"):
         registry.rollback(store, 9)
+
+
+# --- the release gate -------------------------------------------------------------------------
+
+
+def test_version_that_its_gate_refuses_cannot_be_voted_in_or_activated(
+    consortium: Consortium, store: Store
+) -> None:
+    version = _add(store, "a", passed=False)
+    with pytest.raises(OutOfOrderError, match=r"gate refuses it: calibration\.slope"):
+        registry.cast_vote(
+            store, consortium.manifest, _vote(consortium, "bank_a", version), lambda: 2
+        )
+    no = _vote(consortium, "bank_a", version, accept=False)
+    assert registry.cast_vote(store, consortium.manifest, no, lambda: 2) == "candidate"
+    with pytest.raises(ConfigurationError, match="gate refuses it"):
+        registry.activate(store, consortium.manifest, version, 3)
+
+
+def test_version_without_a_gate_cannot_be_voted_in_or_activated(
+    consortium: Consortium, store: Store
+) -> None:
+    version = digest_of(b"a")
+    store.add_model(version, RUN, b"a", 1)
+    with pytest.raises(OutOfOrderError, match="no release gate"):
+        registry.cast_vote(
+            store, consortium.manifest, _vote(consortium, "bank_a", version), lambda: 2
+        )
+    with pytest.raises(ConfigurationError, match="no release gate"):
+        registry.activate(store, consortium.manifest, version, 3)
+
+
+def test_newest_gate_counts(consortium: Consortium, store: Store) -> None:
+    version = _add(store, "a", passed=False)
+    store.add_gate(gate_row(version, passed=True), 2)
+    _carry(consortium, store, version)
+    active = store.active_model()
+    assert active is not None
+    assert active.version == version
+
+
+def test_refusal_for_unstable_reasons_stops_what_the_quorum_accepts(
+    consortium: Consortium, store: Store
+) -> None:
+    version = _add(store, "a")
+    bare = replace(
+        _vote(consortium, "shop_d", version, accept=False), reason="unstable_reasons"
+    )
+    against = signed_vote(
+        bare, consortium.manifest.digest, consortium.nodes[PartnerId("shop_d")].key
+    )
+    registry.cast_vote(store, consortium.manifest, against, lambda: 2)
+    _carry(consortium, store, version)
+    assert store.active_model() is None
+    with pytest.raises(ConfigurationError, match="unstable reasons"):
+        registry.activate(store, consortium.manifest, version, 3)
