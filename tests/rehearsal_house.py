@@ -44,9 +44,13 @@ title = "Two lenders <of a test>"
 epsilon = "2"
 max_partners_per_person = 2
 
+[rehearsal.gate]
+{gate}
+
 [plan]
 rounds = {rounds}
 holdout_fraction = "0.25"
+holdout_salt = "two lenders"
 
 [[block]]
 name = "lenders"
@@ -69,17 +73,41 @@ label = "bad"
 """
 
 
-def furnish(directory: Path, *, rows: int = 1000, rounds: int = 5) -> Path:
-    """Write schema, tables and rehearsal file; return the file's path."""
+LENIENT = 'most_changes = "1"\nleast_agreement = "0"'
+"""Small tables at strong noise fail the stability of reasons, as they should."""
+
+
+def furnish(
+    directory: Path,
+    *,
+    rows: int = 1000,
+    rounds: int = 5,
+    gate: str = LENIENT,
+    worse_when_held_out: bool = False,
+) -> Path:
+    """Write schema, tables and rehearsal file; return the file's path.
+
+    ``worse_when_held_out``: all persons of the hold-out are bad, so that PDs made from the
+    training persons are wrong there.
+    """
     (directory / "schema.toml").write_text(SCHEMA, encoding="utf-8")
     for lender in ("north", "south"):
         with (directory / f"{lender}.csv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["customer", "late", "used", "bad"])
-            writer.writerows(_row(lender, number) for number in range(rows))
+            found = (_row(lender, number) for number in range(rows))
+            writer.writerows(
+                [*row[:-1], 1] if worse_when_held_out and _held_out(str(row[0])) else row
+                for row in found
+            )
     path = directory / "rehearsal.toml"
-    path.write_text(FILE.format(rounds=rounds), encoding="utf-8")
+    path.write_text(FILE.format(rounds=rounds, gate=gate), encoding="utf-8")
     return path
+
+
+def _held_out(person: str) -> bool:
+    digest = hashlib.sha256(f"two lenders|{person}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64 < 0.25
 
 
 def _row(lender: str, number: int) -> list[object]:

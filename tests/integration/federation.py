@@ -56,6 +56,10 @@ max_partners_per_person = 2
 min_partners = {floor}
 vote_quorum = {floor}
 
+[rehearsal.gate]
+most_changes = "1"
+least_agreement = "0"
+
 [plan]
 rounds = {rounds}
 holdout_salt = "test"
