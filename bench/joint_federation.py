@@ -41,6 +41,12 @@ max_partners_per_person = {partners}
 min_partners = 2
 vote_quorum = {partners}
 
+[rehearsal.gate]
+most_changes = "1"
+least_agreement = "0"
+most_partner = "1"
+most_family = "1"
+
 [rehearsal.scoring]
 delivery = "joint"
 epoch = 1

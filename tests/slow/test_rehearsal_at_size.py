@@ -46,6 +46,9 @@ schema = "{schema}"
 epsilon = "1"
 max_partners_per_person = 1
 
+[rehearsal.gate]
+most_changes = "0.2"
+
 [plan]
 rounds = 30
 
