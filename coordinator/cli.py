@@ -456,7 +456,14 @@ def _models_show(arguments: argparse.Namespace) -> int:
         for vote in desk.store.votes(row.version)
     ]
     epsilon = statement_page.headline(document)
-    shown = _model_facts(row) | {"epsilon": epsilon, "votes": votes, "document": document}
+    kept = desk.store.gate(row.version)
+    gate = None if kept is None else plain_of(gating.body_of(kept))
+    shown = _model_facts(row) | {
+        "epsilon": epsilon,
+        "gate": gate,
+        "votes": votes,
+        "document": document,
+    }
     print(json.dumps(shown, indent=None if arguments.json else 2, ensure_ascii=False))
     return 0
 

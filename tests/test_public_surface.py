@@ -42,7 +42,7 @@ VERBS: dict[str, tuple[str, ...]] = {
         *("status", "models", "validate", "accept", "refuse"),
         *("tokenize", "withdraw", "score", "desk-client"),
     ),
-    "models": ("list", "show", "statement", "activate", "rollback"),
+    "models": ("list", "show", "statement", "gate", "activate", "rollback"),
     "audit": ("artefacts", "report", "verify"),
     "rehearse": (),
     "shadow": (),
