@@ -6,7 +6,7 @@ too wide for the range, the check says "not assessed" instead of guessing either
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
@@ -20,6 +20,9 @@ from consortium.gates import GatePolicy
 from consortium.ids import Digest
 
 Float = NDArray[np.float64]
+
+BAND = "calibration.band"
+_MANY_TABLES = 8
 
 OVERALL = "all"
 """Subject of a check that is not about one part."""
@@ -151,7 +154,7 @@ def gate_checks(
     """
     return (
         audit_check(audit, inputs, policy, code_is_named=code_is_named),
-        *(line for one in inputs.evaluated for line in calibration_checks(one, policy)),
+        *_calibration(inputs.evaluated, policy),
         stability_check(policy),
         *dominance_checks(inputs, policy),
     )
@@ -261,6 +264,18 @@ def fits(audit: EmpiricalAudit, inputs: GateInputs) -> bool:
 # --- calibration ------------------------------------------------------------------------------
 
 
+def _calibration(found: Sequence[Evaluated], policy: GatePolicy) -> list[GateCheck]:
+    """All tables; of many, only the first band of each that fails: an entry is 60 KiB."""
+    lines: list[GateCheck] = []
+    for one in found:
+        checks = calibration_checks(one, policy)
+        if len(found) > _MANY_TABLES:
+            bands = [line for line in checks if line.name == BAND and line.failed]
+            checks = (*(line for line in checks if line.name != BAND), *bands[:1])
+        lines += checks
+    return lines
+
+
 def calibration_checks(one: Evaluated, policy: GatePolicy) -> tuple[GateCheck, ...]:
     """E/O and slope of a table, and E/O of each of its bands with enough persons."""
     large = _range(policy, "least_in_the_large", "most_in_the_large")
@@ -297,7 +312,7 @@ def _band_checks(one: Evaluated, policy: GatePolicy, allowed: Range) -> list[Gat
                 one.table[part], one.eta[part], deviation=one.deviation
             )
             subject = f"{one.subject}, band {band + 1}"
-            lines.append(judged("calibration.band", subject, figure, allowed))
+            lines.append(judged(BAND, subject, figure, allowed))
     return lines
 
 

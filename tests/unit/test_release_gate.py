@@ -21,7 +21,8 @@ from consortium.credit.gate import (
 from consortium.credit.intervals import Figure
 from consortium.errors import ConfigurationError
 from consortium.gates import AuditRule, GatePolicy, check_gate, gate_document, gate_of
-from consortium.ids import Digest
+from consortium.ids import Digest, PartnerId
+from consortium.ledger.entries import Entry, ReleaseGate
 from tests.gate_house import CODE, evaluated, inputs, moments
 
 POLICY = GatePolicy()
@@ -93,6 +94,15 @@ def test_candidate_that_is_off_in_one_band_alone_is_refused() -> None:
     table[8, 1] *= 1.5
     checks = calibration_checks(replace(whole, table=table), POLICY)
     assert [one.subject for one in checks if one.failed] == ["banks, band 9"]
+
+
+def test_gate_of_many_blocks_fits_into_an_entry() -> None:
+    off = evaluated(persons=400_000, shift=0.8)
+    checks = gate_checks(inputs(*(64 * [off])), POLICY, code_is_named=False)
+    gate = ReleaseGate(version=CODE, passed=False, audit=None, checks=checks)
+    entry = Entry(seq_hint=0, at=1, actor=PartnerId("coordinator"), body=gate)
+    assert len(entry.to_jcs()) < 60 * 1024
+    assert sum(one.name == "calibration.band" for one in checks) == 64
 
 
 def test_few_persons_or_much_noise_are_not_assessed_and_stop_nothing() -> None:
