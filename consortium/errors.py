@@ -9,6 +9,8 @@ RiskWeaveError                    carries: code, fault, a text fit for the other
 │   ├── ShapeError, DomainError   an array that is ragged, or holds NaN or infinity
 │   ├── ForbiddenFieldError       a fact that no rule may see
 │   ├── ConsentMissingError       a use that nobody consented to
+│   ├── CostCapError              a price that the law of the place does not allow
+│   ├── NotConfirmedError         a contract whose cost sheet was not read and confirmed
 │   └── PersonError               an identifier that is not of the federation's form
 ├── ProtocolError                 the sender's: drop the message, log, go on
 │   ├── DecodeError               bytes that are not the message they claim to be
@@ -177,6 +179,20 @@ class ConsentMissingError(DataError):
 
     code = "consent"
     public = "consent missing"
+
+
+class CostCapError(DataError):
+    """A credit that would cost more a year than the pack's cap."""
+
+    code = "cost_cap"
+    public = "costs more than the cap"
+
+
+class NotConfirmedError(DataError):
+    """A contract that names no cost sheet that was shown long enough and confirmed."""
+
+    code = "not_confirmed"
+    public = "cost sheet not confirmed"
 
 
 class PersonError(DataError):
