@@ -3,8 +3,8 @@
 from datetime import date
 
 from consortium.credit.cost import AddOn, Cap, Clause
-from consortium.credit.rates import CapBasis
-from consortium.credit.schedule import Charge, LoanTerms, Repayment
+from consortium.credit.pack import CapBasis
+from consortium.credit.schedule import Charge, LoanTerms, Method
 from consortium.credit.terms import Money, Ppm
 
 PAYOUT = date(2026, 1, 15)
@@ -34,7 +34,7 @@ def loan(
     amount: int = 1_000_000,
     months: int = 12,
     apr: int = 0,
-    repayment: Repayment = Repayment.ANNUITY,
+    method: Method = Method.ANNUITY,
     first_due_on: date = date(2026, 2, 15),
     charges: tuple[Charge, ...] = (),
 ) -> LoanTerms:
@@ -42,7 +42,7 @@ def loan(
         amount=Money(amount, "CNY"),
         months=months,
         price_apr=Ppm(apr),
-        repayment=repayment,
+        method=method,
         payout_on=PAYOUT,
         first_due_on=first_due_on,
         charges=charges,

@@ -12,8 +12,9 @@ from datetime import date, timedelta
 from enum import StrEnum
 
 from consortium.canonical import Label, hash_with
+from consortium.credit.hooks import Params
+from consortium.credit.pack import CapBasis, Pack
 from consortium.credit.rates import (
-    CapBasis,
     Clock,
     Flow,
     costs_more_than,
@@ -21,10 +22,10 @@ from consortium.credit.rates import (
     ppm_of,
     yearly_rates,
 )
-from consortium.credit.schedule import Charge, LoanTerms, Repayment, Row, flows_of, schedule_of
-from consortium.credit.terms import Money, Ppm
+from consortium.credit.schedule import Charge, LoanTerms, Method, Row, flows_of, schedule_of
+from consortium.credit.terms import Money, Ppm, Segment
 from consortium.documents import document_of
-from consortium.errors import CostCapError, DomainError, NotConfirmedError
+from consortium.errors import CostCapError, DomainError, NotConfirmedError, PolicyError
 from consortium.ids import Digest
 
 
@@ -115,14 +116,15 @@ class CostSheet:
     payout_on: date
     payout: Money
     """The amount less what is held back at payout."""
-    repayment: Repayment
+    method: Method
     price_apr: Ppm
     clock: Clock
     rows: tuple[Row, ...]
     charges: tuple[ListedCharge, ...]
     nominal: Ppm
     effective: Ppm
-    cap: Cap
+    cap: Cap | None
+    """None: the pack bounds no price."""
     total_paid: Money
     """All instalments; what was held back at payout is in the payout."""
     total_cost: Money
@@ -161,6 +163,19 @@ class Reading:
     confirm: bool
     channels: tuple[Channel, ...]
 
+    @classmethod
+    def of(cls, params: Params) -> "Reading":
+        """From the parameters of a pack's duty ``cost_sheet``; PolicyError."""
+        named = params.items("channels")
+        odd = [name for name in named if name not in set(Channel)]
+        if odd:
+            raise PolicyError(f"cost_sheet: channels: seen {odd[0]}, expected {list(Channel)}")
+        return cls(
+            forced_reading_s=params.whole("forced_reading_s"),
+            confirm=params.flag("confirm"),
+            channels=tuple(Channel(name) for name in named),
+        )
+
 
 # --- the sheet --------------------------------------------------------------------------------
 
@@ -168,7 +183,7 @@ class Reading:
 def cost_sheet(
     terms: LoanTerms,
     *,
-    cap: Cap,
+    cap: Cap | None,
     penalties: tuple[Clause, ...],
     early_repayment: Clause,
     addons: tuple[AddOn, ...],
@@ -181,7 +196,7 @@ def cost_sheet(
     """
     rows = schedule_of(terms)
     flows = flows_of(terms, rows)
-    if costs_more_than(flows, terms.clock, cap=cap.annualised, basis=cap.basis):
+    if cap is not None and _over(flows, terms.clock, cap):
         raise CostCapError(f"costs more than {percent_text(cap.annualised)} % ({cap.basis})")
     rates = yearly_rates(flows, terms.clock)
     if len({addon.code for addon in addons}) < len(addons):
@@ -191,7 +206,7 @@ def cost_sheet(
         amount=terms.amount,
         payout_on=terms.payout_on,
         payout=Money(flows[0].amount, currency),
-        repayment=terms.repayment,
+        method=terms.method,
         price_apr=terms.price_apr,
         clock=terms.clock,
         rows=rows,
@@ -217,10 +232,13 @@ def cost_of(flows: Sequence[Flow], currency: str) -> Money:
     return Money(-sum(flow.amount for flow in flows), currency)
 
 
-def within_cap(terms: LoanTerms, cap: Cap) -> bool:
-    """Whether the terms may be offered at all under the pack."""
-    flows = flows_of(terms, schedule_of(terms))
-    return not costs_more_than(flows, terms.clock, cap=cap.annualised, basis=cap.basis)
+def within_cap(terms: LoanTerms, rows: Sequence[Row], cap: Cap | None) -> bool:
+    """Whether a loan with this schedule may be offered under the pack."""
+    return cap is None or not _over(flows_of(terms, rows), terms.clock, cap)
+
+
+def _over(flows: Sequence[Flow], clock: Clock, cap: Cap) -> bool:
+    return costs_more_than(flows, clock, cap=cap.annualised, basis=cap.basis)
 
 
 def priced_apart(terms: LoanTerms, addon: AddOn, *, rows: Sequence[Row]) -> PricedAddOn:
@@ -249,7 +267,7 @@ def _extra_flows(addon: AddOn, terms: LoanTerms, rows: Sequence[Row]) -> list[Fl
     if addon.every == 0:
         return [Flow(0, -addon.amount.minor)]
     times = [flow.at for flow in flows_of(terms, rows)[1:]]
-    if terms.repayment is Repayment.BULLET:
+    if terms.method is Method.BULLET:
         return [Flow(times[0], -addon.amount.minor * (terms.months // addon.every))]
     paid = enumerate(times, 1)
     return [Flow(at, -addon.amount.minor) for number, at in paid if number % addon.every == 0]
@@ -261,6 +279,12 @@ def _listed(charge: Charge, months: int) -> ListedCharge:
 
 def _total(charge: Charge, months: int) -> Money:
     return Money(charge.amount.minor * charge.times(months), charge.amount.currency)
+
+
+def cap_of(pack: Pack, segment: Segment, day: date) -> Cap | None:
+    """The cap on the yearly cost that a pack sets for a segment on a day."""
+    most = pack.cost_cap(day, segment)
+    return None if most is None else Cap(annualised=most, basis=pack.caps.cap_basis)
 
 
 # --- before the contract ----------------------------------------------------------------------

@@ -14,6 +14,7 @@ from enum import StrEnum
 from functools import lru_cache, partial
 from itertools import pairwise
 
+from consortium.credit.pack import CapBasis
 from consortium.credit.terms import MILLION, Ppm, half_up
 from consortium.errors import DomainError
 
@@ -37,13 +38,6 @@ class Clock(StrEnum):
     """Equal months, whatever their days."""
     DAYS = "days"
     """Days, 365 to a year."""
-
-
-class CapBasis(StrEnum):
-    """Which of the two figures a legal cap is compared with; the pack says."""
-
-    EFFECTIVE = "effective"
-    NOMINAL = "nominal"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from consortium.errors import DomainError
 MOST_INSTALMENTS = 600
 
 
-class Repayment(StrEnum):
+class Method(StrEnum):
     """How the amount is paid back."""
 
     ANNUITY = "annuity"
@@ -65,7 +65,7 @@ class LoanTerms:
     """Term in months; so many instalments, or one for a bullet."""
     price_apr: Ppm
     """Yearly interest; a twelfth of it each month."""
-    repayment: Repayment
+    method: Method
     payout_on: date
     first_due_on: date
     charges: tuple[Charge, ...]
@@ -97,7 +97,7 @@ class LoanTerms:
 
     def due_dates(self) -> tuple[date, ...]:
         """The day of each instalment."""
-        if self.repayment is Repayment.BULLET:
+        if self.method is Method.BULLET:
             return (self._due(self.months),)
         return tuple(self._due(number) for number in range(1, self.months + 1))
 
@@ -172,7 +172,7 @@ def largest_due(rows: Sequence[Row]) -> int:
 
 def _first_share(terms: LoanTerms) -> Fraction:
     """The part of a year that the first row's interest is for."""
-    single = terms.repayment is Repayment.BULLET
+    single = terms.method is Method.BULLET
     months = terms.months if single else 1
     if terms.clock is Clock.MONTHS:
         return Fraction(months, YEAR_MONTHS)
@@ -195,9 +195,9 @@ def _level_payment(amount: int, rate: Fraction, months: int) -> int:
 def _principal(terms: LoanTerms, opening: int, interest: int, level: int) -> int:
     """What a row before the last one pays back, never more than is owed."""
     wanted = 0
-    if terms.repayment is Repayment.ANNUITY:
+    if terms.method is Method.ANNUITY:
         wanted = level - interest
-    elif terms.repayment is Repayment.EQUAL_PRINCIPAL:
+    elif terms.method is Method.EQUAL_PRINCIPAL:
         wanted = half_up(terms.amount.minor, terms.months)
     return max(0, min(wanted, opening))
 

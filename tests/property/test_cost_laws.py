@@ -9,8 +9,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from consortium.credit.cost import Cap, cost_sheet, within_cap
-from consortium.credit.rates import CapBasis, Clock, Flow, costs_more_than, yearly_rates
-from consortium.credit.schedule import LoanTerms, Repayment, flows_of, schedule_of
+from consortium.credit.pack import CapBasis
+from consortium.credit.rates import Clock, Flow, costs_more_than, yearly_rates
+from consortium.credit.schedule import LoanTerms, Method, flows_of, schedule_of
 from consortium.credit.terms import MILLION, Ppm, add_months
 from tests.cost_house import EARLY, LATE, PAYOUT, addon, charge, loan
 
@@ -34,7 +35,7 @@ def loans(draw: st.DrawFn) -> LoanTerms:
         amount=draw(st.integers(100_000, 50_000_000)),
         months=draw(st.integers(1, 60)),
         apr=draw(st.integers(0, 360_000)),
-        repayment=draw(st.sampled_from(Repayment)),
+        method=draw(st.sampled_from(Method)),
         first_due_on=first,
         charges=draw(charges),
     )
@@ -59,12 +60,13 @@ def test_principals_add_up_to_the_amount_and_rows_follow_one_another(terms: Loan
 def test_cap_is_broken_just_if_the_rate_is_above_it(
     terms: LoanTerms, cap: int, basis: CapBasis
 ) -> None:
-    flows = flows_of(terms, schedule_of(terms))
+    rows = schedule_of(terms)
+    flows = flows_of(terms, rows)
     rate = yearly_rates(flows, terms.clock).figure(basis) * MILLION
     assume(abs(rate - cap) > 1)
     over = costs_more_than(flows, terms.clock, cap=Ppm(cap), basis=basis)
     assert over == (rate > cap)
-    assert within_cap(terms, Cap(annualised=Ppm(cap), basis=basis)) is not over
+    assert within_cap(terms, rows, Cap(annualised=Ppm(cap), basis=basis)) is not over
 
 
 @settings(deadline=None)

@@ -1,8 +1,10 @@
 import dataclasses
 from datetime import date
+from pathlib import Path
 
 import pytest
 
+import consortium.credit
 from consortium.credit.cost import (
     AddOn,
     Cap,
@@ -11,6 +13,7 @@ from consortium.credit.cost import (
     Confirmation,
     CostSheet,
     Reading,
+    cap_of,
     chosen,
     cost_sheet,
     may_withdraw,
@@ -18,13 +21,16 @@ from consortium.credit.cost import (
     sheet_digest,
     within_cap,
 )
-from consortium.credit.rates import CapBasis, Clock, percent_text
-from consortium.credit.schedule import LoanTerms, Repayment, schedule_of
-from consortium.credit.terms import Money, Ppm
+from consortium.credit.hooks import Hook, Params, TextParam
+from consortium.credit.pack import CapBasis, parse_pack
+from consortium.credit.rates import Clock, percent_text
+from consortium.credit.schedule import LoanTerms, Method, schedule_of
+from consortium.credit.terms import Money, Ppm, Segment
 from consortium.documents import document_of, parse_document
-from consortium.errors import CostCapError, DomainError, NotConfirmedError
+from consortium.errors import CostCapError, DomainError, NotConfirmedError, PolicyError
 from tests.cost_house import CAP, EARLY, LATE, addon, charge, loan
 
+PACKS = Path(consortium.credit.__file__).parent / "packs"
 READING = Reading(forced_reading_s=10, confirm=True, channels=(Channel.ONLINE, Channel.PAPER))
 
 
@@ -48,20 +54,20 @@ def test_annuity_with_a_fee_at_payout_is_the_vector() -> None:
 
 
 def test_one_percent_a_month_flat_is_disclosed_at_its_true_rate() -> None:
-    flat = loan(repayment=Repayment.EQUAL_PRINCIPAL, charges=(charge(10_000, every=1),))
+    flat = loan(method=Method.EQUAL_PRINCIPAL, charges=(charge(10_000, every=1),))
     sheet = sheet_of(flat)
     assert [row.fees for row in sheet.rows] == [10_000] * 12
     assert percent_text(sheet.effective) == "23.70"
 
 
 def test_bullet_pays_interest_of_the_whole_term_once() -> None:
-    bullet = loan(months=3, apr=240_000, repayment=Repayment.BULLET)
+    bullet = loan(months=3, apr=240_000, method=Method.BULLET)
     (row,) = schedule_of(bullet)
     assert (row.on, row.interest, row.due) == (date(2026, 4, 15), 60_000, 1_060_000)
 
 
 def test_interest_only_pays_the_amount_with_the_last() -> None:
-    rows = schedule_of(loan(months=3, apr=120_000, repayment=Repayment.INTEREST_ONLY))
+    rows = schedule_of(loan(months=3, apr=120_000, method=Method.INTEREST_ONLY))
     assert [row.due for row in rows] == [10_000, 10_000, 1_010_000]
 
 
@@ -86,10 +92,13 @@ def test_due_dates_of_the_last_of_january_are_month_ends() -> None:
 
 
 def test_price_over_the_cap_has_no_sheet() -> None:
-    dear = loan(months=3, apr=240_000, repayment=Repayment.BULLET)
+    dear = loan(months=3, apr=240_000, method=Method.BULLET)
     with pytest.raises(CostCapError, match=r"more than 24\.00 % \(effective\)"):
         sheet_of(dear)
-    assert not within_cap(dear, CAP)
+    assert not within_cap(dear, schedule_of(dear), CAP)
+    assert within_cap(dear, schedule_of(dear), None)
+    free = cost_sheet(dear, cap=None, penalties=(), early_repayment=EARLY, addons=())
+    assert free.cap is None
     nominal = Cap(annualised=CAP.annualised, basis=CapBasis.NOMINAL)
     assert sheet_of(dear, cap=nominal).effective > 240_000
 
@@ -111,7 +120,7 @@ def test_mandatory_membership_counts_towards_the_cap() -> None:
 
 
 def test_bullet_bears_the_charges_of_all_its_months() -> None:
-    bullet = loan(months=3, repayment=Repayment.BULLET, charges=(charge(100, every=1),))
+    bullet = loan(months=3, method=Method.BULLET, charges=(charge(100, every=1),))
     assert schedule_of(bullet)[0].fees == 300
     assert sheet_of(bullet).charges[0].total == Money(300, "CNY")
 
@@ -176,7 +185,7 @@ def test_addon_dearer_than_the_loan_has_no_rate_and_the_loan_keeps_its_own() -> 
 
 
 def test_bullet_addon_is_paid_for_all_months_at_once() -> None:
-    sheet = sheet_of(loan(months=3, repayment=Repayment.BULLET), addon("A", 100))
+    sheet = sheet_of(loan(months=3, method=Method.BULLET), addon("A", 100))
     assert sheet.addons[0].total == Money(300, "CNY")
     assert sheet.addons[0].effective_with == pytest.approx(1_201, abs=1)
 
@@ -250,6 +259,21 @@ def test_reading_time_is_asked_for_where_no_confirmation_is() -> None:
     with pytest.raises(NotConfirmedError):
         require_confirmation(sheet, early, silent, now=1_009)
     require_confirmation(sheet, early, silent, now=1_010)
+
+
+def test_reading_and_cap_are_those_of_the_pack_on_the_day() -> None:
+    pack = parse_pack((PACKS / "cn.toml").read_bytes(), "cn.toml")
+    before, day = date(2026, 7, 31), date(2026, 8, 1)
+    assert pack.demands(Hook.COST_SHEET, before, Segment.CONSUMER_TERM) is None
+    params = pack.demands(Hook.COST_SHEET, day, Segment.CONSUMER_TERM)
+    assert params is not None
+    reading = Reading.of(params)
+    assert (reading.forced_reading_s, reading.confirm) == (10, True)
+    assert set(reading.channels) == set(Channel)
+    assert cap_of(pack, Segment.CONSUMER_TERM, day) == CAP
+    assert cap_of(pack, Segment.CONSUMER_TERM, date(2025, 9, 30)) is None
+    with pytest.raises(PolicyError):
+        Reading.of(Params(texts=(TextParam("channels", ("pigeon",)),)))
 
 
 def test_paper_is_signed_without_a_clock() -> None:

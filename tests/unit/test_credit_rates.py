@@ -6,8 +6,8 @@ import pytest
 import pyxirr
 from scipy.optimize import brentq
 
+from consortium.credit.pack import CapBasis
 from consortium.credit.rates import (
-    CapBasis,
     Clock,
     Flow,
     costs_more_than,
