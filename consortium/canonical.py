@@ -75,6 +75,8 @@ class Label(StrEnum):
     DESK_KEY = "riskweave/desk-key/v1\n"
     DESK_QUESTION = "riskweave/desk-question/v1\n"
     COST_SHEET = "riskweave/cost-sheet/v1\n"
+    RESTART_HOLDOUT = "riskweave/restart-holdout/v1\n"
+    RESTART_WAVE = "riskweave/restart-wave/v1\n"
     ENTRY = "riskweave/entry/v1\n"
     STATEMENT = "riskweave/statement/v1\n"
     EMPIRICAL_AUDIT = "riskweave/empirical-audit/v1\n"
