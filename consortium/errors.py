@@ -30,6 +30,7 @@ RiskWeaveError                    carries: code, fault, a text fit for the other
 │   │   ├── RollbackError         a head smaller than one that was cosigned
 │   │   ├── ForkError             another root at the same size
 │   │   └── CosignatureError      too few witnesses, or too long ago
+│   ├── AttestationError          a history that is expired, revoked or of somebody else
 │   └── DigestMismatchError       content that is not what its name says
 ├── EnrolmentError                a join token that is unknown, used or expired
 ├── ReasonMissingError            ours, a defect: a decline that tells no true reason
@@ -343,6 +344,13 @@ class CosignatureError(LogError):
     """A head counts for nothing: too few witnesses cosigned it, or too long ago."""
 
     code = "cosignature"
+
+
+class AttestationError(TrustError):
+    """A history attestation that is expired, revoked, or shown for another person."""
+
+    code = "attestation"
+    public = "attestation refused"
 
 
 class DigestMismatchError(TrustError):
