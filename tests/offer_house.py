@@ -4,6 +4,7 @@ from datetime import date
 from pathlib import Path
 
 import consortium.credit
+from consortium.credit.capacity import Income
 from consortium.credit.pack import parse_pack
 from consortium.credit.policy import (
     Cell,
@@ -77,7 +78,10 @@ def rules_of(*products: Product, limit: int = 10_000_000, dsr_cap: int = 500_000
         cuts=(),
         cells=cells,
         rules=DecisionRules(
-            dsr_cap=Ppm(dsr_cap), income_max_age_months=12, revolving_due_share=Ppm(50_000)
+            dsr_cap=Ppm(dsr_cap),
+            income_max_age_months=12,
+            revolving_due_share=Ppm(50_000),
+            barred_funds_share=Ppm(100_000),
         ),
         growth=Growth(weekly_exposure=(1, 1, 1, 1, 1), ramp_percent=(100,)),
         stop=_STOP,
@@ -126,3 +130,8 @@ STAGES = StageRules(
     cure_months=3,
     paid_months=6,
 )
+
+
+def income(each: int) -> Income:
+    """Three equal credits."""
+    return Income(credits=(each, each, each), latest_on=date(2026, 10, 25))

@@ -11,7 +11,7 @@ from enum import IntEnum, StrEnum
 from fractions import Fraction
 from itertools import groupby
 
-from consortium.credit.outcomes import utilisation
+from consortium.credit.capacity import utilisation
 from consortium.errors import DomainError
 
 LEVEL_DAYS = 60

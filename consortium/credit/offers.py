@@ -6,13 +6,20 @@ never by what the lender earns. The list that is not personal knows of no applic
 the same for all. The price is the cell's highest, the same for everybody in it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 
+from consortium.credit.capacity import (
+    CREDITS,
+    Income,
+    NewLoan,
+    amount_that_fits,
+    exceeds,
+    new_due,
+)
 from consortium.credit.cost import cap_of, cost_of, within_cap
-from consortium.credit.instalments import largest_amount
 from consortium.credit.schedule import (
     Charge,
     LoanTerms,
@@ -87,18 +94,12 @@ class Need:
 class Capacity:
     """What somebody can carry. Private."""
 
-    income: int | None
-    """Net, monthly, verified, in minor units; None if missing, stale or not consented."""
+    income: Income | None
+    """None if it is missing, stale or not consented (``capacity.income_state``)."""
     dues: int
     """All monthly dues without the new loan."""
-    dsr_cap: Ppm
-
-    @property
-    def room(self) -> int | None:
-        """The largest further due; below 0 if the cap is passed already; None: unknown."""
-        if self.income is None or self.income <= 0:
-            return None
-        return self.dsr_cap * self.income // MILLION - self.dues
+    cap: Ppm
+    """Of the debt service ratio."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,19 +249,15 @@ def loan_terms(
     )
 
 
-def monthly_due(
-    product: Product, terms: LoanTerms, rows: tuple[Row, ...], least_share: Ppm
-) -> int:
-    """What a loan takes out of a month's income (credit 4.10).
+def monthly_due(product: Product, terms: LoanTerms, rows: Sequence[Row], rules: Rules) -> int:
+    """What a loan takes out of a month's income: as in the decision (credit 4.10).
 
-    The heaviest instalment; of a bullet what must be set aside each month; of a revolving
-    line at least the policy's share of the balance.
+    Of equal instalments the heaviest, which rounding may make a little more than the others.
     """
-    if product.repayment is Repayment.BULLET:
-        return -(-rows[0].due // terms.months)
-    due = largest_due(rows)
-    if product.repayment is Repayment.REVOLVING:
-        due = max(due, -(-terms.amount.minor * least_share // MILLION))
+    loan = NewLoan(product.repayment, terms.price_apr, terms.months)
+    due = new_due(terms.amount.minor, loan, rules.policy.rules)
+    if product.repayment is Repayment.ANNUITY:
+        due = max(due, largest_due(rows))
     return due
 
 
@@ -276,12 +273,13 @@ class _Wish:
 
 
 def _nothing_at_all(need: Need, capacity: Capacity) -> WhyNot | None:
-    room = capacity.room
+    income = capacity.income
     if need.repays_arrears:
         return WhyNot.REPAYS_ARREARS
-    if room is None:
+    if income is None or sum(income.credits[-CREDITS:]) <= 0:
         return WhyNot.INCOME_UNKNOWN
-    return WhyNot.OVER_THE_CAP_ALREADY if room < 0 else None
+    over = exceeds(capacity.dues, income, capacity.cap)
+    return WhyNot.OVER_THE_CAP_ALREADY if over else None
 
 
 def _offer(rules: Rules, product: Product, terms: Terms, wish: _Wish) -> Offer | WhyNot:
@@ -289,52 +287,50 @@ def _offer(rules: Rules, product: Product, terms: Terms, wish: _Wish) -> Offer |
     most = min(wish.need.amount, terms.limit, wish.ceiling)
     if most < terms.least:
         return WhyNot.BELOW_THE_LEAST
-    room = wish.capacity.room or 0
-    share = rules.policy.rules.revolving_due_share
-    amount, price = most, terms.price[1]
-    for attempt in range(_MOST_TRIES):
-        loan = loan_terms(
-            rules, product, amount=amount, months=months, price=price, day=wish.day
-        )
-        rows = schedule_of(loan)
-        due = monthly_due(product, loan, rows, share)
-        if due <= room:
-            break
-        # The last instalment absorbs what rounding left, some units more than the others.
-        slack = attempt * months
-        amount = min(amount - 1, _carried(product, room - slack, (price, months), share))
-        amount -= amount % _WHOLE
-        if amount < terms.least:
-            return WhyNot.CAPACITY
-    else:
+    loan = NewLoan(product.repayment, terms.price[1], months)
+    found = _carried(rules, product, loan, wish, span=(terms.least, most))
+    if found is None:
         return WhyNot.CAPACITY
-    cap = cap_of(rules.pack, product.segment, wish.day)
-    if not within_cap(loan, rows, cap):
+    rows = schedule_of(found)
+    if not within_cap(found, rows, cap_of(rules.pack, product.segment, wish.day)):
         return WhyNot.COST_CAP
     return Offer(
         product=product.id,
-        terms=loan,
-        monthly_due=due,
-        total_cost=_total_cost(loan, rows),
-        fit=_fit(product, wish.need, months, amount),
+        terms=found,
+        monthly_due=monthly_due(product, found, rows, rules),
+        total_cost=_total_cost(found, rows),
+        fit=_fit(product, wish.need, months, found.amount.minor),
         documents=terms.documents,
     )
 
 
-def _carried(product: Product, room: int, price: tuple[Ppm, int], share: Ppm) -> int:
-    """About the largest amount that a monthly due carries; the schedule has the last word."""
-    apr, months = price
-    if room <= 0:
-        return 0
-    if product.repayment is Repayment.BULLET:
-        return room * months * 12 * MILLION // (12 * MILLION + apr * months)
-    amount = largest_amount(room, apr, months)
-    if product.repayment is Repayment.REVOLVING and share:
-        amount = min(amount, room * MILLION // share)
-    return amount
+def _carried(
+    rules: Rules, product: Product, loan: NewLoan, wish: _Wish, *, span: tuple[int, int]
+) -> LoanTerms | None:
+    """The largest loan of a span with which the cap holds; None if there is none.
+
+    The closed form of the decision comes first. What rounding left to the last instalment
+    may still be too much: then a little less is tried.
+    """
+    income, cap = wish.capacity.income, wish.capacity.cap
+    least, amount = span
+    for attempt in range(_MOST_TRIES):
+        if income is None or amount < least:
+            return None
+        terms = loan_terms(
+            rules, product, amount=amount, months=loan.months, price=loan.price, day=wish.day
+        )
+        due = monthly_due(product, terms, schedule_of(terms), rules)
+        if not exceeds(wish.capacity.dues + due, income, cap):
+            return terms
+        dues = wish.capacity.dues + attempt * loan.months
+        fits = amount_that_fits(loan, income, dues=dues, cap=cap, rules=rules.policy.rules)
+        amount = min(amount - 1, fits)
+        amount -= amount % _WHOLE
+    return None
 
 
-def _total_cost(terms: LoanTerms, rows: tuple[Row, ...]) -> int:
+def _total_cost(terms: LoanTerms, rows: Sequence[Row]) -> int:
     return cost_of(flows_of(terms, rows), terms.amount.currency).minor
 
 

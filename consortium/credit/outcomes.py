@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from enum import StrEnum
 from itertools import pairwise
 
-from consortium.credit.terms import MILLION, Ppm, Purpose, Segment, add_months, half_up
+from consortium.credit.terms import Ppm, Purpose, Segment, add_months
 from consortium.errors import DomainError
 
 M1_FROM, M2_FROM, M3_FROM, M3_PLUS_FROM = 1, 31, 61, 91
@@ -266,20 +266,6 @@ def use_of(months: Sequence[MonthEnd]) -> Use:
         if all(_paid_in_full(month) for month in recent):
             return Use.TRANSACTOR
     return Use.REVOLVER
-
-
-def utilisation(balance: int, limit: int | None) -> Ppm | None:
-    """``balance / limit``; None without a limit; a balance below 0 is 0 (credit 4.10)."""
-    if limit is None or limit <= 0:
-        return None
-    return Ppm(half_up(max(balance, 0) * MILLION, limit))
-
-
-def payment_ratio(due: int, paid: int) -> Ppm | None:
-    """``paid / due``; where nothing was due, 1 if something was paid, else None (4.21)."""
-    if due <= 0:
-        return Ppm(MILLION) if paid > 0 else None
-    return Ppm(half_up(paid * MILLION, due))
 
 
 def _running(months: Sequence[MonthEnd]) -> Sequence[MonthEnd]:

@@ -7,6 +7,7 @@ import pytest
 from numpy.random import Generator  # noqa: TID251 - the type of the fixture
 
 from consortium.credit.cost import cap_of, cost_sheet
+from consortium.credit.instalments import due_of
 from consortium.credit.offers import (
     Capacity,
     Need,
@@ -17,14 +18,14 @@ from consortium.credit.offers import (
 )
 from consortium.credit.rates import yearly_rates
 from consortium.credit.schedule import Method, flows_of, schedule_of
-from consortium.credit.terms import GRADES, MILLION, Grade, Ppm, Purpose
+from consortium.credit.terms import GRADES, Grade, Ppm, Purpose
 from consortium.credit.tiers import Product, Repayment, Rules
 from consortium.errors import DomainError
 from tests.cost_house import EARLY
-from tests.offer_house import DAY, product, rules_of
+from tests.offer_house import DAY, income, product, rules_of
 
 NEED = Need(amount=1_200_000, purpose=Purpose.DURABLES, tenor_months=12, repays_arrears=False)
-CAPACITY = Capacity(income=1_000_000, dues=100_000, dsr_cap=Ppm(500_000))
+CAPACITY = Capacity(income=income(1_000_000), dues=100_000, cap=Ppm(500_000))
 
 
 def ranked(
@@ -86,7 +87,7 @@ def test_amount_is_the_least_of_need_limit_ceiling_and_capacity() -> None:
     assert amount(rules) == 1_200_000
     assert amount(rules, ceiling=900_000) == 900_000
     assert amount(rules_of(product("a"), limit=800_000)) == 800_000
-    tight = Capacity(income=400_000, dues=150_000, dsr_cap=Ppm(500_000))
+    tight = Capacity(income=income(400_000), dues=150_000, cap=Ppm(500_000))
     (offer,) = ranked(rules, capacity=tight)
     assert offer.terms.amount.minor == 600_000
     assert offer.monthly_due == 50_000
@@ -99,9 +100,9 @@ def test_bullet_and_revolving_are_measured_by_what_they_take_from_a_month() -> N
     )
     offers = {one.product: one for one in ranked(rules)}
     assert offers["bullet"].terms.method is Method.BULLET
-    assert offers["bullet"].monthly_due == 112_000
+    assert offers["bullet"].monthly_due == due_of(1_200_000, Ppm(120_000), 12)
     assert offers["line"].monthly_due == 60_000  # .05 of the balance, not 1/24
-    tight = Capacity(income=400_000, dues=150_000, dsr_cap=Ppm(500_000))
+    tight = Capacity(income=income(400_000), dues=150_000, cap=Ppm(500_000))
     offers = {one.product: one for one in ranked(rules, capacity=tight)}
     assert offers["line"].terms.amount.minor == 1_000_000
     assert offers["bullet"].monthly_due <= 50_000
@@ -112,7 +113,7 @@ def test_bullet_and_revolving_are_measured_by_what_they_take_from_a_month() -> N
     [
         (WhyNot.REPAYS_ARREARS, {"need": replace(NEED, repays_arrears=True)}),
         (WhyNot.INCOME_UNKNOWN, {"capacity": replace(CAPACITY, income=None)}),
-        (WhyNot.INCOME_UNKNOWN, {"capacity": replace(CAPACITY, income=0)}),
+        (WhyNot.INCOME_UNKNOWN, {"capacity": replace(CAPACITY, income=income(0))}),
         (WhyNot.OVER_THE_CAP_ALREADY, {"capacity": replace(CAPACITY, dues=500_001)}),
         (WhyNot.CAPACITY, {"capacity": replace(CAPACITY, dues=500_000)}),
         (WhyNot.NOT_OFFERED, {"grade": Grade.G5}),
@@ -128,7 +129,7 @@ def test_nothing_suits_and_it_is_said_why(why: WhyNot, other: dict[str, object])
 def test_price_over_the_cost_cap_is_no_offer() -> None:
     bullet = product("b", repayment=Repayment.BULLET, price=(0, 240_000))
     need = replace(NEED, tenor_months=3)
-    rich = replace(CAPACITY, income=10**7)
+    rich = replace(CAPACITY, income=income(10**7))
     assert reasons(rules_of(bullet), need=need, capacity=rich) == (WhyNot.COST_CAP,)
     fee = product("f", price=(0, 200_000), fee=30_000)
     assert reasons(rules_of(fee)) == (WhyNot.COST_CAP,)
@@ -185,8 +186,8 @@ def test_price_is_the_same_for_everybody_in_a_cell() -> None:
     rules = rules_of(product("a"))
     prices = {
         offer.terms.price_apr
-        for income in (400_000, 600_000, 2_000_000)
-        for offer in ranked(rules, capacity=replace(CAPACITY, income=income))
+        for each in (400_000, 600_000, 2_000_000)
+        for offer in ranked(rules, capacity=replace(CAPACITY, income=income(each)))
     }
     assert prices == {120_000}
 
@@ -219,9 +220,15 @@ def _keeps_every_bound(offer: Offer, rules: Rules, case: tuple[Need, Capacity, G
     assert sold.amount[0] <= amount <= min(sold.amount[1], need.amount)
     assert sold.tenor_months[0] <= offer.terms.months <= sold.tenor_months[1]
     assert capacity.income is not None
-    heaviest = max(row.due for row in schedule_of(offer.terms))
-    due = heaviest / offer.terms.months if sold.repayment is Repayment.BULLET else heaviest
-    assert (capacity.dues + due) * MILLION <= capacity.dsr_cap * capacity.income
+    match sold.repayment:
+        case Repayment.ANNUITY:
+            due = max(row.due for row in schedule_of(offer.terms))
+        case Repayment.BULLET:
+            due = due_of(amount, offer.terms.price_apr, offer.terms.months)
+        case Repayment.REVOLVING:
+            due = round(amount * 0.05)
+    mean = sum(capacity.income.credits) / 3
+    assert capacity.dues + due <= 0.5 * mean
 
 
 def test_no_offer_of_ten_thousand_breaks_capacity_eligibility_or_cap(rng: Generator) -> None:
@@ -235,9 +242,11 @@ def test_no_offer_of_ten_thousand_breaks_capacity_eligibility_or_cap(rng: Genera
             tenor_months=int(rng.integers(1, 72)),
             repays_arrears=bool(rng.integers(20) == 0),
         )
-        income = int(rng.integers(0, 3_000_000)) if rng.integers(10) else None
+        each = int(rng.integers(0, 3_000_000))
         capacity = Capacity(
-            income=income, dues=int(rng.integers(0, 500_000)), dsr_cap=Ppm(500_000)
+            income=income(each) if rng.integers(10) else None,
+            dues=int(rng.integers(0, 500_000)),
+            cap=Ppm(500_000),
         )
         grade = GRADES[int(rng.integers(5))]
         found = suitable_offers(rules, grade, need, capacity, ceiling=10**8, day=DAY)

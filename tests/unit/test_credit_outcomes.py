@@ -16,9 +16,7 @@ from consortium.credit.outcomes import (
     is_active,
     lateness_of,
     outcome_of,
-    payment_ratio,
     use_of,
-    utilisation,
 )
 from consortium.credit.terms import Ppm, Purpose, Segment
 from consortium.errors import DomainError
@@ -257,19 +255,3 @@ def test_twelve_accounts_have_the_segment_worked_by_hand(name: str) -> None:
     found, expected = ACCOUNTS[name]
     assert found is expected
     assert len(ACCOUNTS) == 12
-
-
-# --- ratios -----------------------------------------------------------------------------------
-
-
-def test_utilisation_without_a_limit_is_not_defined() -> None:
-    assert utilisation(5, None) is None
-    assert utilisation(5, 0) is None
-    assert utilisation(-5, 100) == 0
-    assert utilisation(150, 100) == 1_500_000
-
-
-def test_payment_ratio_without_dues_is_one_or_not_defined() -> None:
-    assert payment_ratio(0, 0) is None
-    assert payment_ratio(0, 1) == 1_000_000
-    assert payment_ratio(300, 100) == 333_333
