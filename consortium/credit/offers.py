@@ -26,7 +26,6 @@ from consortium.credit.schedule import (
     Method,
     Row,
     flows_of,
-    largest_due,
     schedule_of,
 )
 from consortium.credit.terms import (
@@ -46,9 +45,6 @@ SHOWN_MONTHS = 12
 """The list that is not personal compares 10,000 over 12 months."""
 
 FEE = "FEE"
-_WHOLE = 100
-"""Amounts that capacity bounds are whole units of the currency."""
-_MOST_TRIES = 64
 _WITHIN = 5
 """A tenor is near the wish within a fifth of it."""
 
@@ -109,7 +105,8 @@ class Offer:
     product: str
     terms: LoanTerms
     monthly_due: int
-    """What capacity is measured by."""
+    """What capacity is measured by: the decision's due. The rest of rounding that the last
+    instalment absorbs is not in it, so that what is approved is offered to the unit."""
     total_cost: int
     """Paid beyond what is received, in minor units."""
     fit: int
@@ -249,18 +246,6 @@ def loan_terms(
     )
 
 
-def monthly_due(product: Product, terms: LoanTerms, rows: Sequence[Row], rules: Rules) -> int:
-    """What a loan takes out of a month's income: as in the decision (credit 4.10).
-
-    Of equal instalments the heaviest, which rounding may make a little more than the others.
-    """
-    loan = NewLoan(product.repayment, terms.price_apr, terms.months)
-    due = new_due(terms.amount.minor, loan, rules.policy.rules)
-    if product.repayment is Repayment.ANNUITY:
-        due = max(due, largest_due(rows))
-    return due
-
-
 # --- one product ------------------------------------------------------------------------------
 
 
@@ -288,46 +273,33 @@ def _offer(rules: Rules, product: Product, terms: Terms, wish: _Wish) -> Offer |
     if most < terms.least:
         return WhyNot.BELOW_THE_LEAST
     loan = NewLoan(product.repayment, terms.price[1], months)
-    found = _carried(rules, product, loan, wish, span=(terms.least, most))
-    if found is None:
+    amount = min(most, _carried(loan, wish.capacity, rules))
+    if amount < terms.least:
         return WhyNot.CAPACITY
+    found = loan_terms(
+        rules, product, amount=amount, months=months, price=loan.price, day=wish.day
+    )
     rows = schedule_of(found)
     if not within_cap(found, rows, cap_of(rules.pack, product.segment, wish.day)):
         return WhyNot.COST_CAP
     return Offer(
         product=product.id,
         terms=found,
-        monthly_due=monthly_due(product, found, rows, rules),
+        monthly_due=new_due(amount, loan, rules.policy.rules),
         total_cost=_total_cost(found, rows),
-        fit=_fit(product, wish.need, months, found.amount.minor),
+        fit=_fit(product, wish.need, months, amount),
         documents=terms.documents,
     )
 
 
-def _carried(
-    rules: Rules, product: Product, loan: NewLoan, wish: _Wish, *, span: tuple[int, int]
-) -> LoanTerms | None:
-    """The largest loan of a span with which the cap holds; None if there is none.
-
-    The closed form of the decision comes first. What rounding left to the last instalment
-    may still be too much: then a little less is tried.
-    """
-    income, cap = wish.capacity.income, wish.capacity.cap
-    least, amount = span
-    for attempt in range(_MOST_TRIES):
-        if income is None or amount < least:
-            return None
-        terms = loan_terms(
-            rules, product, amount=amount, months=loan.months, price=loan.price, day=wish.day
-        )
-        due = monthly_due(product, terms, schedule_of(terms), rules)
-        if not exceeds(wish.capacity.dues + due, income, cap):
-            return terms
-        dues = wish.capacity.dues + attempt * loan.months
-        fits = amount_that_fits(loan, income, dues=dues, cap=cap, rules=rules.policy.rules)
-        amount = min(amount - 1, fits)
-        amount -= amount % _WHOLE
-    return None
+def _carried(loan: NewLoan, capacity: Capacity, rules: Rules) -> int:
+    """The largest loan with which the cap holds, as in the decision; 0 if there is none."""
+    if capacity.income is None:
+        return 0
+    bounds = rules.policy.rules
+    return amount_that_fits(
+        loan, capacity.income, dues=capacity.dues, cap=capacity.cap, rules=bounds
+    )
 
 
 def _total_cost(terms: LoanTerms, rows: Sequence[Row]) -> int:

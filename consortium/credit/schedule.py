@@ -165,11 +165,6 @@ def flows_of(terms: LoanTerms, rows: Sequence[Row]) -> tuple[Flow, ...]:
     return tuple(flows)
 
 
-def largest_due(rows: Sequence[Row]) -> int:
-    """The heaviest month of a schedule, which capacity is measured by."""
-    return max(row.due for row in rows)
-
-
 def _first_share(terms: LoanTerms) -> Fraction:
     """The part of a year that the first row's interest is for."""
     single = terms.method is Method.BULLET

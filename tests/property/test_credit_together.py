@@ -34,7 +34,9 @@ def capacity_of(income: Income) -> Capacity:
     st.integers(1_000_000, 9_000_000),
     st.sampled_from(["0.05", "0.10", "0.15", "0.20"]),
 )
-def test_what_is_approved_is_offered(amount: int, months: int, each: int, pd: str) -> None:
+def test_what_is_approved_is_offered_to_the_unit(
+    amount: int, months: int, each: int, pd: str
+) -> None:
     income = replace(INCOME, credits=(each, each, each))
     inputs = case(amount=amount, tenor_months=months, income=income, eta=cut_units(pd))
     decision = decide(inputs, RULES)
@@ -56,7 +58,7 @@ def test_what_is_approved_is_offered(amount: int, months: int, each: int, pd: st
         day=TODAY,
     )
     (offer,) = [one for one in found.offers if one.product == inputs.wish.product]
-    assert decision.limit - 200 <= offer.terms.amount.minor <= decision.limit
+    assert offer.terms.amount.minor == decision.limit
     assert offer.terms.price_apr == decision.price_apr[1]
 
 

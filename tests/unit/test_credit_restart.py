@@ -147,6 +147,7 @@ def test_heavy_debt_is_counselled_before_a_ladder_is_offered() -> None:
 
     assert not first(39_999)
     assert first(40_000)
+    assert not replace(MIDDLE, income=None).dsr_below(Ppm(10**9))
 
 
 def test_tiers_c_and_d_are_looked_at_again_within_ninety_days() -> None:
