@@ -55,6 +55,15 @@ _SMALL_LIMIT = 16 << 10
 _DOCUMENT_LIMIT = 1 << 20
 _ENTRY_LIMIT = 4 << 10
 """Bytes of an entry that rides beside a question."""
+_LOGGED_LIMIT = 16 << 10
+"""Bytes of an entry that a witness asks to have appended."""
+MOST_LOGGED = 64
+"""Entries that one question of a witness may carry."""
+MOST_SHOWN = 8192
+"""Entries that one portion of the log may have; their bytes are bounded by UNARY_LIMIT."""
+_QUESTION_LIMIT = MOST_LOGGED * _LOGGED_LIMIT + (4 << 10)
+_NOTE_LIMIT = 64 << 10
+"""Bytes of a checkpoint with a line of each of 256 witnesses."""
 _PROOF = 128
 """Hashes of a consistency proof: two for each bit of a size."""
 _TEXT = 64
@@ -521,36 +530,58 @@ def decode_vote(data: bytes) -> Vote:
 
 
 def encode_witness_question(question: WitnessQuestion) -> bytes:
-    """Bytes of a partner's word on the log."""
+    """Bytes of a witness's word on the log."""
     return federation_pb2.WitnessRequest(
-        known=question.known, size=question.size, cosignature=question.cosignature
+        known=question.known,
+        size=question.size,
+        cosignature=question.cosignature,
+        entries=question.entries,
     ).SerializeToString()
 
 
 def decode_witness_question(data: bytes) -> WitnessQuestion:
-    """Parse; raise DecodeError, MessageTooLargeError. Fault: the node."""
-    wire = bounds.parse(federation_pb2.WitnessRequest, data, _SMALL_LIMIT)
-    if not wire.size:
-        return WitnessQuestion(known=wire.known)
+    """Parse; raise DecodeError, MessageTooLargeError. Fault: the witness."""
+    wire = bounds.parse(federation_pb2.WitnessRequest, data, _QUESTION_LIMIT)
+    bounds.count(len(wire.entries), "entries", MOST_LOGGED)
+    cosignature = wire.cosignature
+    if wire.size:
+        bounds.exactly(cosignature, "cosignature", COSIGNATURE_BYTES)
+    elif cosignature:
+        raise DecodeError("a cosignature of no head")
     return WitnessQuestion(
-        known=wire.known,
-        size=wire.size,
-        cosignature=bounds.exactly(wire.cosignature, "cosignature", COSIGNATURE_BYTES),
+        known=bounds.seconds(wire.known),
+        size=bounds.seconds(wire.size),
+        cosignature=cosignature,
+        entries=tuple(bounds.within(one, "entry", _LOGGED_LIMIT) for one in wire.entries),
     )
 
 
 def encode_log_head(head: LogHead) -> bytes:
-    """Bytes of a head that is to be cosigned."""
-    return federation_pb2.WitnessReply(note=head.note, proof=head.proof).SerializeToString()
+    """Bytes of a head that is to be cosigned, and of the entries that lead to it."""
+    return federation_pb2.WitnessReply(
+        note=head.note,
+        proof=head.proof,
+        first=head.first,
+        entries=head.entries,
+        cosigned=head.cosigned,
+    ).SerializeToString()
 
 
 def decode_log_head(data: bytes) -> LogHead:
-    """Parse the envelope; the note is for ``ledger.witness``. Fault: the coordinator."""
-    wire = bounds.parse(federation_pb2.WitnessReply, data, _SMALL_LIMIT)
+    """Parse the envelope; notes and entries are for ``ledger``. Fault: the coordinator."""
+    wire = bounds.parse(federation_pb2.WitnessReply, data, UNARY_LIMIT)
     bounds.count(len(wire.proof), "proof", _PROOF)
+    bounds.count(len(wire.entries), "entries", MOST_SHOWN)
+    for note in (wire.note, wire.cosigned):
+        bounds.count(len(note), "bytes of a note", _NOTE_LIMIT)
     return LogHead(
         note=wire.note,
         proof=tuple(bounds.exactly(one, "proof", KEY_BYTES) for one in wire.proof),
+        first=bounds.seconds(wire.first),
+        entries=tuple(
+            bounds.within(one, "entry", bounds.LARGEST_ENTRY) for one in wire.entries
+        ),
+        cosigned=wire.cosigned,
     )
 
 

@@ -108,22 +108,35 @@ class Vote:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WitnessQuestion:
-    """A partner's cosignature of a head, and its question for the next one (protocol 8.5)."""
+    """A witness's cosignature of a head, and its question for what comes next (8.5, 8.8)."""
 
     known: int
-    """Size of the last head that it cosigned; 0: none."""
+    """Entries that its mirror of the log holds, all under one head that it has checked."""
     size: int = 0
     """Size of the head that ``cosignature`` is of; 0: none is handed in."""
     cosignature: bytes = b""
+    entries: tuple[bytes, ...] = ()
+    """Entries of its own that are to be appended; what the log has is not appended again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogHead:
-    """A head of the log that is to be cosigned; an empty note: nothing is new."""
+    """A head of the log that is to be cosigned, and what leads to it.
+
+    The entries are a portion: they end at ``note``, which may be an earlier head than the
+    newest one. Ask again until the note is empty.
+    """
 
     note: bytes = b""
+    """Signed checkpoint; empty: nothing is new."""
     proof: tuple[bytes, ...] = ()
     """Consistency proof from the size that the witness knows."""
+    first: int = 0
+    """Index of the first of ``entries``."""
+    entries: tuple[bytes, ...] = ()
+    """What the witness's mirror lacks, up to the size of ``note``."""
+    cosigned: bytes = b""
+    """The newest head with the quorum's cosignatures; empty: there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,15 +5,16 @@ are signed or checked, and the head is signed within that transaction. So no eve
 is not in the log, and the log costs no commit of its own (protocol 8.2, 8.8).
 """
 
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from consortium.crypto.keys import IdentityKey, NoteKey
 from consortium.documents import document_of
-from consortium.errors import DecodeError, ManifestError, OutOfOrderError, RiskWeaveError
+from consortium.errors import DecodeError, ManifestError, OutOfOrderError
 from consortium.ids import Digest, PartnerId
 from consortium.ledger.checkpoint import (
     Checkpoint,
@@ -24,29 +25,33 @@ from consortium.ledger.checkpoint import (
 )
 from consortium.ledger.entries import (
     Body,
+    BudgetDebit,
     Entry,
     ManifestAdopted,
     ReleaseServed,
     ReleaseVote,
+    RoundJoin,
+    RoundUpload,
+    RunCommit,
     from_jcs,
     sign_entry,
     verify_entry,
 )
 from consortium.ledger.evidence import Signatures
 from consortium.ledger.merkle import Tree
-from consortium.ledger.note import NoteSignature, Verifier, parse_note
 from consortium.ledger.tiles import files_of
-from consortium.ledger.witness import check_quorum
 from consortium.manifest import Manifest, parse_manifest
 from consortium.messages import LogHead, Signed, Vote, WitnessQuestion
 from consortium.secagg.uploads import words_digest
+from coordinator.log_witnesses import PORTION, PORTION_BYTES, LogWitnesses
 from coordinator.storage import Store
 
-PATIENCE_S = 10
-"""How long a head is shown to witnesses before a newer one takes its place."""
-_HEADS = 64
+log = logging.getLogger(__name__)
+
 MOST_ENTRIES = 4096
 """Entries that one answer of a member may carry."""
+
+_RIDING = (ManifestAdopted, RunCommit, RoundJoin, BudgetDebit, RoundUpload, ReleaseVote)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +75,7 @@ class AuditLog:
         self._now = now
         self._turn = threading.Lock()
         self._tree = Tree()
-        self._shown = (0, 0)
-        """Size of the head that witnesses are shown, and since when."""
+        self.witnesses = LogWitnesses(store, now=now)
         store.log_with(self)
 
     def entry(self, body: Body) -> bytes:
@@ -108,56 +112,64 @@ class AuditLog:
     def on_witness(
         self, question: WitnessQuestion, member: PartnerId, manifest: Manifest
     ) -> LogHead:
-        """Take a partner's cosignature, if it brings one; return the head to cosign next.
-
-        All are shown the same head until it counts or ``PATIENCE_S`` have passed, for heads
-        come faster than witnesses ask.
+        """Take what a witness brings, its cosignature and its own entries; show what it lacks.
 
         Raises:
             SignatureError: the cosignature fails. Fault: the partner.
             OutOfOrderError: of a head that there is not, or by no witness.
+            DecodeError, SignatureError: an entry is not one that the member may bring.
         """
-        witness = witness_verifiers(manifest).get(member)
-        if witness is None:
+        if member not in witness_verifiers(manifest):
             raise OutOfOrderError(f"{member} is no witness of this log")
+        for data in question.entries:
+            check_brought(data, manifest, member)
+        self.append(question.entries)
         if question.size:
-            self._cosign(question, witness)
-        # The database is read outside the lock: ``seal`` takes it inside a transaction.
-        heads = dict(self._store.log_heads(last=_HEADS))
+            self.witnesses.cosign(question.size, {member: question.cosignature}, manifest)
+        self.witnesses.note_held(member, question.known)
+        counted = self.witnesses.counted(manifest)
+        shown = self._portion(question.known, member, manifest)
+        return replace(shown, cosigned=b"" if counted is None else counted.note)
+
+    def _portion(self, known: int, member: PartnerId, manifest: Manifest) -> LogHead:
+        """The next head for a mirror of ``known`` entries, with what leads to it."""
+        newest = self._store.log_heads(last=1)
+        if newest and known > newest[0][0]:
+            # This log was rolled back, or the member saw another one: it says so itself.
+            log.error("%s knows %d entries, this log has %d", member, known, newest[0][0])
+            return LogHead(note=newest[0][1])
+        due = self.witnesses.due(manifest)
+        if due is None or due[0] < known:
+            return LogHead()
+        if due[0] == known:
+            again = self.witnesses.wants_again(due[1], manifest, member)
+            return LogHead(note=due[1], first=known) if again else LogHead()
+        (size, note), most = due, PORTION
+        while True:
+            if size - known > most:
+                size, note = self._store.log_head(above=known, most=known + most) or due
+            shown = self.show(known, size, note, manifest)
+            if most == 1 or sum(map(len, shown.entries)) <= PORTION_BYTES:
+                return shown
+            most //= 2
+
+    def show(self, known: int, size: int, note: bytes, manifest: Manifest) -> LogHead:
+        """A head with its proof and the entries from ``known`` on."""
+        root = open_checkpoint(note, manifest).checkpoint.root
+        entries = self._store.log_portion(known, size)
         with self._turn:
-            size = self._due(heads, manifest)
             tree = self._tree
-            if size <= question.known:
-                return LogHead()
-            root = open_checkpoint(heads[size], manifest).checkpoint.root
             if tree.size >= size and tree.root(size) == root:
-                return LogHead(note=heads[size], proof=tree.consistency(question.known, size))
+                proof = tree.consistency(known, size)
+                return LogHead(note=note, proof=proof, first=known, entries=entries)
         tree = Tree(self._store.log_leaves())
-        return LogHead(note=heads[size], proof=tree.consistency(question.known, size))
+        proof = tree.consistency(known, size)
+        return LogHead(note=note, proof=proof, first=known, entries=entries)
 
     def witnessed(self, manifest: Manifest) -> bool:
         """Whether the newest head counts: everything in the log is under it."""
         heads = self._store.log_heads(last=1)
-        return bool(heads) and counts(heads[0][1], manifest)
-
-    def _cosign(self, question: WitnessQuestion, witness: Verifier) -> None:
-        line = NoteSignature(witness.name, witness.key_id, question.cosignature)
-
-        def with_line(note: bytes) -> bytes:
-            parsed = parse_note(note)
-            witness.time_of(parsed, line)
-            return parsed.with_signature(line).to_bytes()
-
-        if self._store.change_head(question.size, with_line) is None:
-            raise OutOfOrderError(f"{witness.name} cosigned a head of {question.size} entries")
-
-    def _due(self, heads: Mapping[int, bytes], manifest: Manifest) -> int:
-        """Size of the head that is being cosigned."""
-        size, since = self._shown
-        stale = self._now() - since > PATIENCE_S
-        if size not in heads or stale or counts(heads[size], manifest, now=self._now()):
-            self._shown = (max(heads, default=0), self._now())
-        return self._shown[0]
+        return bool(heads) and self.witnesses.counts(heads[0][1], manifest)
 
     # --- the bundle (protocol 8.7, 8.8) -------------------------------------------------------
 
@@ -176,7 +188,7 @@ class AuditLog:
         heads, entries = self._store.log_heads(), self._store.log_entries()
         if not heads:
             raise ManifestError("the log is empty: nobody has signed a manifest")
-        counted = [one for one in heads if counts(one[1], manifest)]
+        counted = [one for one in heads if self.witnesses.counts(one[1], manifest)]
         *earlier, (size, head) = counted or heads[-1:]
         files = {"checkpoint": head, **files_of(entries[:size])}
         files |= {f"checkpoints/{size}": note for size, note in earlier}
@@ -208,17 +220,6 @@ class AuditLog:
         return files
 
 
-def counts(note: bytes, manifest: Manifest, *, now: int | None = None) -> bool:
-    """Whether a head has its quorum (8.5): now, or at the time of its last cosignature."""
-    try:
-        opened = open_checkpoint(note, manifest)
-        last = max(opened.times.values(), default=0)
-        check_quorum(opened, manifest, now=last if now is None else now)
-    except RiskWeaveError:
-        return False
-    return True
-
-
 def member_entry(data: bytes, manifest: Manifest, member: PartnerId) -> Entry:
     """An entry that came from ``member``, its signature checked.
 
@@ -231,6 +232,17 @@ def member_entry(data: bytes, manifest: Manifest, member: PartnerId) -> Entry:
         raise DecodeError(f"{member} sent an entry of {entry.actor}")
     verify_entry(entry, data, manifest.member(member))
     return entry
+
+
+def check_brought(data: bytes, manifest: Manifest, member: PartnerId) -> None:
+    """Raise unless a witness may bring this entry with its question; as ``member_entry``.
+
+    What goes with an answer or a vote comes with it and in no other way, for there it is
+    compared with the facts.
+    """
+    entry = member_entry(data, manifest, member)
+    if isinstance(entry.body, _RIDING):
+        raise DecodeError(f"{member} brings {entry.type}, which goes with an answer")
 
 
 def adoption_of(data: bytes, signed: Signed, manifest: Manifest) -> tuple[bytes, ...]:

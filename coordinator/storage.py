@@ -381,6 +381,23 @@ class Store:
         rows = self._all(query)[::-1]
         return tuple((row["size"], bytes(row["note"])) for row in rows)
 
+    def log_portion(self, first: int, until: int) -> tuple[bytes, ...]:
+        """Entries from index ``first`` up to ``until``."""
+        query = (
+            sa.select(_LOG.c.data)
+            .where(_LOG.c.number >= first, _LOG.c.number < until)
+            .order_by(_LOG.c.number)
+        )
+        return tuple(bytes(row["data"]) for row in self._all(query))
+
+    def log_head(self, *, above: int, most: int) -> tuple[int, bytes] | None:
+        """The largest signed head of ``above`` + 1 to ``most`` entries, or the next above."""
+        size = _LOG_HEADS.c.size
+        row = self._one(
+            sa.select(_LOG_HEADS).where(size > above, size <= most).order_by(size.desc())
+        ) or self._one(sa.select(_LOG_HEADS).where(size > above).order_by(size))
+        return None if row is None else (row["size"], bytes(row["note"]))
+
     def log_leaves(self) -> Sequence[bytes]:
         """All leaf hashes."""
         with self.transaction() as connection:

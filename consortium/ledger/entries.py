@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass
 from functools import lru_cache
 
+from consortium.bounds import LARGEST_ENTRY
 from consortium.canonical import Label
 from consortium.credit.gate import GateCheck
 from consortium.crypto.keys import IdentityKey, verify_signature
@@ -27,7 +28,6 @@ from consortium.ids import (
     parse_partner_id,
     parse_run_id,
 )
-from consortium.ledger.tiles import LARGEST_ENTRY
 from consortium.manifest import Member, Role
 from consortium.messages import SumRequest
 from consortium.plan import ReleaseKind, TrainingPlan

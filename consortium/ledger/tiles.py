@@ -8,14 +8,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from consortium.bounds import LARGEST_ENTRY
 from consortium.canonical import u16
 from consortium.errors import DecodeError, DomainError
 from consortium.ledger.merkle import HASH_BYTES, Tree
 
 WIDTH = 256
-LARGEST_ENTRY = 60 * 1024
-"""Bytes of one entry; what is larger stands in it by its hash (protocol 8.1)."""
-
 CHECKPOINT = "checkpoint"
 
 _HEIGHT = 8

@@ -346,29 +346,37 @@ Global___Vote: _TypeAlias = Vote  # noqa: Y015
 
 @_typing.final
 class WitnessRequest(_message.Message):
-    """A partner hands in its cosignature and asks for the head that is to be cosigned (8.5)."""
+    """A witness hands in its cosignature and its own entries, and asks for what its mirror of the
+    log lacks and the head that is to be cosigned (8.5, 8.8).
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     KNOWN_FIELD_NUMBER: _builtins.int
     SIZE_FIELD_NUMBER: _builtins.int
     COSIGNATURE_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
     known: _builtins.int
-    """size of the last head that it cosigned; 0: none"""
+    """entries of its mirror, all under one head that it has checked"""
     size: _builtins.int
     """head that the cosignature is of; 0: none is handed in"""
     cosignature: _builtins.bytes
     """time and signature, 72 bytes; empty if size is 0"""
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """the member's own, to be appended: incident, plan.refused, ..."""
+
     def __init__(
         self,
         *,
         known: _builtins.int = ...,
         size: _builtins.int = ...,
         cosignature: _builtins.bytes = ...,
+        entries: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cosignature", b"cosignature", "known", b"known", "size", b"size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cosignature", b"cosignature", "entries", b"entries", "known", b"known", "size", b"size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -380,21 +388,35 @@ class WitnessReply(_message.Message):
 
     NOTE_FIELD_NUMBER: _builtins.int
     PROOF_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    COSIGNED_FIELD_NUMBER: _builtins.int
     note: _builtins.bytes
     """signed checkpoint; empty: nothing new"""
+    first: _builtins.int
+    """index of the first of entries: the known size"""
+    cosigned: _builtins.bytes
+    """newest checkpoint with the quorum's cosignatures; empty: none"""
     @_builtins.property
     def proof(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """consistency proof from the known size"""
+
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """up to the size of note"""
 
     def __init__(
         self,
         *,
         note: _builtins.bytes = ...,
         proof: _abc.Iterable[_builtins.bytes] | None = ...,
+        first: _builtins.int = ...,
+        entries: _abc.Iterable[_builtins.bytes] | None = ...,
+        cosigned: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["note", b"note", "proof", b"proof"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cosigned", b"cosigned", "entries", b"entries", "first", b"first", "note", b"note", "proof", b"proof"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

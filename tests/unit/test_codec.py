@@ -14,12 +14,14 @@ from consortium.messages import (
     Goodbye,
     Heartbeat,
     Hello,
+    LogHead,
     ManifestBundle,
     ModelDocument,
     ModelEntry,
     Signed,
     Vote,
     Welcome,
+    WitnessQuestion,
 )
 from proto.v1 import enrolment_pb2, federation_pb2, scoring_pb2, training_pb2
 
@@ -200,3 +202,53 @@ def test_more_models_than_a_registry_holds_are_refused() -> None:
 def test_empty_messages_survive_the_wire() -> None:
     codec.decode_ack(codec.encode_ack())
     codec.decode_models_request(codec.encode_models_request())
+
+
+def test_question_and_answer_of_a_witness_survive_the_wire() -> None:
+    for question in (
+        WitnessQuestion(known=0),
+        WitnessQuestion(known=7, size=7, cosignature=b"c" * 72, entries=(b"{}", b"[]")),
+    ):
+        assert (
+            codec.decode_witness_question(codec.encode_witness_question(question)) == question
+        )
+    for head in (
+        LogHead(),
+        LogHead(
+            note=b"note", proof=(b"p" * 32,), first=3, entries=(b"{}", b"x"), cosigned=b"head"
+        ),
+    ):
+        assert codec.decode_log_head(codec.encode_log_head(head)) == head
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        WitnessQuestion(known=0, cosignature=b"c" * 72),
+        WitnessQuestion(known=0, size=4, cosignature=b"c" * 71),
+        WitnessQuestion(known=0, entries=(b"",)),
+        WitnessQuestion(known=0, entries=(b"x",) * (codec.MOST_LOGGED + 1)),
+        WitnessQuestion(known=0, entries=(b"x" * ((16 << 10) + 1),)),
+        WitnessQuestion(known=1 << 60),
+    ],
+)
+def test_question_of_a_witness_out_of_bounds_is_refused(question: WitnessQuestion) -> None:
+    with pytest.raises(DecodeError):
+        codec.decode_witness_question(codec.encode_witness_question(question))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        LogHead(note=b"n" * (65 << 10)),
+        LogHead(cosigned=b"n" * (65 << 10)),
+        LogHead(entries=(b"",)),
+        LogHead(entries=(b"x",) * (codec.MOST_SHOWN + 1)),
+        LogHead(entries=(b"x" * ((60 << 10) + 1),)),
+        LogHead(proof=(b"p" * 31,)),
+        LogHead(first=1 << 60),
+    ],
+)
+def test_answer_to_a_witness_out_of_bounds_is_refused(head: LogHead) -> None:
+    with pytest.raises(DecodeError):
+        codec.decode_log_head(codec.encode_log_head(head))

@@ -8,18 +8,27 @@ from typing import cast
 import pytest
 
 from consortium.errors import (
+    DecodeError,
     ForkError,
     OutOfOrderError,
     ProofError,
     RollbackError,
     SignatureError,
 )
-from consortium.ids import Digest, PartnerId
+from consortium.ids import Digest, PartnerId, RunId
 from consortium.ledger.checkpoint import open_checkpoint
-from consortium.ledger.entries import Incident
+from consortium.ledger.entries import (
+    Body,
+    Entry,
+    Incident,
+    PlanRefused,
+    RoundUpload,
+    sign_entry,
+)
 from consortium.ledger.witness import Head, WitnessKey
 from consortium.messages import LogHead, ManifestBundle, WitnessQuestion
-from coordinator.audit_log import PATIENCE_S, AuditLog, LogKeys
+from coordinator.audit_log import AuditLog, LogKeys
+from coordinator.log_witnesses import PATIENCE_S, PORTION
 from coordinator.storage import Store
 from partner_node.door import Door
 from partner_node.keystore import Pin
@@ -194,3 +203,84 @@ def test_cosignature_of_no_head_and_of_no_witness_is_refused(house: House, make:
         with pytest.raises(OutOfOrderError, match="no witness"):
             log.on_witness(WitnessQuestion(known=0), name, house.manifest)
     assert log.on_witness(WitnessQuestion(known=0), REGULATOR, house.manifest).note
+
+
+def said(house: House, name: PartnerId, body: Body) -> bytes:
+    bare = Entry(seq_hint=0, at=1, actor=name, body=body)
+    return sign_entry(bare, house.identities[name]).to_jcs()
+
+
+def test_entries_that_a_witness_brings_are_appended_once_and_shown_to_all(
+    house: House, make: Make
+) -> None:
+    log, (one, other) = make("log.db"), house.names[:2]
+    entry = said(house, one, Incident(kind="log.fork", text=Digest("cd" * 32)))
+    for _ in range(2):
+        log.on_witness(WitnessQuestion(known=0, entries=(entry,)), one, house.manifest)
+    house.now += PATIENCE_S + 1
+    shown = log.on_witness(WitnessQuestion(known=0), other, house.manifest)
+    assert (shown.first, len(shown.entries)) == (0, 6)
+    assert shown.entries[-1] == entry
+    later = log.on_witness(WitnessQuestion(known=5), other, house.manifest)
+    assert (later.first, later.entries) == (5, (entry,))
+
+
+@pytest.mark.parametrize("other", [True, False])
+def test_witness_brings_nothing_in_another_name_and_nothing_that_goes_with_an_answer(
+    house: House, make: Make, *, other: bool
+) -> None:
+    log, name = make("log.db"), house.names[0]
+    body: Body = RoundUpload(joined=Digest("ab" * 32), words=Digest("cd" * 32))
+    if other:
+        body = Incident(kind="log.fork", text=Digest("cd" * 32))
+    entry = said(house, house.names[1] if other else name, body)
+    question = WitnessQuestion(known=0, entries=(entry,))
+    with pytest.raises(DecodeError):
+        log.on_witness(question, name, house.manifest)
+    refusal = PlanRefused(run=RunId("a" * 32), plan=Digest("ab" * 32), reason="R05")
+    question = WitnessQuestion(known=0, entries=(said(house, REGULATOR, refusal),))
+    with pytest.raises(DecodeError, match="in the name of regulator"):
+        log.on_witness(question, REGULATOR, house.manifest)
+    assert len(log._store.log_entries()) == 5
+
+
+def test_mirror_that_is_far_behind_is_filled_in_portions_each_under_a_head(
+    house: House, make: Make
+) -> None:
+    log, name = make("log.db"), house.names[0]
+    grow(log, 2 * PORTION)
+    house.now += PATIENCE_S + 1
+    known, entries, sizes = 0, list[bytes](), list[int]()
+    while shown := log.on_witness(WitnessQuestion(known=known), name, house.manifest):
+        if not shown.note:
+            break
+        assert shown.first == known
+        entries += shown.entries
+        known = open_checkpoint(shown.note, house.manifest).checkpoint.size
+        sizes.append(known)
+        assert len(entries) == known
+    assert sizes == [PORTION, 2 * PORTION, 2 * PORTION + 5]
+    assert tuple(entries) == log._store.log_entries()
+
+
+def test_newest_cosigned_head_is_shown_once_the_quorum_is_there_and_not_before(
+    house: House, make: Make, witnesses: list[Witness]
+) -> None:
+    log = make("log.db")
+    for one in witnesses[:3]:
+        assert one.ask(log).cosigned == b""
+    seen = log.on_witness(WitnessQuestion(known=5), witnesses[3].name, house.manifest)
+    opened = open_checkpoint(seen.cosigned, house.manifest)
+    assert opened.checkpoint.size == 5
+    assert set(opened.times) == {one.name for one in witnesses[:3]}
+
+
+def test_log_that_was_rolled_back_shows_its_small_head_and_is_refused(
+    make: Make, witnesses: list[Witness]
+) -> None:
+    log, short = make("log.db"), make("short.db")
+    grow(log, 4)
+    one = witnesses[0]
+    one.ask(log)
+    with pytest.raises(RollbackError):
+        one.ask(short)
