@@ -23,9 +23,6 @@ from consortium.messages import PROTOCOL_VERSION
 LATEST = (1 << 53) - 1
 """The largest time or number; what a database and canonical JSON both hold."""
 
-LARGEST_ENTRY = 60 * 1024
-"""Bytes of an entry of the log; tlog-tiles allows 65,535 (protocol 8.1)."""
-
 _Wire = TypeVar("_Wire", bound=protobuf.Message)
 _Id = TypeVar("_Id")
 

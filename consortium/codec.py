@@ -16,6 +16,7 @@ from consortium import bounds, scoring_frames
 from consortium.errors import DecodeError
 from consortium.ids import Digest, parse_run_id
 from consortium.messages import (
+    LARGEST_ENTRY,
     Enrolled,
     EnrolmentRequest,
     FlowerMessage,
@@ -578,9 +579,7 @@ def decode_log_head(data: bytes) -> LogHead:
         note=wire.note,
         proof=tuple(bounds.exactly(one, "proof", KEY_BYTES) for one in wire.proof),
         first=bounds.seconds(wire.first),
-        entries=tuple(
-            bounds.within(one, "entry", bounds.LARGEST_ENTRY) for one in wire.entries
-        ),
+        entries=tuple(bounds.within(one, "entry", LARGEST_ENTRY) for one in wire.entries),
         cosigned=wire.cosigned,
     )
 

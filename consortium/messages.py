@@ -11,6 +11,9 @@ from consortium.plan import ReleaseKind, TrainingPlan
 
 PROTOCOL_VERSION = 1
 
+LARGEST_ENTRY = 60 * 1024
+"""Bytes of an entry of the log; tlog-tiles allows 65,535 (protocol 8.1)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hello:

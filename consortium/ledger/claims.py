@@ -129,12 +129,27 @@ def _vote(
         findings.error(Check.RELEASE, "vote.manifest", text, index)
         return
     release.votes[name] = (index, vote)
+    if vote.accept:
+        text = f"{name} accepted before candidate and statement were under a cosigned head"
+        _check_witnessed(timeline, release, (index, text), findings)
+
+
+def _check_witnessed(
+    timeline: Timeline, release: _Release, said: tuple[int, str], findings: Findings
+) -> None:
+    """Who votes for a version or serves it holds a cosigned head of what it is (8.6)."""
+    index, text = said
+    before = max(release.index, 0 if release.published is None else release.published[0])
+    if timeline.counted and timeline.entries[index].seq_hint <= before:
+        findings.error(Check.RELEASE, "release.unwitnessed", text, index, before)
 
 
 def _serve(timeline: Timeline, release: _Release, index: int, findings: Findings) -> None:
     """A version is served with its statement, its gate and a quorum of votes (15)."""
     release.served = index
     quorum = timeline.force[index].policy.vote_quorum
+    text = "served before candidate and statement were under a cosigned head"
+    _check_witnessed(timeline, release, (index, text), findings)
     active = {member.id for member in timeline.force[index].partners}
     accepted = [n for n, (_, vote) in release.votes.items() if vote.accept and n in active]
     if len(accepted) < quorum:

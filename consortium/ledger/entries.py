@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass
 from functools import lru_cache
 
-from consortium.bounds import LARGEST_ENTRY
 from consortium.canonical import Label
 from consortium.credit.gate import GateCheck
 from consortium.crypto.keys import IdentityKey, verify_signature
@@ -29,7 +28,7 @@ from consortium.ids import (
     parse_run_id,
 )
 from consortium.manifest import Member, Role
-from consortium.messages import SumRequest
+from consortium.messages import LARGEST_ENTRY, SumRequest
 from consortium.plan import ReleaseKind, TrainingPlan
 
 VERSION = 1

@@ -133,7 +133,9 @@ class RunAudit:
     uploads: Mapping[Digest, list[tuple[int, PartnerId, RoundUpload]]]
     links: dict[PartnerId, Link] = field(default_factory=dict)
     ungated: list[int] = field(default_factory=list)
-    """JOINs whose ``seq_hint`` is 0."""
+    """Debits and uploads that rest on no cosigned head, of a log that has none."""
+    joined_until: dict[PartnerId, int] = field(default_factory=dict)
+    """Index of the closing of the last attempt that each member had joined."""
     prices: dict[tuple[ReleaseKind, int, int], tuple[str, int]] = field(default_factory=dict)
     """Variance and units of one attempt, by purpose, width and size of roster."""
     by_context: dict[Digest, list[tuple[int, PartnerId, RoundJoin]]] = field(

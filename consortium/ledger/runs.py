@@ -107,7 +107,8 @@ def _run_of(body: object) -> RunId | None:
 
 
 def _sort_in(run: RunFacts, index: int, entry: Entry, findings: Findings) -> None:
-    if run.closed is not None:
+    # A refusal goes with no answer and may come late; it says nothing of what was computed.
+    if run.closed is not None and not isinstance(entry.body, PlanRefused):
         text = f"{entry.type} after the run was closed at entry {run.closed[0]}"
         findings.error(Check.ORDER, "run.over", text, index, run.closed[0])
     match entry.body:
@@ -184,7 +185,8 @@ def _check_closing(audit: RunAudit, number: int, closing: Closing) -> set[Digest
     request = closing.request
     context = context_of(request, audit.run.plan.manifest)
     joins = audit.by_context.pop(context, [])
-    _check_attempt(audit, number, closing, joins)
+    _check_attempt(audit, closing, joins)
+    _check_witnessed(audit, number, closing, joins)
     everyone = sorted(name for _, name, _ in joins) == list(request.roster)
     if isinstance(closing.body, RoundSum):
         if not everyone:
@@ -219,15 +221,11 @@ def _joined(context: Digest, joins: Sequence[tuple[int, PartnerId, RoundJoin]]) 
 
 def _check_attempt(
     audit: RunAudit,
-    number: int,
     closing: Closing,
     joins: Sequence[tuple[int, PartnerId, RoundJoin]],
 ) -> None:
-    """Each JOIN is of this attempt, before its closing, and after what it rests on (9)."""
-    request, run = closing.request, audit.run
-    sums = [one for one in run.closings[:number] if isinstance(one.body, RoundSum)]
-    rests = [run.commits[name][0] for name in request.roster if name in run.commits]
-    before = sums[-1].index if sums else max(rests, default=run.proposed)
+    """Each JOIN is of this attempt and before its closing (9)."""
+    request = closing.request
     for index, name, join in joins:
         if (join.kind, join.round, join.attempt) != (
             request.kind,
@@ -239,15 +237,46 @@ def _check_attempt(
         if index > closing.index:
             text = f"the JOIN of {name} stands behind the end of its attempt"
             audit.findings.error(Check.ORDER, "join.late", text, index, closing.index)
+
+
+def _check_witnessed(
+    audit: RunAudit,
+    number: int,
+    closing: Closing,
+    joins: Sequence[tuple[int, PartnerId, RoundJoin]],
+) -> None:
+    """What was charged and sent rests on a cosigned head of all that it had to wait for (9).
+
+    That is the plan, the commitments of the roster, the last sum, and the closing of every
+    attempt that the member had joined before.
+    """
+    request, run = closing.request, audit.run
+    sums = [one.index for one in run.closings[:number] if isinstance(one.body, RoundSum)]
+    commits = [run.commits[name][0] for name in request.roster if name in run.commits]
+    rests = max((run.proposed, *commits, *sums[-1:]))
+    key = (request.kind, request.round, request.attempt)
+    charged = [
+        (index, name) for index, name, one in run.debits if _key(one) == key and index > rests
+    ]
+    joined = closing.body.joined if isinstance(closing.body, RoundSum) else None
+    sent = [(index, name) for index, name, _ in audit.uploads.get(joined or Digest(""), [])]
+    for index, name in (*charged, *sent):
+        before = max(rests, audit.joined_until.get(name, 0))
         hint = audit.timeline.entries[index].seq_hint
-        if hint == 0:
-            audit.ungated.append(index)
-        elif hint <= before:
+        if hint <= before and audit.timeline.counted:
             text = (
-                f"{name} joined {request.kind.value} {request.round}.{request.attempt} before "
+                f"{name} gave {request.kind.value} {request.round}.{request.attempt} before "
                 f"entry {before}, on which it rests, was under a cosigned head"
             )
-            audit.findings.error(Check.ORDER, "join.unwitnessed", text, index, before)
+            audit.findings.error(Check.ORDER, "round.unwitnessed", text, index, before)
+        elif hint <= before:
+            audit.ungated.append(index)
+    for _, name, _ in joins:
+        audit.joined_until[name] = closing.index
+
+
+def _key(one: BudgetDebit | RoundJoin) -> tuple[object, int, int]:
+    return one.kind, one.round, one.attempt
 
 
 def _check_uploads(audit: RunAudit, closing: Closing, body: RoundSum) -> None:
@@ -334,13 +363,13 @@ def _check_open(audit: RunAudit) -> None:
 
 
 def _check_gates(audit: RunAudit) -> None:
-    """JOINs that name no head: only the chain of sums says what they were made after (8.6)."""
+    """Debits and words of a log without witnesses: only the chain of sums orders them (8.6)."""
     if audit.ungated:
         text = (
-            f"{len(audit.ungated)} JOINs name no cosigned head: that members waited for the "
-            "witnesses is not proven"
+            f"{len(audit.ungated)} debits and uploads name no cosigned head: that members "
+            "waited for the witnesses is not proven"
         )
-        audit.findings.note(Check.ORDER, "join.ungated", text, *audit.ungated[:20])
+        audit.findings.note(Check.ORDER, "round.ungated", text, *audit.ungated[:20])
 
 
 def _replay(audit: RunAudit, machines: Machines) -> None:

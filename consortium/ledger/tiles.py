@@ -8,10 +8,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from consortium.bounds import LARGEST_ENTRY
 from consortium.canonical import u16
 from consortium.errors import DecodeError, DomainError
 from consortium.ledger.merkle import HASH_BYTES, Tree
+from consortium.messages import LARGEST_ENTRY
 
 WIDTH = 256
 CHECKPOINT = "checkpoint"

@@ -48,7 +48,7 @@ def test_log_of_a_run_its_votes_and_its_release_is_verified_from_one_file(
     audit = audit_file(path, Digest(digest))
     assert names(audit, Grade.ERROR) == set(), report
     assert names(audit, Grade.WARNING) == set()
-    assert names(audit, Grade.NOTE) == {"audit.none", "join.ungated", "sum.unopened"}
+    assert names(audit, Grade.NOTE) == {"audit.none", "sum.unopened"}
     assert code == 0
     assert len(audit.cosigned_by) >= 3
     run = next(one for one in audit.runs if one.run == end.run)
