@@ -39,9 +39,10 @@ from consortium.ledger.entries import (
 )
 from consortium.ledger.evidence import Signatures
 from consortium.ledger.merkle import Tree
+from consortium.ledger.mirror import type_of
 from consortium.ledger.tiles import files_of
 from consortium.manifest import Manifest, parse_manifest
-from consortium.messages import LogHead, Signed, Vote, WitnessQuestion
+from consortium.messages import LogHead, ManifestBundle, Signed, Vote, WitnessQuestion
 from consortium.secagg.uploads import words_digest
 from coordinator.log_witnesses import PORTION, PORTION_BYTES, LogWitnesses
 from coordinator.storage import Store
@@ -67,12 +68,20 @@ class AuditLog:
     """The log over one store; from any thread. ``now`` gives seconds, UTC."""
 
     def __init__(
-        self, store: Store, *, federation: str, keys: LogKeys, now: Callable[[], int]
+        self,
+        store: Store,
+        *,
+        federation: str,
+        keys: LogKeys,
+        now: Callable[[], int],
+        manifest: Callable[[], Manifest | None] = lambda: None,
     ) -> None:
+        """The log of ``federation``; ``manifest`` gives the one in force, if there is one."""
         self._store = store
         self._origin = origin_named(federation)
         self._keys = keys
-        self._now = now
+        self.now = now
+        self._manifest = manifest
         self._turn = threading.Lock()
         self._tree = Tree()
         self.witnesses = LogWitnesses(store, now=now)
@@ -80,12 +89,28 @@ class AuditLog:
 
     def entry(self, body: Body) -> bytes:
         """An entry of the coordinator's own."""
-        bare = Entry(seq_hint=0, at=self._now(), actor=self._keys.member, body=body)
+        counted = self.witnesses.counted(self._manifest())
+        hint = 0 if counted is None else counted.size
+        bare = Entry(seq_hint=hint, at=self.now(), actor=self._keys.member, body=body)
         return sign_entry(bare, self._keys.identity).to_jcs()
 
     def served(self, version: Digest, previous: Digest | None) -> tuple[bytes, ...]:
         """What is said when a version becomes the active one."""
         return (self.entry(ReleaseServed(version=version, previous=previous)),)
+
+    def newest(self) -> tuple[int, bytes]:
+        """Size and note of the newest signed head; zeros if the log is empty."""
+        heads = self._store.log_heads(last=1)
+        return heads[0] if heads else (0, b"")
+
+    def head_of(self, size: int) -> bytes | None:
+        """The note of one head, as it stands now."""
+        found = self._store.log_head(above=size - 1, most=size)
+        return found[1] if found is not None and found[0] == size else None
+
+    def entries(self, first: int, until: int) -> tuple[bytes, ...]:
+        """Entries from index ``first`` up to ``until``."""
+        return self._store.log_portion(first, until) if first < until else ()
 
     def append(self, entries: Sequence[bytes]) -> None:
         """Append those that the log does not have."""
@@ -188,7 +213,13 @@ class AuditLog:
         heads, entries = self._store.log_heads(), self._store.log_entries()
         if not heads:
             raise ManifestError("the log is empty: nobody has signed a manifest")
-        counted = [one for one in heads if self.witnesses.counts(one[1], manifest)]
+        chain = self._chain(manifest)
+        counted = [
+            head for head in heads if any(self.witnesses.counts(head[1], one) for one in chain)
+        ]
+        if counted and _incident_after(entries, counted[-1][0]):
+            # No quorum will ever cosign it: whoever raised the alarm must be heard.
+            counted.append(heads[-1])
         *earlier, (size, head) = counted or heads[-1:]
         files = {"checkpoint": head, **files_of(entries[:size])}
         files |= {f"checkpoints/{size}": note for size, note in earlier}
@@ -203,21 +234,33 @@ class AuditLog:
                 files[f"sums/{digest}.bin"] = row.total
         return files
 
+    def _chain(self, newest: Manifest) -> list[Manifest]:
+        """The manifest with all before it, the newest first."""
+        chain = [newest]
+        while chain[-1].previous is not None:
+            chain.append(parse_manifest(self._bundle_of(chain[-1].previous).body))
+        return chain
+
+    def _bundle_of(self, digest: Digest) -> ManifestBundle:
+        found = self._store.manifest(digest)
+        if found is None:
+            raise ManifestError(f"manifest {digest} is not in the database")
+        return found
+
     def _manifests(self, newest: Manifest) -> Mapping[str, bytes]:
         files: dict[str, bytes] = {}
-        wanted: Digest | None = newest.digest
-        while wanted is not None:
-            found = self._store.manifest(wanted)
-            if found is None:
-                raise ManifestError(f"manifest {wanted} is not in the database")
-            manifest = parse_manifest(found.body)
+        for manifest in self._chain(newest):
+            found, digest = self._bundle_of(manifest.digest), manifest.digest
             signers = {one.id for one in manifest.signers()}
             signed = tuple(one for one in found.signatures if one.member in signers)
-            files[f"manifests/{wanted}.json"] = found.body
-            files[f"manifests/{wanted}.sigs"] = document_of(Signatures(signed=signed))
+            files[f"manifests/{digest}.json"] = found.body
+            files[f"manifests/{digest}.sigs"] = document_of(Signatures(signed=signed))
             files[f"schemas/{manifest.schema}.json"] = found.schema
-            wanted = manifest.previous
         return files
+
+
+def _incident_after(entries: Sequence[bytes], size: int) -> bool:
+    return any(type_of(one) == "incident" for one in entries[size:])
 
 
 def member_entry(data: bytes, manifest: Manifest, member: PartnerId) -> Entry:

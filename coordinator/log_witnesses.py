@@ -51,14 +51,21 @@ class LogWitnesses:
         self._shown = (0, 0)
         """Size of the head that witnesses are shown, and since when."""
         self._counted: CountedHead | None = None
+        self._looked = ""
+        """Digest of the manifest under which the database was looked through."""
         self._held: dict[PartnerId, int] = {}
 
     # --- what is known ------------------------------------------------------------------------
 
-    def held(self, member: PartnerId) -> int:
-        """Entries of a member's mirror, as it said last; 0 before it did."""
+    def held(self, member: PartnerId) -> int | None:
+        """Entries of a member's mirror, as it said last; None before it did."""
         with self._changed:
-            return self._held.get(member, 0)
+            return self._held.get(member)
+
+    def forget_held(self, member: PartnerId) -> None:
+        """What a member said of its mirror does not hold any more."""
+        with self._changed:
+            self._held.pop(member, None)
 
     def note_held(self, member: PartnerId, size: int) -> None:
         """A member says how many entries its mirror has."""
@@ -75,8 +82,10 @@ class LogWitnesses:
         """The newest head that counts, or counted when its last cosignature came."""
         with self._changed:
             known = self._counted
-        if known is not None or manifest is None:
+        if known is not None or manifest is None or self._looked == manifest.digest:
             return known
+        # What is on disk is looked through once; later ones are counted as they come.
+        self._looked = manifest.digest
         for size, note in reversed(self._store.log_heads()):
             if self.counts(note, manifest):
                 self._count(CountedHead(size, note))

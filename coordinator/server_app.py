@@ -35,7 +35,7 @@ from consortium.errors import (
 )
 from consortium.ids import PartnerId, node_id_of
 from consortium.manifest import Manifest
-from consortium.messages import Join, PlanAccepted, PlanOffer, SumRequest, Upload
+from consortium.messages import Join, LogHead, PlanAccepted, PlanOffer, SumRequest, Upload
 from consortium.plan import ReleaseKind
 from consortium.privacy.mechanism import kinds_of
 from consortium.secagg.aggregator import Aggregator
@@ -46,6 +46,7 @@ from consortium.secagg.ring import to_ring
 from consortium.secagg.states import AggregatorState
 from consortium.secagg.vectors import WORDS, read_vector
 from coordinator.exclusions import left_out, reason_of
+from coordinator.round_witnesses import RoundWitnesses
 from coordinator.run_record import RunRecord
 from models.run import ClosedSum, RunFailedError, RunSession, StoppedError
 
@@ -59,6 +60,9 @@ _PASSING = frozenset(
     {"unavailable", "worker lost", "memory", StorageError.public, TransportError.public}
 )
 """Answers to an offer that say nothing of the plan: the node may be asked again."""
+
+NO_HEAD = LogHead()
+_Value = bytes | int | list[bytes]
 
 _PLAIN = re.compile(r"[A-Za-z0-9 .,:_-]{1,40}")
 
@@ -86,6 +90,8 @@ class RunPorts:
     stopping: Callable[[], bool] = lambda: False
     record: RunRecord | None = None
     """Takes what members say for the log; None: what they say is dropped."""
+    witnesses: RoundWitnesses | None = None
+    """Shows the log with each attempt, and waits for its quorum; None: no node asks for it."""
 
 
 class SumStrategy(Strategy):
@@ -133,12 +139,16 @@ class SumStrategy(Strategy):
             self._abort(attempt, reasons)
             return []
         self._links.update(attempt.links)
+        head = NO_HEAD
+        if self._ports.witnesses is not None:
+            head = self._ports.witnesses.settle(self._deadlines.quorum)
         self._attempt = attempt
-        shown: dict[str, bytes | list[bytes]] = {
+        shown: dict[str, _Value] = {
             "request": document_of(request),
             "bins": inputs.bins,
             "joins": [document_of(join) for join in attempt.joins],
             "acceptances": [document_of(self._acceptances[name]) for name in request.roster],
+            **_of_log(head),
         }
         content = _upload_content(shown, inputs)  # the same for all of them
         return [Message(content, node, "train.upload") for node in roster]
@@ -170,12 +180,7 @@ class SumStrategy(Strategy):
         self, grid: Grid, roster: dict[int, PartnerId], attempt: Aggregator
     ) -> dict[PartnerId, str]:
         """Send the proposal to the roster and take the JOINs; reasons by who gave none."""
-        known = {node: self._knows.get(node, 0) for node in roster}
-        contents = {
-            count: _join_content(attempt.request, self._sums[count:])
-            for count in set(known.values())
-        }
-        messages = [Message(contents[known[node]], node, "query.join") for node in roster]
+        messages = self._proposals(roster, attempt.request)
         replies = grid.send_and_receive(messages, timeout=self._deadlines.attempt)
 
         def take(reply: Message) -> None:
@@ -188,9 +193,26 @@ class SumStrategy(Strategy):
             attempt.on_join(join)
             if record is not None:
                 record.on_join(said)
+            if self._ports.witnesses is not None:
+                self._ports.witnesses.on_joined(join.member, *_cosigned(reply))
             self._knows[reply.metadata.src_node_id] = len(self._sums)
 
         return self._collect(replies, attempt.request, take)
+
+    def _proposals(self, roster: dict[int, PartnerId], request: SumRequest) -> list[Message]:
+        """For each node the request with what it lacks of closed sums and of the log."""
+        heads: Mapping[PartnerId, LogHead] = {}
+        if self._ports.witnesses is not None:
+            heads = self._ports.witnesses.propose(roster.values())
+        contents: dict[tuple[int, int, bytes], RecordDict] = {}
+        messages = []
+        for node, name in roster.items():
+            head, known = heads.get(name, NO_HEAD), self._knows.get(node, 0)
+            key = (known, head.first, head.note)
+            if key not in contents:
+                contents[key] = _join_content(request, self._sums[known:], head)
+            messages.append(Message(contents[key], node, "query.join"))
+        return messages
 
     def _take(self, attempt: Aggregator, reply: Message) -> None:
         """Hand one answer's words to the attempt, and its entries to the record."""
@@ -257,6 +279,8 @@ class SumStrategy(Strategy):
                 continue
             if reply.has_error():
                 reasons[member] = _reason(reply)
+                if self._ports.witnesses and reasons[member] == RefusalCode.CHECKPOINT.value:
+                    self._ports.witnesses.on_refused(member)
                 continue
             try:
                 take(reply)
@@ -278,6 +302,9 @@ class SumStrategy(Strategy):
             here = list(grid.get_node_ids())
             self._offer([node for node in here if node not in self._members], grid)
             roster = {node: self._members[node] for node in here if node in self._members}
+            if self._ports.witnesses is not None:
+                behind = self._ports.witnesses.lagging(roster.values())
+                roster = {node: name for node, name in roster.items() if name not in behind}
             lacking = self._session.lacks(tuple(sorted(roster.values())))
             if not lacking:
                 out = left_out(self._session, roster.values())
@@ -410,9 +437,31 @@ def _entries(message: Message) -> list[bytes]:
     return [one for one in found if isinstance(one, bytes)] if isinstance(found, list) else []
 
 
-def _join_content(request: SumRequest, sums: list[ClosedSum]) -> RecordDict:
+def _cosigned(message: Message) -> tuple[int, bytes]:
+    """Size of the head that a JOIN's cosignature is of, and the cosignature."""
+    record = message.content["body"]
+    size = record.get("head", 0) if isinstance(record, ConfigRecord) else 0
+    line = record.get("cosignature", b"") if isinstance(record, ConfigRecord) else b""
+    if not isinstance(size, int) or not isinstance(line, bytes):
+        raise DecodeError("a JOIN with a head or a cosignature of another form")
+    return size, line
+
+
+def _of_log(head: LogHead) -> dict[str, _Value]:
+    """What goes out of the log with a proposal, or with all JOINs."""
+    if not head.note:
+        return {}
+    return {
+        "log_note": head.note,
+        "log_first": head.first,
+        "log_entries": list(head.entries),
+    }
+
+
+def _join_content(request: SumRequest, sums: list[ClosedSum], head: LogHead) -> RecordDict:
     body = ConfigRecord(
         {
+            **_of_log(head),
             "request": document_of(request),
             "closed": [document_of(one.request) for one in sums],
             "joined": [bytes.fromhex(one.joined) for one in sums],
@@ -422,7 +471,7 @@ def _join_content(request: SumRequest, sums: list[ClosedSum]) -> RecordDict:
     return RecordDict({"body": body, "sums": totals})
 
 
-def _upload_content(shown: Mapping[str, bytes | list[bytes]], inputs: SumInputs) -> RecordDict:
+def _upload_content(shown: Mapping[str, _Value], inputs: SumInputs) -> RecordDict:
     """What every member of the roster is shown, JOINs and acceptances of all included."""
     body = ConfigRecord(dict(shown))
     arrays = ArrayRecord({str(i): Array(array) for i, array in enumerate(inputs.arrays)})

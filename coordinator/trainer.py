@@ -30,6 +30,7 @@ from coordinator.exclusions import left_out
 from coordinator.flower_grid import BidiGrid, Hub, run_app
 from coordinator.plans import PlanContext, parse_plan
 from coordinator.releases import candidate_of
+from coordinator.round_witnesses import RoundWitnesses, WitnessedRun
 from coordinator.run_record import RunRecord
 from coordinator.server_app import Deadlines, RunPorts, build_server_app
 from coordinator.storage import CheckpointRow, GateRow, Store, SumRow
@@ -202,10 +203,23 @@ class Trainer:
         if checkpoint is not None:
             resume_at(session, parse_document(RunState, checkpoint.payload), sums)
         audit = self._ports.audit
-        record: RunRecord | None = None
+        record, witnesses = None, None
         if audit is not None:
-            record = RunRecord(
-                audit, manifest, durably=lambda write: self._durably(plan.run, write)
+
+            def durably(write: Callable[[], None]) -> None:
+                self._durably(plan.run, write)
+
+            record = RunRecord(audit, manifest, durably=durably)
+            witnesses = RoundWitnesses(
+                WitnessedRun(
+                    log=audit,
+                    manifest=manifest,
+                    durably=durably,
+                    tell=lambda text: self._ports.log.append(
+                        RunEvent(run=plan.run, stage="waiting", text=text)
+                    ),
+                    stopping=self._stopping.is_set,
+                )
             )
         ports = RunPorts(
             manifest=manifest,
@@ -216,6 +230,7 @@ class Trainer:
             sums=sums,
             stopping=self._stopping.is_set,
             record=record,
+            witnesses=witnesses,
         )
         app = build_server_app(session, ports, self._ports.deadlines)
         with BidiGrid(self._ports.hub, plan.run) as grid:

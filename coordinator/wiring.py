@@ -252,11 +252,12 @@ def open_desk(directory: Path) -> Desk:
         software=software(),
     )
     store = Store(config.storage_url)
+    membership = Membership(store, own, now=now)
     return Desk(
         config=config,
         store=store,
         schema=parse_schema(read_text(config.schema), source=str(config.schema)),
-        membership=Membership(store, own, now=now),
+        membership=membership,
         authority=authority,
         tls=tls,
         identity=identity,
@@ -265,6 +266,7 @@ def open_desk(directory: Path) -> Desk:
             federation=config.federation,
             keys=LogKeys(member=COORDINATOR_ID, identity=identity, note=note),
             now=now,
+            manifest=membership.current,
         ),
     )
 

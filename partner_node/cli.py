@@ -26,6 +26,8 @@ REFUSALS = ("quality", "calibration", "policy", "other", "gate", "unstable_reaso
 PURPOSES = tuple(purpose.value for purpose in Purpose)
 
 if TYPE_CHECKING:
+    from partner_node.log_store import LogStore
+
     Verbs: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
 
 
@@ -96,8 +98,21 @@ def _add_set_up(verbs: "Verbs") -> None:
 def _add_daily(verbs: "Verbs") -> None:
     _verb(verbs, "serve", _serve, "dial the coordinator and answer until SIGTERM or Ctrl-C")
     _verb(verbs, "check-data", _check_data, "what of the table fits, what not, and why")
-    _json(_verb(verbs, "budget", _budget, "what was spent, is reserved and is left"))
-    _json(_verb(verbs, "status", _status, "keys, manifest, coordinator, runs"))
+    verb = _json(_verb(verbs, "budget", _budget, "what was spent, is reserved and is left"))
+    verb.add_argument(
+        "--accept-log",
+        action="store_true",
+        help="after a backup was restored: book what the log says was charged since",
+    )
+    _json(_verb(verbs, "status", _status, "keys, manifest, coordinator, runs, log, incident"))
+    text = "show incidents of the log; with --settle answer again after one"
+    verb = _json(_verb(verbs, "incident", _incident, text))
+    verb.add_argument(
+        "--settle",
+        type=int,
+        metavar="NUMBER",
+        help="the members agree on what is true; the mirror is fetched anew",
+    )
 
 
 def _add_models(verbs: "Verbs") -> None:
@@ -243,6 +258,11 @@ def _check_data(arguments: argparse.Namespace) -> int:
 def _budget(arguments: argparse.Namespace) -> int:
     desk = wiring.open_desk(arguments.directory)
     policy = desk.known_pin().manifest.policy
+    if arguments.accept_log:
+        from partner_node import log_commands  # noqa: PLC0415 - few commands need it
+
+        booked = log_commands.accept_log(desk)
+        sys.stderr.write(f"booked from the log: {len(booked)} debits\n")
     found = budget.report(desk.store(), policy, desk.config.budget.lifetime_epsilon)
     if arguments.json:
         print(json.dumps({"delta": policy.delta, "scopes": [asdict(one) for one in found]}))
@@ -268,8 +288,44 @@ def _status(arguments: argparse.Namespace) -> int:
     }
     found |= _scoring_state(arguments.directory)
     if desk.config.database.exists():
-        found["runs"] = [plan.run for plan in desk.store().commitments()]
+        store = desk.store()
+        found["runs"] = [plan.run for plan in store.commitments()]
+        found |= _log_state(store.log)
     return _show(found, as_json=arguments.json)
+
+
+def _log_state(log: "LogStore") -> dict[str, object]:
+    """The mirror of the log, and what is wrong with the log."""
+    incident = log.incident()
+    size, _, at = log.seen()
+    return {
+        "log_entries": log.size(),
+        "log_cosigned": size,
+        "log_cosigned_at": at or None,
+        "incident": None if incident is None else f"{incident.number}: {incident.kind}",
+        "incident_text": None if incident is None else incident.text,
+    }
+
+
+def _incident(arguments: argparse.Namespace) -> int:
+    desk = wiring.open_desk(arguments.directory)
+    if arguments.settle is not None:
+        from partner_node import log_commands  # noqa: PLC0415 - few commands need it
+
+        kind = log_commands.settle(desk, arguments.settle)
+        print(f"incident {arguments.settle} ({kind}) is settled")
+        return 0
+    rows = [
+        asdict(one) | {"held": one.held.decode(), "shown": one.shown.decode()}
+        for one in desk.store().log.incidents()
+    ]
+    if arguments.json:
+        print(json.dumps(rows))
+        return 0
+    for row in rows:
+        state = "settled" if row["settled_at"] else "open"
+        print(f"{row['number']}  {_day(row['at'])}  {state:<8} {row['kind']}: {row['text']}")
+    return 0
 
 
 def _scoring_state(directory: Path) -> dict[str, object]:

@@ -18,7 +18,7 @@ from flwr.clientapp import ClientApp
 from consortium.documents import document_of, parse_document
 from consortium.errors import DecodeError, RiskWeaveError
 from consortium.ids import parse_digest, parse_run_id
-from consortium.messages import Join, PlanOffer, SumRequest
+from consortium.messages import Join, LogHead, PlanOffer, SumRequest
 from consortium.secagg.context import SumInputs
 from consortium.secagg.ring import to_signed
 from consortium.secagg.vectors import REALS, WORDS, read_vector
@@ -94,8 +94,16 @@ def build_app(sessions: Sessions) -> ClientApp:
     def join(message: Message, context: Context) -> Message:
         request = _request(_body(message, "request"))
         session = sessions(context)
-        made = session.on_proposal(request, _sums(message))
-        record = ConfigRecord({"join": document_of(made), "entries": session.said()})
+        made = session.on_proposal(request, _sums(message), _shown(message))
+        taken = session.cosigned()
+        record = ConfigRecord(
+            {
+                "join": document_of(made),
+                "entries": session.said(),
+                "head": taken.size,
+                "cosignature": taken.cosignature,
+            }
+        )
         return Message(RecordDict({"body": record}), reply_to=message)
 
     @app.train("upload")
@@ -108,6 +116,7 @@ def build_app(sessions: Sessions) -> ClientApp:
             inputs,
             joins=[parse_document(Join, one) for one in _bodies(message, "joins")],
             acceptances=_bodies(message, "acceptances"),
+            shown=_shown(message),
         )
         record = ConfigRecord({"upload": document_of(signed), "entries": session.said()})
         content = RecordDict({"body": record})
@@ -140,6 +149,16 @@ def _bodies(message: Message, name: str) -> list[bytes]:
     if len(bodies) != len(found):
         raise DecodeError(f"{message.metadata.message_type}: {name!r} is no list of bytes")
     return bodies
+
+
+def _shown(message: Message) -> LogHead:
+    """What comes of the log; an empty head if nothing does."""
+    record = message.content["body"]
+    first = record.get("log_first", 0) if isinstance(record, ConfigRecord) else 0
+    if not isinstance(first, int) or "log_note" not in record:
+        return LogHead()
+    entries = _bodies(message, "log_entries")
+    return LogHead(note=_body(message, "log_note"), first=first, entries=tuple(entries))
 
 
 def _sums(message: Message) -> list[ClosedSum]:

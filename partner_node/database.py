@@ -126,6 +126,34 @@ OWN_LOG = sa.Table(
     sa.Column("data", sa.LargeBinary, nullable=False),
     sa.Column("at", sa.BigInteger, nullable=False),
 )
+MIRROR = sa.Table(
+    "log_mirror",
+    _META,
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("type", sa.String(32), nullable=False),
+    sa.Column("own", sa.Boolean, nullable=False),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+    sa.Column("leaf", sa.LargeBinary, nullable=False),
+    sa.Index("log_mirror_type", "type", "own"),
+)
+SEEN_HEADS = sa.Table(
+    "seen_heads",
+    _META,
+    sa.Column("size", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("note", sa.LargeBinary, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+INCIDENTS = sa.Table(
+    "incidents",
+    _META,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("held", sa.LargeBinary, nullable=False),
+    sa.Column("shown", sa.LargeBinary, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("settled_at", sa.BigInteger),
+)
 
 
 class Database:

@@ -8,12 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from consortium.crypto.keys import IdentityKey
-from consortium.ids import Digest, PartnerId
+from consortium.documents import plan_digest
+from consortium.ids import Digest, PartnerId, digest_of
 from consortium.ledger.entries import (
     Body,
     BudgetDebit,
     Entry,
+    Incident,
     ManifestAdopted,
+    PlanRefused,
     ReleaseVote,
     RoundJoin,
     RoundUpload,
@@ -39,11 +42,21 @@ class EntryBook:
     """Signs this member's entries. ``now`` gives seconds, UTC."""
 
     def __init__(
-        self, member: PartnerId, identity: IdentityKey, *, now: Callable[[], int]
+        self,
+        member: PartnerId,
+        identity: IdentityKey,
+        *,
+        now: Callable[[], int],
+        hint: Callable[[], int] = lambda: 0,
     ) -> None:
+        """Entries in the name of ``member``.
+
+        ``hint`` gives the size of the newest head with a quorum that this node holds.
+        """
         self._member = member
         self._identity = identity
         self._now = now
+        self.hint = hint
 
     def adopted(self, signed: Signed, version: int) -> bytes:
         """``manifest.adopted``: this member has signed it."""
@@ -112,6 +125,14 @@ class EntryBook:
             )
         )
 
+    def refused(self, plan: TrainingPlan, reason: str) -> bytes:
+        """``plan.refused``: this node does not take part, with a code of protocol 3.8."""
+        return self._signed(PlanRefused(run=plan.run, plan=plan_digest(plan), reason=reason))
+
+    def incident(self, kind: str, text: str) -> bytes:
+        """``incident``: the text stays here, its digest is said."""
+        return self._signed(Incident(kind=kind, text=digest_of(text.encode())))
+
     def _signed(self, body: Body) -> bytes:
-        bare = Entry(seq_hint=0, at=self._now(), actor=self._member, body=body)
+        bare = Entry(seq_hint=self.hint(), at=self._now(), actor=self._member, body=body)
         return sign_entry(bare, self._identity).to_jcs()

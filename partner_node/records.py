@@ -70,3 +70,28 @@ class CastVote:
     accept: bool
     reason: str
     at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident:
+    """The log was not what it had been: nothing is answered until an operator settles it."""
+
+    number: int
+    kind: str
+    """log.rollback, log.fork, log.rewritten or log.entry."""
+    text: str
+    held: bytes
+    """The newest head that this node holds; empty: it had none."""
+    shown: bytes
+    """The head that contradicts it."""
+    at: int
+    settled_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mirrored:
+    """One entry of the mirror."""
+
+    number: int
+    type: str
+    data: bytes

@@ -44,6 +44,8 @@ class Outside:
     pause: Callable[[], None]
     """Lets the loop have the interpreter for a moment."""
     pool: Executor
+    silence: Callable[[], str] = lambda: ""
+    """Why the log allows no score now; empty if it does (protocol 8.6)."""
 
 
 def people_of(desk: Desk, manifest: Manifest, entropy: Callable[[], Secret]) -> People:
@@ -126,6 +128,7 @@ class _Parts:
                 latest=lambda: self._latest(nodes),
                 store=self._store,
                 epoch=manifest.policy.scoring.epoch,
+                silence=self._outside.silence,
             )
         )
 

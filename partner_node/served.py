@@ -43,6 +43,8 @@ class ShelfPorts:
     """The version that was accepted last, for the time before a roster came."""
     store: ScoringStore
     epoch: int
+    silence: Callable[[], str] = lambda: ""
+    """Why nothing is served now, whatever was accepted; empty if it is (protocol 8.6)."""
 
 
 class Shelf:
@@ -50,14 +52,23 @@ class Shelf:
 
     def __init__(self, ports: ShelfPorts) -> None:
         self._ports = ports
-        self.tables: Mapping[Digest, ScoreTable] = {}
+        self._made: Mapping[Digest, ScoreTable] = {}
         self.heads: Mapping[Digest, ServedHead] = {}
         self.model: Digest | None = None
         """The version in force."""
         self.head: Digest | None = None
-        self.refusal = ""
-        """Why the version in force is not served; empty if it is."""
+        self._why = ""
         self._turn = asyncio.Lock()
+
+    @property
+    def tables(self) -> Mapping[Digest, ScoreTable]:
+        """What is served; nothing while the log is silent too long, or contradicts itself."""
+        return {} if self._ports.silence() else self._made
+
+    @property
+    def refusal(self) -> str:
+        """Why the version in force is not served; empty if it is."""
+        return self._ports.silence() or self._why
 
     @property
     def current(self) -> ScoreTable | None:
@@ -72,18 +83,18 @@ class Shelf:
         return self._lacking()
 
     def _lacking(self) -> bool:
-        lacks_model = self.model is not None and self.model not in self.tables
+        lacks_model = self.model is not None and self.model not in self._made
         lacks_head = self.head is not None and self.head not in self.heads
         return lacks_model or lacks_head
 
     async def fill(self) -> None:
         """Make what is lacking, if this node accepted it; otherwise note why not."""
         async with self._turn:
-            if self.model is None and not self.tables:
+            if self.model is None and not self._made:
                 latest = await asyncio.to_thread(self._ports.latest)
                 if latest is not None:
                     await self._make(latest)
-            if self.model is not None and self.model not in self.tables:
+            if self.model is not None and self.model not in self._made:
                 await self._make(self.model)
             if self.head is not None and self.head not in self.heads:
                 await self._make_head(self.head)
@@ -98,7 +109,7 @@ class Shelf:
     async def refresh_tokens(self) -> None:
         """Take up tokens that were made since, in all tables."""
         async with self._turn:
-            for table in self.tables.values():
+            for table in self._made.values():
                 await asyncio.to_thread(self._set_tokens, table)
 
     def _set_tokens(self, table: ScoreTable) -> None:
@@ -115,10 +126,10 @@ class Shelf:
         except RiskWeaveError as error:
             self._say(f"{version[:12]}: {error}")
             return
-        kept = {known: one for known, one in self.tables.items() if known != version}
+        kept = {known: one for known, one in self._made.items() if known != version}
         newest = list(kept.items())[-(MOST_TABLES - 1) :]
-        self.tables = {**dict(newest), version: table}
-        self.refusal = ""
+        self._made = {**dict(newest), version: table}
+        self._why = ""
         log.info("version %s is served", version)
 
     async def _make_head(self, version: Digest) -> None:
@@ -131,6 +142,6 @@ class Shelf:
             self.heads = {version: found}
 
     def _say(self, why: str) -> None:
-        if why != self.refusal:
+        if why != self._why:
             log.warning("not served: %s", why)
-        self.refusal = why
+        self._why = why

@@ -16,7 +16,7 @@ from consortium.crypto.keys import Secret
 from consortium.documents import document_of, parse_document, plan_digest
 from consortium.errors import RefusalCode, RefusalError
 from consortium.ids import Digest, RunId, digest_of
-from consortium.ledger.witness import Head
+from consortium.ledger.entries import BudgetDebit
 from consortium.messages import SumRequest, Vote
 from consortium.plan import ReleaseKind, TrainingPlan
 from consortium.privacy.budget import Account, Debit, Reserve, may_debit, may_reserve
@@ -31,9 +31,9 @@ from partner_node.database import (
     RESERVES,
     SUMS,
     VOTES,
-    WITNESSED,
     Database,
 )
+from partner_node.log_store import LogStore, lost_plans
 from partner_node.records import (
     CastVote,
     ChargedSums,
@@ -61,6 +61,7 @@ _ENTRIES_OF = sa.select(
     ENTRIES.c.kind, ENTRIES.c.round, ENTRIES.c.attempt, ENTRIES.c.units
 ).where(ENTRIES.c.run == _THIS_RUN, ENTRIES.c.scope == sa.bindparam("scope"))
 _NEW_ENTRY = ENTRIES.insert()
+_DEBIT_KEY = ("run", "round", "attempt")
 _NEW_DISCLOSURE = DISCLOSURES.insert()
 _NEW_OWN = OWN_LOG.insert()
 
@@ -80,6 +81,8 @@ class NodeStore:
         self._now = now
         self._epoch = epoch
         self._database = Database(path)
+        self.log = LogStore(self._database, now=now)
+        """What this node holds of the transparency log."""
 
     def close(self) -> None:
         """Close all connections."""
@@ -185,6 +188,20 @@ class NodeStore:
             row = connection.execute(_JOIN_OF, key).first()
         return None if row is None else StoredJoin(Digest(row.context), row.number)
 
+    def attempts(self, run: RunId) -> tuple[tuple[ReleaseKind, int, int], ...]:
+        """Kind, round and attempt of all JOINs of a run, in order."""
+        query = sa.select(JOINS).where(JOINS.c.run == run).order_by(JOINS.c.number)
+        with self._database.transaction() as connection:
+            rows = connection.execute(query)
+            return tuple((ReleaseKind(row.kind), row.round, row.attempt) for row in rows)
+
+    def debited(self, debit: BudgetDebit) -> bool:
+        """Whether a debit of the log is booked here, with its units (protocol 4.6 (5))."""
+        key = [ENTRIES.c[name] == getattr(debit, name) for name in _DEBIT_KEY]
+        query = sa.select(ENTRIES.c.units).where(*key, ENTRIES.c.kind == debit.kind.value)
+        with self._database.transaction() as connection:
+            return bool(connection.scalar(query) == debit.units)
+
     def sums(self, run: RunId) -> tuple[KeptSum, ...]:
         """The published sums of an open run that were kept, in order."""
         with self._database.transaction() as connection:
@@ -280,6 +297,37 @@ class NodeStore:
             if entries is not None:
                 self._keep_own(connection, entries(epoch))
 
+    def book(self, debits: Sequence[tuple[BudgetDebit, int]]) -> None:
+        """Book debits that the log has and this database lost, with the words of their sums.
+
+        A run that is not known here gets a closed reserve, so that it is listed (4.6 (5)).
+        """
+        with self._database.transaction() as connection:
+            for debit, dimension in debits:
+                key = {"run": debit.run, "scope": debit.account}
+                if connection.execute(_RESERVE_OF, key).first() is None:
+                    reserve = {"epoch": debit.epoch, "units": 0, "state": "closed"}
+                    connection.execute(
+                        RESERVES.insert().values(**key, **reserve, at=self._now())
+                    )
+                same = [ENTRIES.c[name] == getattr(debit, name) for name in _DEBIT_KEY]
+                connection.execute(
+                    ENTRIES.delete().where(*same, ENTRIES.c.kind == debit.kind.value)
+                )
+                connection.execute(
+                    _NEW_ENTRY,
+                    {name: getattr(debit, name) for name in _DEBIT_KEY}
+                    | {
+                        "kind": debit.kind.value,
+                        "scope": debit.account,
+                        "epoch": debit.epoch,
+                        "units": debit.units,
+                        "partners": debit.partners,
+                        "dimension": dimension,
+                        "at": self._now(),
+                    },
+                )
+
     def charged_sums(self, run: RunId, scope: str) -> tuple[ChargedSums, ...]:
         """What one run was charged for in one scope, by kind, roster size and dimension."""
         key = (ENTRIES.c.kind, ENTRIES.c.partners, ENTRIES.c.dimension)
@@ -359,8 +407,10 @@ class NodeStore:
     def _check_split(self, connection: sa.Connection, plan: TrainingPlan) -> None:
         charged = sa.select(ENTRIES.c.run).where(ENTRIES.c.epoch == self._epoch)
         query = sa.select(COMMITMENTS.c.plan).where(COMMITMENTS.c.run.in_(charged))
-        for row in connection.scalars(query):
-            earlier = _plan(row)
+        known = [_plan(row) for row in connection.scalars(query)]
+        runs = {str(run) for run in connection.scalars(charged)} - {one.run for one in known}
+        # Of a run that this database lost, the plan is in the log (4.6 (5)).
+        for earlier in (*known, *lost_plans(connection, runs)):
             if (earlier.holdout_salt, earlier.holdout_fraction) != (
                 plan.holdout_salt,
                 plan.holdout_fraction,
@@ -428,19 +478,6 @@ class NodeStore:
                 .order_by(OWN_LOG.c.number)
             )
             return tuple(bytes(data) for data in connection.scalars(query))
-
-    def witnessed(self) -> Head:
-        """The largest head of the log that this node cosigned (protocol 8.5)."""
-        with self._database.transaction() as connection:
-            query = sa.select(WITNESSED).order_by(WITNESSED.c.size.desc()).limit(1)
-            row = connection.execute(query).first()
-        return Head() if row is None else Head(size=row.size, root=bytes(row.root))
-
-    def keep_witnessed(self, head: Head) -> None:
-        """Keep a head that is about to be cosigned, before the cosignature leaves."""
-        row = {"size": head.size, "root": head.root, "at": self._now()}
-        with self._database.transaction() as connection:
-            connection.execute(WITNESSED.insert(), row)
 
     def _keep_own(self, connection: sa.Connection, entries: Sequence[OwnEntry]) -> None:
         if entries:

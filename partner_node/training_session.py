@@ -23,7 +23,9 @@ from consortium.errors import (
     TransportError,
 )
 from consortium.ids import Digest, PartnerId, RunId
-from consortium.messages import Join, PlanAccepted, PlanOffer, SumRequest, Upload
+from consortium.ledger.entries import PlanRefused
+from consortium.ledger.entries import from_jcs as parse_entry
+from consortium.messages import Join, LogHead, PlanAccepted, PlanOffer, SumRequest, Upload
 from consortium.plan import Algorithm, ReleaseKind, TrainingPlan
 from consortium.privacy.mechanism import attempts_of, local_steps_units, reserve_units
 from consortium.privacy.noise import noise_share
@@ -32,10 +34,13 @@ from consortium.secagg.chain import Link, chain_length, link
 from consortium.secagg.context import SumInputs, context_of
 from consortium.secagg.joins import seed_commitment, sign_acceptance, verify_acceptance
 from consortium.secagg.partner import JoinedContext, PartnerFacts, PartnerMachine
-from consortium.secagg.ring import check_no_overflow
+from consortium.secagg.ring import check_no_overflow, to_ring
+from consortium.secagg.uploads import words_digest
 from models.run import ATTEMPTS_PER_SUM, ClosedSum, RunSession
 from partner_node.entry_book import Charge, EntryBook
 from partner_node.local_sums import Sums
+from partner_node.log_gate import Booked, LogGate
+from partner_node.log_mirror import Taken
 from partner_node.plan_checks import SessionFacts, check_plan
 from partner_node.records import KeptSum, OwnEntry, StoredJoin
 
@@ -44,11 +49,14 @@ log = logging.getLogger(__name__)
 LARGEST_TABLE = 1 << 30
 """Rows that the overflow bound is checked for: a refusal by their true number would tell it."""
 
+NOTHING_SHOWN = LogHead()
+_REFUSED = "plan.refused"
+
 Words = NDArray[np.uint64]
 Integers = NDArray[np.int64]
 
 
-class Commitments(Protocol):
+class Commitments(Booked, Protocol):
     """What a session needs of the node's database. Every call is one durable transaction."""
 
     def commitment(self, run: RunId) -> tuple[TrainingPlan, Secret] | None:
@@ -152,7 +160,7 @@ class _Run:
 class TrainingSession:
     """Answers a coordinator's offers and requests; refuses with the codes of protocol 3.8."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that a session works with
         self,
         facts: SessionFacts,
         *,
@@ -161,6 +169,7 @@ class TrainingSession:
         entropy: Callable[[], Secret],
         open_sums: Callable[[TrainingPlan], Sums],
         book: EntryBook | None = None,
+        gate: LogGate | None = None,
     ) -> None:
         self._facts = facts
         self._keys = keys
@@ -169,6 +178,9 @@ class TrainingSession:
         self._open_sums = open_sums
         self._book = book
         """None: this node says nothing for the log."""
+        self._gate = gate
+        """None: no round waits for the log. Of a node that serves there is one."""
+        self._cosigned = Taken(0, b"")
         self._said: list[bytes] = []
         self._sums: Sums | None = None
         self._manifest = facts.manifest.digest
@@ -186,8 +198,16 @@ class TrainingSession:
             BudgetExceededError: the owner's cap does not cover it; nothing is reserved.
             StorageError: the database cannot be written to.
         """
-        plan = offer.plan
+        try:
+            return self._on_offer(offer.plan)
+        except RefusalError as error:
+            self._say_refused(offer.plan, error)
+            raise
+
+    def _on_offer(self, plan: TrainingPlan) -> PlanAccepted:
         check_plan(self._facts, plan)
+        if self._gate is not None:
+            self._gate.before_run(plan, self._store)
         known = self._store.commitment(plan.run)
         if known is not None and known[0] != plan:
             raise RefusalError(RefusalCode.REPEATED, "another plan under the same run id")
@@ -223,6 +243,20 @@ class TrainingSession:
         self._accept(plan, accepted)
         return accepted
 
+    def _say_refused(self, plan: TrainingPlan, error: RefusalError) -> None:
+        """Keep the refusal for the log, once for each reason; the witness brings it."""
+        if self._book is None:
+            return
+        reason = error.reason.value
+        kept = (parse_entry(one).body for one in self._store.own_entries(plan.run, _REFUSED))
+        if reason not in {one.reason for one in kept if isinstance(one, PlanRefused)}:
+            data = self._book.refused(plan, reason)
+            self._store.keep_own([OwnEntry(type=_REFUSED, run=plan.run, data=data)])
+
+    def cosigned(self) -> Taken:
+        """The head that came with the last proposal, and this node's cosignature of it."""
+        return self._cosigned
+
     def said(self) -> list[bytes]:
         """Entries for the log that go with the last answer; once."""
         said, self._said = self._said, []
@@ -243,12 +277,15 @@ class TrainingSession:
         if self._sums is not None and self._sums.plan.run == run:
             self._sums = None
 
-    def on_proposal(self, request: SumRequest, sums: Sequence[ClosedSum]) -> Join:
+    def on_proposal(
+        self, request: SumRequest, sums: Sequence[ClosedSum], shown: LogHead = NOTHING_SHOWN
+    ) -> Join:
         """Check that the request follows from plan and published sums, and join (3.3).
 
         Args:
             request: The proposed attempt.
             sums: Published sums that this node may not know yet, in order.
+            shown: The log's newest head, and the entries that this node lacks.
 
         Returns:
             The JOIN, which is on disk. Nothing is charged for it.
@@ -257,9 +294,12 @@ class TrainingSession:
             RefusalError: with the first rule that the request breaks.
         """
         run = self._accepted(request.run)
+        self._cosigned = Taken(0, b"") if self._gate is None else self._gate.take(shown)
         self._check_roster(request, run)
         self._catch_up(run, sums)
         self._check_follows(request, run)
+        if self._gate is not None:
+            self._gate.check(run.plan, request, self._store)
         mechanism = run.replica.mechanism(request.kind, partners=len(request.roster))
         check_no_overflow(
             rows=LARGEST_TABLE,
@@ -284,6 +324,7 @@ class TrainingSession:
         *,
         joins: Sequence[Join],
         acceptances: Sequence[bytes],
+        shown: LogHead = NOTHING_SHOWN,
     ) -> tuple[Words, Upload]:
         """Check everybody's JOIN, then send one masked noisy sum (protocol 3.4).
 
@@ -293,6 +334,7 @@ class TrainingSession:
             joins: Every member's JOIN.
             acceptances: Every member's acceptance of the plan, as documents: the heads of
                 their chains. Those that are known already are not read again.
+            shown: A head with its quorum, under which everything is that the sum rests on.
 
         Returns:
             The words, shape (d,), noised and masked; and their signed envelope.
@@ -308,6 +350,8 @@ class TrainingSession:
         machine = self._machine(run, request)
         joined = machine.on_joins(joins)
         run.links.update(joined.links)
+        if self._gate is not None:
+            self._gate.pass_on(run.plan, request, self._store, shown)
         mechanism = run.replica.mechanism(request.kind, partners=len(request.roster))
         # Charged before a row is read: whatever fails from here on, and on whichever row,
         # tells nobody anything that was not paid for (protocol 4.6 (3)).
@@ -405,9 +449,15 @@ class TrainingSession:
         for closed in sums:
             if closed.request.head == run.replica.state.head:
                 run.replica.on_sum(closed)
+                self._learn_sum(closed)
                 run.learned.append(_kept(run.replica.state.closed, closed))
         # Attempts are the coordinator's record; what is due does not depend on them.
         run.replica.state = replace(run.replica.state, attempts=())
+
+    def _learn_sum(self, closed: ClosedSum) -> None:
+        if self._gate is not None:
+            total = words_digest(to_ring(closed.total))
+            self._gate.learn(closed.request, closed.joined, total)
 
     def _check_follows(self, request: SumRequest, run: _Run) -> None:
         """Raise RefusalError unless the request is the one that the machine would make."""
@@ -472,6 +522,7 @@ class TrainingSession:
             replica = RunSession(plan, self._facts.schema)
             for kept in self._store.sums(run):
                 replica.on_sum(_closed(kept))
+                self._learn_sum(_closed(kept))
             self._run = _Run(
                 plan=plan,
                 digest=plan_digest(plan),

@@ -12,7 +12,7 @@ from consortium.ids import Digest, digest_of
 from consortium.ledger.gate_audit import GATE, UNSTABLE
 from consortium.messages import Vote
 from models.document import Document, HeadDocument, ModelDocument, parse_any, verify_version
-from partner_node import acceptance, gatekeeping, ingest, stability
+from partner_node import acceptance, gatekeeping, ingest, log_commands, stability
 from partner_node.acceptance import BlockResult
 from partner_node.desk_tables import reason_tables
 from partner_node.gatekeeping import CheckedGate
@@ -187,10 +187,13 @@ def cast(desk: Desk, version: Digest, *, accept: bool, reason: str) -> str:
         OutOfOrderError: the version is unknown, or past voting.
         ConfigurationError: a yes, though gate or reasons stop the release (13.9).
         TrustError: a yes, and the gate is not what the published sums lead to.
+        RefusalError: an accepting vote, and no quorum has cosigned the candidate and its
+            statement in the log (R08).
     """
     pin = desk.completed_pin()
     candidate(desk, pin, version)
     if accept:
+        log_commands.wait_for_release(desk, version)
         _require_gate(desk, pin, version)
     store = desk.store()
     bare = Vote(

@@ -46,6 +46,7 @@ from partner_node.entry_book import EntryBook
 from partner_node.join_token import parse_token
 from partner_node.keystore import Keystore, Pin, read_bundle, read_file, write_file
 from partner_node.link import Dial, Link, Ports
+from partner_node.log_mirror import LogMirror, MirrorPorts
 from partner_node.records import OwnEntry
 from partner_node.ristretto_library import load_ristretto
 from partner_node.storage import NodeStore
@@ -175,9 +176,16 @@ class Desk:
         config = self.config
         return NodeStore(config.database, now=now, epoch=config.budget.epoch)
 
-    def book(self) -> EntryBook:
-        """Signs this node's entries for the log."""
-        return EntryBook(self.config.partner, self.keys.identity(), now=now)
+    def book(self, hint: Callable[[], int] | None = None) -> EntryBook:
+        """Signs this node's entries for the log, which rest on the newest cosigned head."""
+        if hint is None:
+            store = self.store().log
+
+            def newest() -> int:
+                return store.seen()[0]
+
+            hint = newest
+        return EntryBook(self.config.partner, self.keys.identity(), now=now, hint=hint)
 
     def known_pin(self) -> Pin:
         """The pinned manifest, whoever has signed it yet; ManifestError if there is none."""
@@ -368,7 +376,8 @@ async def _serve(desk: Desk, worker: Worker) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     log.info("%s dials %s", desk.config.partner, desk.config.joined().federation)
-    with scoring_session(desk) as session:
+    witness = witnessing(desk, mirror_of(desk))
+    with scoring_session(desk, lambda: witness.state.silence) as session:
         worker.attach(session.study)
         ports = Ports(
             dial=desk.dial,
@@ -382,22 +391,31 @@ async def _serve(desk: Desk, worker: Worker) -> None:
             node_control.listening(desk.config.directory, session),
             desk_serving.open_doors(desk.config, loans, now=now),
         ):
-            witness = witnessing(desk)
             await _until(stop, Link(ports).run(stop), session.run(stop), witness.run(stop))
     log.info("stopping")
 
 
-def witnessing(desk: Desk) -> Witnessing:
-    """This node as a witness of the coordinator's log."""
-    return Witnessing(
-        WitnessPorts(
-            pin=desk.pinned,
-            door=desk.door,
-            store=desk.store(),
+def mirror_of(desk: Desk, store: NodeStore | None = None) -> LogMirror:
+    """This process's hold on the node's mirror of the log."""
+    tables = (store or desk.store()).log
+    return LogMirror(
+        MirrorPorts(
+            store=tables,
             witness=WitnessKey(member=desk.config.partner, key=desk.keys.witness()),
+            book=desk.book(hint=lambda: tables.seen()[0]),
             now=now,
         )
     )
+
+
+def witnessing(desk: Desk, mirror: LogMirror) -> Witnessing:
+    """This node as a witness of the coordinator's log."""
+    return Witnessing(WitnessPorts(pin=desk.pinned, door=desk.door, mirror=mirror, now=now))
+
+
+def pause(seconds: float) -> None:
+    """Let some time go by, for a command that waits for others."""
+    time.sleep(seconds)
 
 
 async def _until(stop: asyncio.Event, *parts: Coroutine[Any, Any, None]) -> None:
@@ -409,8 +427,10 @@ async def _until(stop: asyncio.Event, *parts: Coroutine[Any, Any, None]) -> None
 
 
 @contextmanager
-def scoring_session(desk: Desk) -> "Iterator[ScoringSession]":
-    """The session, for the loop that runs the streams.
+def scoring_session(
+    desk: Desk, silence: Callable[[], str] = lambda: ""
+) -> "Iterator[ScoringSession]":
+    """The session, for the loop that runs the streams; ``silence``: why it may not answer.
 
     Raises:
         ConfigurationError: the curve library cannot be loaded from the node's directory.
@@ -424,7 +444,11 @@ def scoring_session(desk: Desk) -> "Iterator[ScoringSession]":
     store = scoring_parts.scoring_store(desk, now)
     with ThreadPoolExecutor(desk.config.scoring.threads, "curve") as pool:
         outside = scoring_parts.Outside(
-            now_ms=now_ms, entropy=entropy, pause=lambda: time.sleep(_PAUSE_S), pool=pool
+            now_ms=now_ms,
+            entropy=entropy,
+            pause=lambda: time.sleep(_PAUSE_S),
+            pool=pool,
+            silence=silence,
         )
         try:
             yield scoring_parts.open_session(desk, store, outside)
@@ -551,6 +575,7 @@ class _Sessions:
         return self._session
 
     def _build(self, pin: Pin) -> "TrainingSession":
+        from partner_node.log_gate import LogGate  # noqa: PLC0415 - as the session
         from partner_node.plan_checks import SessionFacts  # noqa: PLC0415 - loads models
         from partner_node.training_session import (  # noqa: PLC0415 - loads numpy and models
             SessionKeys,
@@ -558,6 +583,7 @@ class _Sessions:
         )
 
         desk = self._desk
+        mirror = mirror_of(desk, self._store)
         facts = SessionFacts(
             member=desk.config.partner,
             manifest=pin.manifest,
@@ -573,7 +599,8 @@ class _Sessions:
             store=self._store,
             entropy=entropy,
             open_sums=lambda plan: open_sums(desk, pin, plan, study=self._study),
-            book=desk.book(),
+            book=desk.book(hint=mirror.counted),
+            gate=LogGate(mirror, pin.manifest),
         )
 
 

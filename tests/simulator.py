@@ -22,6 +22,7 @@ from consortium.errors import BudgetExceededError, RefusalCode, RefusalError, Tr
 from consortium.features.bins import Bins, bin_count
 from consortium.features.schema import Schema, parse_schema
 from consortium.ids import Digest, PartnerId, RunId, digest_of
+from consortium.ledger.entries import BudgetDebit
 from consortium.manifest import Manifest, Member, Policy, Role
 from consortium.messages import PlanOffer, Signed, SumRequest, Upload
 from consortium.plan import ReleaseKind, TrainingPlan
@@ -29,13 +30,15 @@ from consortium.secagg.context import SumInputs
 from consortium.secagg.ring import ring_sum, to_signed
 from coordinator.flower_grid import BidiGrid, run_app
 from coordinator.plans import PlanContext, parse_plan
+from coordinator.round_witnesses import RoundWitnesses
 from coordinator.run_record import RunRecord
-from coordinator.server_app import Deadlines, RunPorts, build_server_app
+from coordinator.server_app import Deadlines, OnClosed, RunPorts, build_server_app
 from models.run import ClosedSum, RunSession
 from partner_node.entry_book import EntryBook
 from partner_node.flower_node import Answering
 from partner_node.ingest import EncodedTable
 from partner_node.local_sums import LocalSums
+from partner_node.log_gate import LogGate
 from partner_node.plan_checks import SessionFacts
 from partner_node.records import KeptSum, OwnEntry, StoredJoin
 from partner_node.training_session import SessionKeys, TrainingSession
@@ -165,6 +168,17 @@ class MemoryCommitments:
     def joined(self, request: SumRequest) -> StoredJoin | None:
         return self.joins.get((request.kind, request.round, request.attempt))
 
+    def attempts(self, run: RunId) -> tuple[tuple[ReleaseKind, int, int], ...]:
+        del run
+        return tuple(self.joins)
+
+    def debited(self, debit: BudgetDebit) -> bool:
+        return any(
+            (one.run, one.kind, one.round, one.attempt, units)
+            == (debit.run, debit.kind, debit.round, debit.attempt, debit.units)
+            for one, _, units in self.debits
+        )
+
     def sums(self, run: RunId) -> tuple[KeptSum, ...]:
         return tuple(self.learned.get(run, ()))
 
@@ -223,11 +237,21 @@ Fault = Callable[[PartnerId, bytes], bytes | None]
 """Sees a partner's answer on its way; returns what arrives, or None for nothing."""
 
 
+Gates = Callable[[Node, Manifest], tuple[LogGate | None, Callable[[], int]]]
+"""A node's gate, and what its entries name as the newest cosigned head."""
+
+
 class Consortium:
     """Four partners, two blocks, tables with a planted signal."""
 
     def __init__(
-        self, *, plan: str = PLAN, schema: str = SCHEMA, rows: int = 400, caps: int = 1 << 50
+        self,
+        *,
+        plan: str = PLAN,
+        schema: str = SCHEMA,
+        rows: int = 400,
+        caps: int = 1 << 50,
+        gates: Gates = lambda _node, _manifest: (None, lambda: 0),
     ) -> None:
         self.schema: Schema = parse_schema(schema, source="tiny")
         self.nodes = {PartnerId(name): _node(PartnerId(name)) for name in FAMILIES}
@@ -240,6 +264,10 @@ class Consortium:
         self.run = RunId("ab" * 16)
         self.record: RunRecord | None = None
         """Where entries for the log go; none are kept by default."""
+        self.witnesses: RoundWitnesses | None = None
+        """What shows the log with each attempt; nothing does by default."""
+        self.on_closed: OnClosed = lambda _request, _seconds, _closed: None
+        self._gates = gates
         context = PlanContext(self.run, self.manifest, self.schema, digest_of(b"code"))
         self.plan = parse_plan(plan, context)
         self.rows = rows
@@ -257,6 +285,7 @@ class Consortium:
             caps={"training": self.caps, "holdout": self.caps},
             run_epsilon="8",
         )
+        gate, hint = self._gates(node, self.manifest)
         session = TrainingSession(
             facts,
             keys=SessionKeys(identity=node.key, agreement=node.agreement),
@@ -268,7 +297,8 @@ class Consortium:
                 node.member,
                 load=lambda bins: self.table(node.member, number, bins),
             ),
-            book=EntryBook(node.member, node.key, now=lambda: 1_700_000_000),
+            book=EntryBook(node.member, node.key, now=lambda: 1_700_000_000, hint=hint),
+            gate=gate,
         )
         node.session = session
         node.answering = Answering(lambda _context: session)
@@ -426,9 +456,10 @@ class Consortium:
         ports = RunPorts(
             manifest=self.manifest,
             wait_for_change=lambda _seconds: False,
-            on_closed=lambda _request, _seconds, _closed: None,
+            on_closed=self.on_closed,
             sums=self.sums,
             record=self.record,
+            witnesses=self.witnesses,
         )
         deadlines = Deadlines(attempt=5, offer=5, quorum=0)
         with BidiGrid(self, self.run) as grid:

@@ -1,7 +1,7 @@
 """Partners as witnesses of the coordinator's log: what they sign, and what they refuse."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -12,6 +12,7 @@ from consortium.errors import (
     ForkError,
     OutOfOrderError,
     ProofError,
+    RefusalError,
     RollbackError,
     SignatureError,
 )
@@ -21,19 +22,23 @@ from consortium.ledger.entries import (
     Body,
     Entry,
     Incident,
+    ManifestAdopted,
     PlanRefused,
     RoundUpload,
+    from_jcs,
     sign_entry,
+    verify_entry,
 )
-from consortium.ledger.witness import Head, WitnessKey
+from consortium.ledger.witness import WitnessKey
 from consortium.messages import LogHead, ManifestBundle, WitnessQuestion
 from coordinator.audit_log import AuditLog, LogKeys
 from coordinator.log_witnesses import PATIENCE_S, PORTION
 from coordinator.storage import Store
-from partner_node.door import Door
+from partner_node.entry_book import EntryBook
 from partner_node.keystore import Pin
+from partner_node.log_mirror import LogMirror, MirrorPorts
 from partner_node.storage import NodeStore
-from partner_node.witnessing import Witnessing, WitnessPorts
+from partner_node.witnessing import Doors, Witnessing, WitnessPorts
 from tests.ledger_house import COORDINATOR, REGULATOR, House
 
 Make = Callable[[str], AuditLog]
@@ -70,8 +75,22 @@ def grow(log: AuditLog, count: int, text: str = "entry") -> None:
 
 
 @dataclass
+class LogDoor:
+    """The federation door without a network: the coordinator's own log behind it."""
+
+    house: House
+    name: PartnerId
+    log: AuditLog
+    asked: list[WitnessQuestion] = field(default_factory=list)
+
+    def witness(self, question: WitnessQuestion) -> LogHead:
+        self.asked.append(question)
+        return self.log.on_witness(question, self.name, self.house.manifest)
+
+
+@dataclass
 class Witness:
-    """One partner; heads are in a real database."""
+    """One partner; mirror and heads are in a real database."""
 
     house: House
     name: PartnerId
@@ -82,26 +101,35 @@ class Witness:
         house = self.house
         bundle = ManifestBundle(body=b"", signatures=(), schema=b"")
         self.pin = Pin(manifest=house.manifest, schema=house.schema, bundle=bundle)
+        self.mirror = LogMirror(
+            MirrorPorts(
+                store=self.store.log,
+                witness=WitnessKey(member=self.name, key=house.notes[self.name]),
+                book=EntryBook(
+                    self.name,
+                    house.identities[self.name],
+                    now=lambda: house.now,
+                    hint=lambda: self.store.log.seen()[0],
+                ),
+                now=lambda: house.now,
+            )
+        )
         self.rules = Witnessing(
             WitnessPorts(
                 pin=lambda: self.pin,
-                door=lambda: cast("Door", None),
-                store=self.store,
-                witness=WitnessKey(member=self.name, key=house.notes[self.name]),
+                door=lambda: cast("Doors", None),
+                mirror=self.mirror,
                 now=lambda: house.now,
             )
         )
 
-    def ask(self, log: AuditLog) -> LogHead:
-        """One turn, as ``Witnessing`` takes it."""
-        known = self.store.witnessed()
-        manifest = self.house.manifest
-        shown = log.on_witness(WitnessQuestion(known=known.size), self.name, manifest)
-        if shown.note:
-            answer = self.rules.answer(self.pin, known, shown)
-            self.sent.append(answer.size)
-            log.on_witness(answer, self.name, manifest)
-        return shown
+    def ask(self, log: AuditLog) -> bool:
+        """One turn, as ``Witnessing`` takes it; whether the newest head counts then."""
+        door = LogDoor(self.house, self.name, log)
+        try:
+            return self.rules.ask(door)
+        finally:
+            self.sent += [one.size for one in door.asked if one.size]
 
 
 @pytest.fixture
@@ -130,10 +158,9 @@ def test_all_are_shown_the_same_head_until_it_counts_though_the_log_grows(
     for one in witnesses[:3]:
         one.ask(log)
         grow(log, 2)
-    assert [one.sent for one in witnesses[:3]] == [[5], [5], [5]]
     for one in witnesses[:3]:
         one.ask(log)
-    assert [one.sent for one in witnesses[:3]] == [[5, 9], [5, 9], [5, 9]]
+    assert [one.sent[:2] for one in witnesses[:3]] == [[5, 9], [5, 9], [5, 9]]
 
 
 def test_head_that_lacks_witnesses_for_too_long_gives_way_to_a_newer_one(
@@ -142,38 +169,170 @@ def test_head_that_lacks_witnesses_for_too_long_gives_way_to_a_newer_one(
     log = make("log.db")
     witnesses[0].ask(log)
     grow(log, 3)
-    assert witnesses[0].ask(log).note == b""
+    witnesses[0].ask(log)
+    assert witnesses[0].sent == [5]
     house.now += PATIENCE_S + 1
-    assert witnesses[0].ask(log).note
+    witnesses[0].ask(log)
     assert witnesses[0].sent == [5, 8]
 
 
-def test_witness_goes_on_from_its_stored_head_and_refuses_a_fork_after_a_restart(
+def another(one: Witness, path: Path) -> Witness:
+    """The same node after a restart, or in its other process."""
+    return Witness(one.house, one.name, NodeStore(path / f"{one.name}.db", now=lambda: 1))
+
+
+def shown_by(log: AuditLog, known: int) -> LogHead:
+    """The newest head of a log with all entries from ``known`` on, whatever the asker has."""
+    size, note = log.newest()
+    return LogHead(note=note, first=min(known, size), entries=log.entries(known, size))
+
+
+@pytest.mark.parametrize("more", [0, 4], ids=["same size", "grown"])
+def test_log_that_was_rewritten_is_refused_after_a_restart_and_both_heads_are_kept(
+    make: Make, witnesses: list[Witness], tmp_path: Path, more: int
+) -> None:
+    one, log = witnesses[0], make("log.db")
+    for witness in witnesses[:3]:
+        witness.ask(log)
+    one.ask(log)
+    held = one.store.log.seen()
+    assert held[0] == 5
+    one.store.close()
+    again, other = another(one, tmp_path), make("other.db")
+    grow(other, more, "another history")
+    with pytest.raises(ProofError if more else ForkError):
+        again.mirror.take(again.pin.manifest, shown_by(other, 5))
+    kept = again.store.log.incident()
+    assert kept is not None
+    assert kept.kind == ("log.rewritten" if more else "log.fork")
+    assert (kept.held, kept.shown) == (held[1], other.newest()[1])
+    # Nothing is taken any more, not even the good log, by any process of the node.
+    for process in (again, another(one, tmp_path)):
+        with pytest.raises(RefusalError, match="R08"):
+            process.mirror.take(again.pin.manifest, shown_by(log, 5))
+    assert again.store.log.witnessed().size == 5
+
+
+def test_incident_is_said_in_the_log_signed_and_shown_to_all(
+    house: House, make: Make, witnesses: list[Witness]
+) -> None:
+    one, log, short = witnesses[0], make("log.db"), make("short.db")
+    grow(log, 4)
+    one.ask(log)
+    with pytest.raises(RollbackError):
+        one.ask(short)
+    assert one.rules.silence().startswith("log.rollback")
+    for _ in range(2):
+        with pytest.raises(RefusalError, match="R08"):
+            one.ask(short)
+    said = [from_jcs(one) for one in short._store.log_entries()]
+    assert [(entry.actor, entry.body.kind) for entry in said[5:]] == [  # type: ignore[union-attr]
+        (one.name, "log.rollback")
+    ]
+    verify_entry(said[5], short._store.log_entries()[5], house.manifest.member(one.name))
+
+
+def test_mirror_goes_on_where_the_other_process_stopped(
     make: Make, witnesses: list[Witness], tmp_path: Path
 ) -> None:
-    one = witnesses[0]
-    one.ask(make("log.db"))
-    one.store.close()
-    again = Witness(one.house, one.name, NodeStore(tmp_path / f"{one.name}.db", now=lambda: 1))
-    kept = again.store.witnessed()
-    assert kept.size == 5
-    other = make("other.db")
+    one, log = witnesses[0], make("log.db")
+    other = another(one, tmp_path)
+    for size, process in ((5, one), (9, other), (13, one), (17, other)):
+        grow(log, size - log.newest()[0])
+        process.mirror.take(one.pin.manifest, shown_by(log, size - 5))
+        assert one.mirror.size() == other.mirror.size() == size
+    rows = one.store.log.portion(0, 100)
+    assert tuple(row.data for row in rows) == log._store.log_entries()
+    assert {row.type for row in rows} == {"incident"}
+
+
+def test_entries_that_are_missing_are_asked_for_and_no_incident(
+    make: Make, witnesses: list[Witness]
+) -> None:
+    one, log = witnesses[0], make("log.db")
+    with pytest.raises(OutOfOrderError, match="entries from 0 to 5"):
+        one.mirror.take(one.pin.manifest, shown_by(log, 2))
+    assert one.store.log.incident() is None
+
+
+def test_smaller_head_of_the_same_history_is_taken_and_not_cosigned(
+    make: Make, witnesses: list[Witness]
+) -> None:
+    one, log = witnesses[0], make("log.db")
+    small = shown_by(log, 0)
+    grow(log, 3)
+    one.mirror.take(one.pin.manifest, shown_by(log, 0))
+    assert one.mirror.take(one.pin.manifest, small).cosignature == b""
+    assert one.store.log.witnessed().size == 8
+
+
+@pytest.mark.parametrize("case", [(3, 0, 5), (2, 0, 0), (3, 24 * 3600 + 1, 0)])
+def test_head_counts_at_the_node_with_the_quorum_and_for_a_day(
+    house: House, make: Make, witnesses: list[Witness], case: tuple[int, int, int]
+) -> None:
+    count, age, counts = case
+    log, last = make("log.db"), witnesses[3]
+    for one in witnesses[:count]:
+        one.ask(log)
+    last.mirror.take(last.pin.manifest, shown_by(log, 0))
+    house.now += age
+    last.mirror.take_counted(last.pin.manifest, log.newest()[1])
+    assert last.mirror.fresh(24 * 3600) == counts
+
+
+def test_entry_that_its_actor_did_not_sign_is_an_incident(
+    house: House, make: Make, witnesses: list[Witness]
+) -> None:
+    one, log = witnesses[0], make("log.db")
+    stranger = house.identities[house.names[1]]
+    for name, key in ((REGULATOR, house.identities[REGULATOR]), (house.names[0], stranger)):
+        body = (
+            ManifestAdopted(manifest=house.manifest.digest, version=1, signature=bytes(64))
+            if name == REGULATOR
+            else Incident(kind="forged", text=Digest("ab" * 32))
+        )
+        bare = Entry(seq_hint=0, at=1, actor=name, body=body)
+        log._store.append([sign_entry(bare, key).to_jcs()])
+    one.ask(log)
+    with pytest.raises(SignatureError):
+        one.rules.examine()
+    found = one.store.log.incident()
+    assert found is not None
+    assert (found.kind, found.text.split(":")[0]) == ("log.entry", "entry 6 of the log")
+
+
+def test_scores_stop_after_three_days_without_a_cosigned_head(
+    house: House, make: Make, witnesses: list[Witness]
+) -> None:
+    log, one = make("log.db"), witnesses[0]
+    assert one.rules.silence() == ""
+    for witness in (*witnesses[:3], one):
+        witness.ask(log)
+    house.now += 72 * 3600
+    assert one.rules.silence() == ""
+    house.now += 1
+    assert "72 hours" in one.rules.silence()
+    for witness in (*witnesses[:3], one):
+        witness.ask(log)  # nothing is new: the same head is cosigned again
+    assert one.rules.silence() == ""
+
+
+def test_incident_that_an_operator_settles_lets_the_node_go_on_with_what_is_shown(
+    make: Make, witnesses: list[Witness], tmp_path: Path
+) -> None:
+    one, short = witnesses[0], make("short.db")
+    one.ask(log := make("log.db"))
+    grow(log, 1)
+    one.ask(log)
     with pytest.raises(ForkError):
-        fork(again, other, kept, since=5)
-    grow(other, 4, "another history")
-    with pytest.raises(ProofError):
-        fork(again, other, kept, since=5)
-    with pytest.raises(RollbackError):
-        fork(again, make("short.db"), Head(size=9, root=kept.root), since=0)
-    assert again.store.witnessed() == kept
-
-
-def fork(one: Witness, log: AuditLog, known: Head, *, since: int) -> None:
-    """Show the newest head of a log whatever the witness knows, with the log's own proof."""
-    (*_, (size, note)) = log._store.log_heads()
-    log._store.log_leaves()
-    proof = log._tree.consistency(min(since, size), size) if size > since else ()
-    one.rules.answer(one.pin, known, LogHead(note=note, proof=proof))
+        one.mirror.take(one.pin.manifest, shown_by(make("other.db"), 0))
+    again = another(one, tmp_path)
+    assert not again.store.log.settle(7)
+    assert again.store.log.settle(1)
+    again.mirror.forget()
+    again.ask(short)
+    assert again.mirror.size() == 6  # with its own incident
+    assert again.rules.silence() == ""
 
 
 def test_cosignature_that_fails_is_not_taken(
@@ -182,9 +341,10 @@ def test_cosignature_that_fails_is_not_taken(
     log = make("log.db")
     one = witnesses[0]
     shown = log.on_witness(WitnessQuestion(known=0), one.name, house.manifest)
-    good = one.rules.answer(one.pin, Head(), shown)
+    taken = one.mirror.take(house.manifest, shown)
+    good = WitnessQuestion(known=5, size=taken.size, cosignature=taken.cosignature)
     bad = good.cosignature[:-1] + bytes([good.cosignature[-1] ^ 1])
-    question = WitnessQuestion(known=good.known, size=good.size, cosignature=bad)
+    question = replace(good, cosignature=bad)
     with pytest.raises(SignatureError):
         log.on_witness(question, one.name, house.manifest)
     other = witnesses[1].name
@@ -267,20 +427,13 @@ def test_newest_cosigned_head_is_shown_once_the_quorum_is_there_and_not_before(
     house: House, make: Make, witnesses: list[Witness]
 ) -> None:
     log = make("log.db")
-    for one in witnesses[:3]:
-        assert one.ask(log).cosigned == b""
+    for one in witnesses[:2]:
+        one.ask(log)
+        assert (
+            log.on_witness(WitnessQuestion(known=5), one.name, house.manifest).cosigned == b""
+        )
+    witnesses[2].ask(log)
     seen = log.on_witness(WitnessQuestion(known=5), witnesses[3].name, house.manifest)
     opened = open_checkpoint(seen.cosigned, house.manifest)
     assert opened.checkpoint.size == 5
     assert set(opened.times) == {one.name for one in witnesses[:3]}
-
-
-def test_log_that_was_rolled_back_shows_its_small_head_and_is_refused(
-    make: Make, witnesses: list[Witness]
-) -> None:
-    log, short = make("log.db"), make("short.db")
-    grow(log, 4)
-    one = witnesses[0]
-    one.ask(log)
-    with pytest.raises(RollbackError):
-        one.ask(short)
