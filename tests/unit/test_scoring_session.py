@@ -359,7 +359,7 @@ def test_version_that_the_own_vote_did_not_accept_is_not_served(tmp_path: Path) 
     async def story(house: House) -> None:
         refuser = house.nodes[PartnerId("shop_d")]
         refuser.accepted.clear()
-        refuser.session._era.shelf.tables = {}  # type: ignore[union-attr]
+        refuser.session._era.shelf._made = {}  # type: ignore[union-attr]
         await refuser.session._era.shelf.fill()  # type: ignore[union-attr]
         assert "not accepted" in refuser.session.status().refusal
         (own,) = await ask(house, "shop_d", "P1")
@@ -463,7 +463,7 @@ def test_study_is_of_the_model_that_it_names_or_fails(tmp_path: Path) -> None:
         session = house.session("bank_a")
         table = next(iter(house.nodes[PartnerId("bank_a")].tables.values()))
         other = digest_of(b"another model")
-        session._era.shelf.tables = {house.version: table, other: table}  # type: ignore[union-attr]
+        session._era.shelf._made = {house.version: table, other: table}  # type: ignore[union-attr]
         with pytest.raises(TransportError, match="not served"):
             await session.study(other)
 
@@ -479,7 +479,7 @@ def test_model_that_changes_while_an_applicant_waits_is_not_mixed_with_the_old_o
         assert era is not None
         table = era.shelf.tables[house.version]
         other = digest_of(b"another model")
-        era.shelf.tables = {house.version: table, other: table}
+        era.shelf._made = {house.version: table, other: table}
         real = era.pseudonyms.tokens_of
 
         async def slowly(*given: object, **more: object) -> object:
