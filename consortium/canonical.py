@@ -89,6 +89,11 @@ class Label(StrEnum):
     CATALOGUE = "riskweave/catalogue/v1\n"
     DECISION_INPUT = "riskweave/decision-input/v1\n"
     DECISION = "riskweave/decision/v1\n"
+    DKG_LOGGED = "riskweave/dkg-logged/v1\n"
+    AUDIT_NONCE = "riskweave/audit-nonce/v1\n"
+    AUDIT_CHOICE = "riskweave/audit-choice/v1\n"
+    AUDIT_DRAW = "riskweave/audit-draw/v1\n"
+    WITHDRAWAL = "riskweave/withdrawal/v1\n"
 
     @cached_property
     def line(self) -> bytes:

@@ -31,6 +31,7 @@ from consortium.scoring.clear import context_of, parse_inquiry
 from consortium.scoring.roster import check_members
 from coordinator.fan_out import (
     ANSWERED,
+    LEFT,
     UNHEARD,
     FanOut,
     Handlers,
@@ -40,7 +41,7 @@ from coordinator.fan_out import (
 )
 from coordinator.inquiry_log import Ended, InquiryLog
 from coordinator.pseudonym_relay import OprfRelay
-from coordinator.retries import Retries
+from coordinator.retries import Retried, Retries
 from coordinator.rosters import Lines, Rosters
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ class Asked:
     inquiry: Inquiry
     context: Digest
     began_ms: int
+    retried: Retried | None
 
 
 Score = Question[Asked, ScoreAnswer | ScoreRefused]
@@ -167,6 +169,9 @@ class ScoringRelay:
             # The asker's retry names a roster of its own, for nobody knows what it retries.
             self._rosters.renew()
             self._fail(partner, number, ScoreRefusal.INCOMPLETE, silent=absent)
+            others = dict.fromkeys(asked.inquiry.roster, UNHEARD) | dict.fromkeys(absent, LEFT)
+            del others[partner]
+            self._keep(asked, "absent", others)
             return
         inquiry = asked.inquiry
         responders = [name for name in inquiry.roster if name != partner]
@@ -197,7 +202,9 @@ class ScoringRelay:
         self._scores.admit(partner, context)
         if self._log.full:
             raise ScoreRefusalError(ScoreRefusal.QUOTA, "inquiries cannot be recorded now")
-        asked = Asked(inquiry=inquiry, context=context, began_ms=began)
+        asked = Asked(
+            inquiry=inquiry, context=context, began_ms=began, retried=self._retries.of(inquiry)
+        )
         up = self._rosters.up
         return asked, tuple(name for name in inquiry.roster if name not in up)
 
@@ -266,15 +273,18 @@ class ScoringRelay:
             by = {m for m, how in score.status.items() if how not in (ANSWERED, UNHEARD)}
             self._retries.failed(score.subject.inquiry, by)
             self._fail(score.asker, score.number, code, silent=score.gone(), refused=refused)
-        asked = score.subject
+        self._keep(score.subject, outcome, score.status)
+
+    def _keep(self, asked: Asked, outcome: str, responders: Mapping[PartnerId, str]) -> None:
         self._log.add(
             Ended(
                 inquiry=asked.inquiry,
                 context=asked.context,
                 began_ms=asked.began_ms,
-                ended_ms=self._now_ms(),
+                ended_ms=max(self._now_ms(), asked.began_ms),
                 outcome=outcome,
-                responders=score.status,
+                responders=responders,
+                retried=asked.retried,
             )
         )
 

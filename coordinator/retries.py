@@ -22,8 +22,19 @@ class _Relayed:
     asker: PartnerId
     roster: tuple[PartnerId, ...]
     at_ms: int
+    roster_version: int
     failed_by: frozenset[PartnerId] = frozenset()
     """Who left, kept silent or refused; nobody while it waits, or if it was answered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retried:
+    """What the log says of a retry beside its own request (protocol 7.9)."""
+
+    earlier_version: int
+    """Roster of the request that is retried; 0 if it is forgotten."""
+    missing: tuple[PartnerId, ...]
+    """Whom the retry leaves out."""
 
 
 class Retries:
@@ -41,8 +52,10 @@ class Retries:
             present: Partners of the roster that it names: others need not be asked.
         """
         earlier = self._relayed.get(inquiry.retry_of) if inquiry.retry_of else None
-        if earlier is None or earlier.roster == inquiry.roster:
+        if earlier is None:
             return  # responders answer an old or unknown one with the same roster alone
+        if (earlier.asker, earlier.roster) == (inquiry.requester, inquiry.roster):
+            return
         left_out = set(earlier.roster).difference(inquiry.roster)
         true = (
             earlier.asker == inquiry.requester
@@ -55,6 +68,16 @@ class Retries:
                 ScoreRefusal.DIFFERENCING, "a retry of what was answered, or without others"
             )
 
+    def of(self, inquiry: Inquiry) -> Retried | None:
+        """What an inquiry retries, as far as that is remembered; None: it is no retry."""
+        if inquiry.retry_of is None:
+            return None
+        earlier = self._relayed.get(inquiry.retry_of)
+        if earlier is None:
+            return Retried(earlier_version=0, missing=())
+        left_out = tuple(sorted(set(earlier.roster).difference(inquiry.roster)))
+        return Retried(earlier_version=earlier.roster_version, missing=left_out)
+
     def began(self, inquiry: Inquiry) -> None:
         """A request is relayed, or fails at once."""
         now_ms = self._now_ms()
@@ -64,7 +87,8 @@ class Retries:
                 break
             del self._relayed[oldest]
         if inquiry.request not in self._relayed:  # the first of an id counts
-            made = _Relayed(inquiry.requester, inquiry.roster, now_ms)
+            version = inquiry.roster_version
+            made = _Relayed(inquiry.requester, inquiry.roster, now_ms, version)
             self._relayed[inquiry.request] = made
 
     def failed(self, inquiry: Inquiry, by: Collection[PartnerId]) -> None:

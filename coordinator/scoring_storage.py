@@ -32,6 +32,13 @@ _INQUIRIES = sa.Table(
     sa.Column("responders", sa.Text, nullable=False),
     sa.Column("retry_of", sa.String(32)),
 )
+_BATCHES = sa.Table(
+    "inquiry_batches",
+    _META,
+    sa.Column("second", sa.BigInteger, primary_key=True),
+    sa.Column("first", sa.Integer, nullable=False),
+    sa.Column("count", sa.Integer, nullable=False),
+)
 _EPOCHS = sa.Table(
     "epochs",
     _META,
@@ -67,6 +74,14 @@ class InquiryRow:
     responders: str
     """JSON: status by partner."""
     retry_of: RequestId | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Rows that were written together, as the log holds their root (protocol 8.4)."""
+
+    second: int
+    count: int
 
 
 _INQUIRY_FIELDS = tuple(field.name for field in fields(InquiryRow))
@@ -116,12 +131,41 @@ class ScoringStore:
 
     # --- joint scores -------------------------------------------------------------------------
 
-    def add_inquiries(self, rows: Sequence[InquiryRow]) -> None:
-        """Keep all of them or none."""
+    def add_inquiries(
+        self, rows: Sequence[InquiryRow], batch: Batch, *, entries: Sequence[bytes] = ()
+    ) -> None:
+        """Keep rows, the batch that they are, and its entries in the log, all or nothing."""
         with self._store.transaction() as connection:
+            last = connection.scalar(sa.select(sa.func.max(_INQUIRIES.c.number)))
+            first = (last or 0) + 1
             # Not asdict: it copies deeply, and this is done for every score.
-            values = [{name: getattr(row, name) for name in _INQUIRY_FIELDS} for row in rows]
+            values = [
+                {"number": number} | {name: getattr(row, name) for name in _INQUIRY_FIELDS}
+                for number, row in enumerate(rows, start=first)
+            ]
             connection.execute(_INQUIRIES.insert(), values)
+            connection.execute(_BATCHES.insert(), asdict(batch) | {"first": first})
+            self._store.append_within(connection, entries)
+
+    def last_batch(self) -> int:
+        """Second of the newest batch; 0 before the first."""
+        with self._store.transaction() as connection:
+            return connection.scalar(sa.select(sa.func.max(_BATCHES.c.second))) or 0
+
+    def batches(self) -> tuple[Batch, ...]:
+        """All batches, oldest first."""
+        rows = self._all(sa.select(_BATCHES).order_by(_BATCHES.c.second))
+        return tuple(Batch(second=row["second"], count=row["count"]) for row in rows)
+
+    def batch(self, second: int) -> tuple[InquiryRow, ...]:
+        """The rows of one batch, in the order of its leaves."""
+        inside = (
+            _BATCHES.c.second == second,
+            _INQUIRIES.c.number >= _BATCHES.c.first,
+            _INQUIRIES.c.number < _BATCHES.c.first + _BATCHES.c.count,
+        )
+        query = sa.select(_INQUIRIES).where(*inside).order_by(_INQUIRIES.c.number)
+        return tuple(InquiryRow(**_unnumbered(row)) for row in self._all(query))
 
     def inquiries(self, request: RequestId) -> tuple[InquiryRow, ...]:
         """The inquiries of that request id: one, unless somebody used it twice."""
@@ -188,6 +232,12 @@ class ScoringStore:
             .order_by(_EPOCHS.c.attempt.desc())
         )
         return tuple(EpochRow(**_unnumbered(row)) for row in self._all(query))
+
+    def epoch_records(self) -> tuple[bytes, ...]:
+        """Records of all complete attempts, oldest first."""
+        complete = sa.select(_EPOCHS.c.document).where(_EPOCHS.c.status == "complete")
+        rows = self._all(complete.order_by(_EPOCHS.c.number))
+        return tuple(bytes(row["document"]) for row in rows)
 
     def epoch_record(self, epoch: int) -> EpochRow | None:
         """The newest complete attempt at the epoch's key."""

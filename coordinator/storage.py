@@ -340,6 +340,10 @@ class Store:
             with self.transaction() as connection:
                 self._append(connection, entries)
 
+    def append_within(self, connection: sa.Connection, entries: Sequence[bytes]) -> None:
+        """Append in a transaction of another part of this database (``scoring_storage``)."""
+        self._append(connection, entries)
+
     def _append(self, connection: sa.Connection, entries: Sequence[bytes]) -> None:
         """Append within a transaction: the event and its entries are one commit."""
         if not entries:

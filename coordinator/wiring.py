@@ -39,7 +39,8 @@ from coordinator.calibration import HeadSettings, head_plan
 from coordinator.config import DATABASE, Config, load_config, parse_config
 from coordinator.control import ControlPorts, ScoringStatus, control_server
 from coordinator.events import EventLog, RunEvent
-from coordinator.inquiry_log import InquiryLog
+from coordinator.inquiry_bundle import scoring_files
+from coordinator.inquiry_log import Batches, InquiryLog
 from coordinator.joint_scoring import ScoringRelay
 from coordinator.membership import COORDINATOR_ID, Membership, Own
 from coordinator.pseudonym_epochs import PseudonymEpochs
@@ -309,7 +310,8 @@ def write_bundle(desk: Desk, path: Path) -> Digest:
     manifest = desk.membership.current()
     if manifest is None:
         raise ManifestError("no manifest is in force")
-    data = pack(desk.log.bundle(manifest))
+    files = desk.log.bundle(manifest)
+    data = pack(files | scoring_files(ScoringStore(desk.store), files))
     try:
         path.write_bytes(data)
     except OSError as error:
@@ -483,7 +485,8 @@ def open_scoring(desk: Desk, hub: StreamHub) -> Scoring:
         )
     )
     epochs = PseudonymEpochs(hub, rosters, store, now=now)
-    inquiries = InquiryLog(store.add_inquiries, lambda: os.urandom(_SALT_BYTES))
+    batches = Batches(store, desk.log.entry, now)
+    inquiries = InquiryLog(batches.keep, lambda: os.urandom(_SALT_BYTES))
     relay = ScoringRelay(
         hub, rosters=rosters, epochs=epochs, inquiries=inquiries, now_ms=now_ms
     )

@@ -23,7 +23,6 @@ from consortium.ledger.entries import (
     ReleaseServed,
     ReleaseVote,
     RoundSum,
-    ScoreBatch,
     StatementPublished,
 )
 from consortium.ledger.facts import RunFacts, Timeline
@@ -67,7 +66,7 @@ class _Release:
 def audit_claims(
     timeline: Timeline, runs: tuple[RunFacts, ...], findings: Findings
 ) -> tuple[ReleaseFacts, ...]:
-    """Audit every release candidate, and what is said of scores and audits."""
+    """Audit every release candidate, and what is said of audits."""
     known = {run.run: run for run in runs}
     releases: dict[Digest, _Release] = {}
     for index, entry in sorted(timeline.entries.items()):
@@ -77,7 +76,6 @@ def audit_claims(
         if version not in releases:
             findings.warn(Check.RELEASE, "release.missing", f"{version} is no candidate", index)
     _check_audits(timeline, runs, releases, findings)
-    _check_scores(timeline, findings)
     return facts
 
 
@@ -374,22 +372,6 @@ def _check_challenges(
             findings.error(Check.AUDITS, "audit.early", text, index)
         if run not in done or done[run][0] < index:
             findings.warn(Check.AUDITS, "audit.unanswered", "no result yet", index)
-
-
-def _check_scores(timeline: Timeline, findings: Findings) -> None:
-    """Batches of inquiries go forward in time (17); their records are not in a bundle."""
-    last, indices = -1, list[int]()
-    for index, entry in sorted(timeline.entries.items()):
-        if not isinstance(entry.body, ScoreBatch):
-            continue
-        indices.append(index)
-        if entry.body.second <= last or entry.body.count < 1:
-            text = "an empty batch of inquiries, or one out of time"
-            findings.error(Check.SCORES, "score.order", text, index)
-        last = max(last, entry.body.second)
-    if indices:
-        text = f"the records of {len(indices)} batches of inquiries are not in the bundle"
-        findings.note(Check.SCORES, "score.records", text, *indices[:20])
 
 
 def _object(value: object, name: str) -> Fields:

@@ -22,11 +22,14 @@ from consortium.errors import DecodeError, DomainError, IdentifierError
 from consortium.ids import (
     Digest,
     PartnerId,
+    RequestId,
     RunId,
     parse_digest,
     parse_partner_id,
+    parse_request_id,
     parse_run_id,
 )
+from consortium.ledger.bodies import SCORING_ACTORS, SCORING_TYPES, ScoringBody
 from consortium.manifest import Member, Role
 from consortium.messages import LARGEST_ENTRY, SumRequest
 from consortium.plan import ReleaseKind, TrainingPlan
@@ -272,6 +275,7 @@ Body = (
     | AuditResult
     | Incident
     | ReleaseGate
+    | ScoringBody
 )
 
 _OPERATOR = frozenset({Role.COORDINATOR})
@@ -300,10 +304,11 @@ TYPES: Mapping[str, type[Body]] = {
     "audit.result": AuditResult,
     "incident": Incident,
     "release.gate": ReleaseGate,
+    **SCORING_TYPES,
 }
 """The name of each class in an entry."""
 
-ACTORS: Mapping[type[Body], frozenset[Role]] = {
+ACTORS: Mapping[type[object], frozenset[Role]] = {
     ManifestAdopted: _WITNESSES,
     IdentityRevoked: _WITNESSES,
     PlanProposed: _OPERATOR,
@@ -324,6 +329,7 @@ ACTORS: Mapping[type[Body], frozenset[Role]] = {
     AuditResult: _REGULATOR,
     Incident: _OPERATOR | _WITNESSES,
     ReleaseGate: _OPERATOR,
+    **SCORING_ACTORS,
 }
 """In whose name each may stand."""
 
@@ -522,4 +528,5 @@ _NAMES_OF: tuple[tuple[object, Callable[[str], str]], ...] = (
     (Digest, parse_digest),
     (RunId, parse_run_id),
     (PartnerId, parse_partner_id),
+    (RequestId, parse_request_id),
 )

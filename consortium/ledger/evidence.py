@@ -11,6 +11,8 @@ A bundle is the log's static files with what its entries name by digest:
     sums/DIGEST.bin                published sums as little-endian words
     uploads/RCTX.bin               all words of one sum, in order of the roster (optional)
     proofs/INDEX.tlog-proof        proofs of single entries (optional)
+    inquiries/SECOND.bin           all leaves of one batch of inquiries (optional)
+    epochs/DIGEST.json             records of the pseudonyms' keys, by their documents' digest
 
 Whatever has a digest for its name is compared with it here.
 """
@@ -27,8 +29,10 @@ from consortium.canonical import Label, hash_with, parse_canonical
 from consortium.documents import parse_document
 from consortium.errors import DecodeError
 from consortium.features.schema import Schema
+from consortium.identity.epoch_steps import EpochRecord
 from consortium.ids import Digest
 from consortium.ledger.findings import Check, Findings
+from consortium.ledger.inquiries import Leaf, decode_batch
 from consortium.ledger.tiles import bundle_paths, decode_bundle
 from consortium.manifest import Manifest, parse_manifest
 from consortium.messages import Signed
@@ -41,6 +45,7 @@ _NAME = re.compile(
     r"checkpoint|checkpoints/[1-9][0-9]*|tile/entries/[x0-9/]+(?:\.p/[0-9]+)?"
     r"|manifests/[0-9a-f]{64}\.(?:json|sigs)|(?:schemas|models|audits)/[0-9a-f]{64}\.json"
     r"|(?:sums|uploads)/[0-9a-f]{64}\.bin|proofs/(?:0|[1-9][0-9]*)\.tlog-proof"
+    r"|inquiries/(?:0|[1-9][0-9]{0,15})\.bin|epochs/[0-9a-f]{64}\.json"
 )
 
 
@@ -67,6 +72,10 @@ class Evidence:
     """By rctx; their digests stand in the log, not in the name."""
     proofs: dict[int, bytes] = field(default_factory=dict)
     audits: dict[Digest, EmpiricalAudit] = field(default_factory=dict)
+    inquiries: dict[int, tuple[Leaf, ...]] = field(default_factory=dict)
+    """Batches by second; that they are those of the log is checked by their root."""
+    epochs: dict[Digest, bytes] = field(default_factory=dict)
+    """Records by the digest of their documents."""
 
 
 def read_evidence(files: Mapping[str, bytes], findings: Findings) -> Evidence:
@@ -168,6 +177,19 @@ def _proof(evidence: Evidence, name: str, files: Mapping[str, bytes]) -> None:
     evidence.proofs[int(name.partition(".")[0])] = files[f"proofs/{name}"]
 
 
+def _inquiries(evidence: Evidence, name: str, files: Mapping[str, bytes]) -> None:
+    leaves = decode_batch(files[f"inquiries/{name}"])
+    evidence.inquiries[int(name.partition(".")[0])] = leaves
+
+
+def _epoch(evidence: Evidence, name: str, files: Mapping[str, bytes]) -> None:
+    record = files[f"epochs/{name}"]
+    document = parse_document(EpochRecord, record).document
+    digest = hash_with(Label.EPOCH, document)
+    _same(digest, name.partition(".")[0])
+    evidence.epochs[digest] = record
+
+
 _READERS: Mapping[str, Callable[[Evidence, str, Mapping[str, bytes]], None]] = {
     "manifests": _manifest,
     "schemas": _schema,
@@ -177,6 +199,8 @@ _READERS: Mapping[str, Callable[[Evidence, str, Mapping[str, bytes]], None]] = {
     "uploads": _upload,
     "checkpoints": _earlier,
     "proofs": _proof,
+    "inquiries": _inquiries,
+    "epochs": _epoch,
 }
 
 

@@ -14,6 +14,7 @@ from consortium.errors import ManifestError, RiskWeaveError, TrustError
 from consortium.ids import Digest, PartnerId
 from consortium.ledger.checkpoint import Cosigned, open_checkpoint
 from consortium.ledger.claims import ReleaseFacts, audit_claims
+from consortium.ledger.drawing import audit_drawing
 from consortium.ledger.entries import (
     Entry,
     IdentityRevoked,
@@ -27,6 +28,7 @@ from consortium.ledger.findings import Check, Finding, Findings, Grade
 from consortium.ledger.merkle import Tree, leaf_hash
 from consortium.ledger.proof import parse_proof, verify_proof
 from consortium.ledger.runs import audit_runs
+from consortium.ledger.scores import audit_scores
 from consortium.ledger.witness import MAX_AGE_S, MAX_SKEW_S, check_quorum, quorum_of
 from consortium.manifest import Manifest, Member, Role, verify_manifest
 
@@ -113,6 +115,8 @@ def verify_log(
     )
     runs = audit_runs(timeline, findings, machines)
     releases = audit_claims(timeline, runs, findings)
+    audit_scores(timeline, findings)
+    audit_drawing(timeline, runs, findings)
     audit = _audit(findings, pinned, state, runs, releases)
     return replace(audit, timeline=timeline, heads=tuple(state.heads))
 

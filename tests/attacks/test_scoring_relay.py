@@ -28,6 +28,10 @@ from consortium.inquiries import (
     ScoreFailed,
     ScoreRequest,
 )
+from consortium.ledger.archive import unpack
+from consortium.ledger.bodies import ScoreRetry
+from consortium.ledger.entries import ScoreBatch, from_jcs
+from consortium.ledger.findings import Check, Findings
 from consortium.manifest import Delivery
 from consortium.messages import Goodbye
 from consortium.scoring.clear import parse_inquiry
@@ -35,6 +39,7 @@ from consortium.scoring.roster import verify_roster
 from coordinator import cli, wiring
 from coordinator.scoring_storage import ScoringStore
 from coordinator.streams import Settings
+from regulator.bundle import audit_bundle
 from tests.coordinator_house import DEADLINE_S, House
 from tests.scoring_lines import (
     JOINT,
@@ -219,6 +224,26 @@ def test_inquiry_is_recorded_with_salted_consents_and_without_words(
     assert (count["answered"], count["retry_share"]) == (1, 0.5)
     assert cli.main(["inquiries", directory]) == 0
     assert "retries 50.00%" in capsys.readouterr().out
+    check_bundle(house, tmp_path / "bundle.zip", first, second)
+
+
+def check_bundle(house: House, path: Path, first: RequestId, second: RequestId) -> None:
+    """The bundle proves both inquiries; the model alone was never served by this log."""
+    digest = wiring.write_bundle(house.desk, path)
+    data = path.read_bytes()
+    files = unpack(data, Findings())
+    found = audit_bundle(data, digest, now=wiring.now())
+    scores = {one.name for one in found.findings if one.check is Check.SCORES}
+    assert scores == {"score.model", "retry.rate"}
+    said = [from_jcs(one).body for one in house.desk.store.log_entries()]
+    (retry,) = [one for one in said if isinstance(one, ScoreRetry)]
+    assert (retry.request, retry.retry_of, retry.missing) == (second, first, ("bank_b",))
+    batches = [one for one in said if isinstance(one, ScoreBatch)]
+    assert sum(one.count for one in batches) == 2
+    assert {f"inquiries/{one.second}.bin" for one in batches} <= set(files)
+    shown = b"".join(files[name] for name in files if name.startswith("inquiries/"))
+    assert first.encode() in shown
+    assert b"0c" * 32 not in shown
 
 
 # --- T45: answers that are not the partner's own ----------------------------------------------

@@ -3,14 +3,19 @@
 import asyncio
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from consortium.errors import StorageError
 from consortium.ids import Digest, PartnerId, RequestId
 from consortium.inquiries import Inquiry, Purpose
-from coordinator.inquiry_log import Ended, InquiryLog
-from coordinator.scoring_storage import InquiryRow
+from consortium.ledger.bodies import ScoreRetry
+from consortium.ledger.entries import Body, ScoreBatch
+from consortium.ledger.inquiries import batch_root
+from coordinator.inquiry_log import Batches, Ended, InquiryLog, leaf_of
+from coordinator.retries import Retried
+from coordinator.scoring_storage import Batch, InquiryRow
 
 CONSENTS = Digest("0c" * 32)
 
@@ -45,21 +50,23 @@ class Shelf:
 
     def __init__(self) -> None:
         self.rows: list[InquiryRow] = []
+        self.retries: list[ScoreRetry] = []
         self.full = False
         self.loop = asyncio.get_running_loop()
         self.written = asyncio.Event()
 
-    def keep(self, rows: Sequence[InquiryRow]) -> None:
+    def keep(self, rows: Sequence[InquiryRow], retries: Sequence[ScoreRetry]) -> None:
         if self.full:
             raise StorageError("database or disk is full")
         self.rows += rows
+        self.retries += retries
         self.loop.call_soon_threadsafe(self.written.set)
 
 
 def test_rows_are_written_within_a_second_and_not_only_at_the_stop() -> None:
     async def story() -> None:
         shelf = Shelf()
-        log = InquiryLog(shelf.keep, lambda: b"salt")
+        log = InquiryLog(shelf.keep, lambda: b"salt" * 4)
         task = asyncio.create_task(log.run())
         log.add(ended(1))
         log.add(ended(2))
@@ -74,7 +81,7 @@ def test_rows_are_written_within_a_second_and_not_only_at_the_stop() -> None:
 def test_consents_are_kept_under_a_salt_of_their_own() -> None:
     async def story() -> None:
         shelf = Shelf()
-        salts = iter([b"one.", b"two."])
+        salts = iter([b"one." * 4, b"two." * 4])
         log = InquiryLog(shelf.keep, lambda: next(salts))
         log.add(ended(1))
         log.add(ended(2))
@@ -96,7 +103,7 @@ def test_full_disk_keeps_rows_waiting_and_then_stops_further_inquiries(
     async def story() -> None:
         shelf = Shelf()
         shelf.full = True
-        log = InquiryLog(shelf.keep, lambda: b"salt")
+        log = InquiryLog(shelf.keep, lambda: b"salt" * 4)
         log.add(ended(1))
         await log.flush()
         assert not log.full
@@ -109,3 +116,104 @@ def test_full_disk_keeps_rows_waiting_and_then_stops_further_inquiries(
         assert not log.full
 
     asyncio.run(story())
+
+
+# --- batches in the log (protocol 7.13, 8.4) --------------------------------------------------
+
+
+class Database:
+    """Rows, batches and entries, all or nothing."""
+
+    def __init__(self, last: int = 0) -> None:
+        self.last = last
+        self.batches: list[Batch] = []
+        self.rows: list[InquiryRow] = []
+        self.entries: list[bytes] = []
+        self.full = False
+
+    def last_batch(self) -> int:
+        return self.last
+
+    def add_inquiries(
+        self, rows: Sequence[InquiryRow], batch: Batch, *, entries: Sequence[bytes]
+    ) -> None:
+        if self.full:
+            raise StorageError("database or disk is full")
+        self.batches.append(batch)
+        self.rows += rows
+        self.entries += entries
+
+
+class Clock:
+    def __init__(self, *times: int) -> None:
+        self.times = iter(times)
+
+    def __call__(self) -> int:
+        return next(self.times)
+
+
+def written(database: Database, clock: Clock, *flushes: Sequence[Ended]) -> list[Body]:
+    said: list[Body] = []
+
+    def entry(body: Body) -> bytes:
+        said.append(body)
+        return b"entry"
+
+    async def story() -> None:
+        log = InquiryLog(Batches(database, entry, clock).keep, lambda: b"salt" * 4)
+        for part in flushes:
+            for one in part:
+                log.add(one)
+            await log.flush()
+
+    asyncio.run(story())
+    return said
+
+
+def test_batch_is_the_root_of_its_rows_in_their_order() -> None:
+    database = Database()
+    (said,) = written(database, Clock(100), [ended(1), ended(2)])
+    root = batch_root([leaf_of(row) for row in database.rows])
+    assert said == ScoreBatch(second=100, root=root, count=2)
+    assert database.batches == [Batch(second=100, count=2)]
+    assert database.entries == [b"entry"]
+
+
+def test_no_two_batches_have_one_second_also_when_the_clock_goes_back() -> None:
+    database = Database(last=105)
+    said = written(database, Clock(100, 106, 90), [ended(1)], [ended(2)], [ended(3)])
+    assert [one.second for one in said if isinstance(one, ScoreBatch)] == [106, 107, 108]
+
+
+def test_batch_is_not_before_the_end_of_an_inquiry_in_it() -> None:
+    late = replace(ended(1), ended_ms=200_500)
+    (said,) = written(Database(), Clock(100), [late])
+    assert isinstance(said, ScoreBatch)
+    assert said.second == 200
+
+
+def test_retry_is_logged_with_whom_it_leaves_out() -> None:
+    first = ended(1).inquiry
+    again = replace(
+        ended(2),
+        inquiry=replace(ended(2).inquiry, retry_of=first.request, roster_version=8),
+        retried=Retried(earlier_version=7, missing=(PartnerId("shop"),)),
+    )
+    _, said = written(Database(), Clock(100), [ended(1), again])
+    assert said == ScoreRetry(
+        request=again.inquiry.request,
+        retry_of=first.request,
+        roster_version=8,
+        earlier_version=7,
+        missing=(PartnerId("shop"),),
+    )
+
+
+def test_rows_that_the_disk_did_not_take_are_in_the_next_batch_with_its_second() -> None:
+    database = Database()
+    database.full = True
+    written(database, Clock(100), [ended(1)])
+    assert database.batches == []
+    database.full = False
+    said = written(database, Clock(101), [ended(1), ended(2)])
+    assert [one.count for one in said if isinstance(one, ScoreBatch)] == [2]

@@ -77,6 +77,13 @@ PLAN = {
     "base": [],
     "start": "",
 }
+STEP = {"offer": named("offer"), "epoch": 2, "attempt": 1}
+KEY = {
+    "threshold": 2,
+    "group_key": named("P"),
+    "transcript": named("transcript"),
+    "key": named("key"),
+}
 BODIES: dict[str, tuple[str, dict[str, object]]] = {
     "manifest.adopted": (
         "bank-a",
@@ -199,6 +206,33 @@ BODIES: dict[str, tuple[str, dict[str, object]]] = {
             ],
         },
     ),
+    "score.retry": (
+        "coordinator",
+        {
+            "request": "0a" * 16,
+            "retry_of": "0b" * 16,
+            "roster_version": AT * 1000 + 1,
+            "earlier_version": AT * 1000,
+            "missing": ["shop"],
+        },
+    ),
+    "dkg.commit": ("bank-a", STEP | {"step": named("commit")}),
+    "dkg.reveal": ("bank-a", STEP | {"step": named("reveal")}),
+    "dkg.complaint": ("bank-b", STEP | {"step": named("complain")}),
+    "oprf.epoch": ("bank-a", STEP | KEY),
+    "oprf.reshare": ("bank-a", STEP | KEY | {"previous": named("key 1")}),
+    "oprf.usage": ("bank-a", {"epoch": 2, "day": 20_000, "points": "1000-9999"}),
+    "oprf.fault": ("bank-a", {"epoch": 2, "holder": "shop", "request": "0a" * 16}),
+    "consent.batch": (
+        "bank-a",
+        {
+            "day": 20_000,
+            "root": named("receipts"),
+            "receipts": "100-999",
+            "withdrawals": named("withdrawals"),
+        },
+    ),
+    "audit.nonce": ("regulator", {"commitment": named("next"), "opened": [named("nonce")]}),
 }
 
 

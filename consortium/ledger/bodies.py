@@ -1,0 +1,194 @@
+"""Bodies of entries about scores, keys of pseudonyms, consents and the drawing of audits.
+
+As ``entries``: one frozen class for each event, and what is not in a class is in no entry. No
+count of one partner is shown here but as a band of powers of ten (protocol 8.4).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from consortium.ids import Digest, PartnerId, RequestId
+from consortium.manifest import Role
+
+_DECADES = 9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreRetry:
+    """A request that was made again without some who had not answered (protocol 7.9)."""
+
+    request: RequestId
+    retry_of: RequestId
+    roster_version: int
+    earlier_version: int
+    """That the first request named; 0 if the relay had forgotten it."""
+    missing: tuple[PartnerId, ...]
+    """Whom it leaves out, sorted; nobody if the first was forgotten."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DkgCommit:
+    """A member has committed to its polynomial (protocol 6.3 (1))."""
+
+    offer: Digest
+    epoch: int
+    attempt: int
+    step: Digest
+    """Of the whole signed step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DkgReveal:
+    """A member has shown what it committed to (6.3 (2)); its shares stay sealed elsewhere."""
+
+    offer: Digest
+    epoch: int
+    attempt: int
+    step: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DkgComplaint:
+    """A member says, with the key of one share, that a dealer's share is bad (6.3 (5))."""
+
+    offer: Digest
+    epoch: int
+    attempt: int
+    step: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OprfEpoch:
+    """A member stands for the public keys of a new epoch, and for how they came about."""
+
+    offer: Digest
+    epoch: int
+    attempt: int
+    threshold: int
+    group_key: bytes
+    transcript: Digest
+    """Over all signed COMMITs and REVEALs as this member saw them."""
+    key: Digest
+    """Of the document with all public shares."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OprfReshare:
+    """The same for a resharing of an older key (protocol 6.8)."""
+
+    offer: Digest
+    epoch: int
+    attempt: int
+    threshold: int
+    group_key: bytes
+    transcript: Digest
+    key: Digest
+    previous: Digest
+    """Document of the key that was reshared."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OprfUsage:
+    """How many points a key holder evaluated on one day for all askers together (6.6)."""
+
+    epoch: int
+    day: int
+    """Days since 1970, UTC."""
+    points: str
+    """A band of ``band_of``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OprfFault:
+    """A key holder gave a share whose proof does not hold (protocol 6.4)."""
+
+    epoch: int
+    holder: PartnerId
+    request: RequestId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsentBatch:
+    """The consents that one partner used on one day, and those withdrawn on it (7.8)."""
+
+    day: int
+    """Days since 1970, UTC."""
+    root: Digest
+    """Merkle root of the receipts' hashes, sorted, each once; of none: of the empty tree."""
+    receipts: str
+    """How many, as a band of ``band_of``."""
+    withdrawals: Digest
+    """Merkle root of the salted hashes of what was withdrawn on that day, likewise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditNonce:
+    """The regulator commits to its part of the next choice, and opens that of the last (9.4).
+
+    The commitment must be under a cosigned head before the run is closed: afterwards neither
+    the regulator nor the consortium can choose which sums are drawn.
+    """
+
+    commitment: Digest
+    """``H(AUDIT_NONCE ‖ 32 bytes)``."""
+    opened: Digest | None
+    """The 32 bytes of the commitment before this one, in hex; None: nothing was drawn."""
+
+
+ScoringBody = (
+    ScoreRetry
+    | DkgCommit
+    | DkgReveal
+    | DkgComplaint
+    | OprfEpoch
+    | OprfReshare
+    | OprfUsage
+    | OprfFault
+    | ConsentBatch
+    | AuditNonce
+)
+
+_PARTNER = frozenset({Role.PARTNER})
+
+SCORING_TYPES: Mapping[str, type[ScoringBody]] = {
+    "score.retry": ScoreRetry,
+    "dkg.commit": DkgCommit,
+    "dkg.reveal": DkgReveal,
+    "dkg.complaint": DkgComplaint,
+    "oprf.epoch": OprfEpoch,
+    "oprf.reshare": OprfReshare,
+    "oprf.usage": OprfUsage,
+    "oprf.fault": OprfFault,
+    "consent.batch": ConsentBatch,
+    "audit.nonce": AuditNonce,
+}
+
+SCORING_ACTORS: Mapping[type[object], frozenset[Role]] = {
+    ScoreRetry: frozenset({Role.COORDINATOR}),
+    DkgCommit: _PARTNER,
+    DkgReveal: _PARTNER,
+    DkgComplaint: _PARTNER,
+    OprfEpoch: _PARTNER,
+    OprfReshare: _PARTNER,
+    OprfUsage: _PARTNER,
+    OprfFault: _PARTNER,
+    ConsentBatch: _PARTNER,
+    AuditNonce: frozenset({Role.REGULATOR}),
+}
+
+
+def band_of(count: int) -> str:
+    """Powers of ten instead of a count: ``0``, ``1-9``, ``10-99`` and so on.
+
+    Args:
+        count: Private: what is shown is the band alone.
+    """
+    if count < 1:
+        return "0"
+    digits = min(len(str(count)), _DECADES)
+    low = 10 ** (digits - 1)
+    return f"{low}+" if digits == _DECADES else f"{low}-{10 * low - 1}"
+
+
+BANDS = ("0", *(band_of(10**power) for power in range(_DECADES)))
+"""All bands, the smallest first."""
