@@ -15,6 +15,7 @@ NAMES = (
     "joint_score",
     "verify",
     "canary",
+    "score_log",
 )
 
 
