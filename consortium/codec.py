@@ -276,7 +276,8 @@ def decode_enrolment_request(data: bytes) -> EnrolmentRequest:
         token=bounds.exactly(wire.token, "token", KEY_BYTES),
         csr=bounds.within(wire.csr, "csr", _SMALL_LIMIT),
         identity=bounds.exactly(wire.identity, "identity", KEY_BYTES),
-        agreement=bounds.exactly(wire.agreement, "agreement", KEY_BYTES),
+        # A regulator agrees on nothing: it has no such key (protocol 2.1).
+        agreement=wire.agreement and bounds.exactly(wire.agreement, "agreement", KEY_BYTES),
         witness=bounds.exactly(wire.witness, "witness", KEY_BYTES),
         signature=bounds.exactly(wire.signature, "signature", SIGNATURE_BYTES),
     )

@@ -23,7 +23,7 @@ from consortium.crypto.keys import Secret
 from consortium.documents import plain_of
 from consortium.errors import ConfigurationError, ManifestError
 from consortium.ids import parse_partner_id
-from consortium.manifest import Manifest, parse_manifest
+from consortium.manifest import Manifest, Role, parse_manifest
 from coordinator import control, doctor, gating, registry, statement_page, wiring
 from coordinator.calibration import HeadSettings
 from coordinator.config import DATABASE, address, load_config
@@ -76,11 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
 
     _add_init(verbs)
-    verb = _verb(verbs, "token", _token, "issue a one-time join token for a partner")
-    verb.add_argument("partner", metavar="PARTNER", help="id: a-z, 0-9, hyphen, underscore")
-    verb.add_argument("--families", required=True, help="feature families it holds: a,b")
-    verb.add_argument("--hours", type=int, default=24, help="validity (%(default)s)")
-    verb.add_argument("--out", type=Path, help="write to this new file, mode 0600")
+    _token_verb(verbs)
 
     verb = _verb(verbs, "manifest", _manifest, "propose the next manifest, or show the newest")
     verb.add_argument("action", choices=("propose", "show"))
@@ -176,6 +172,18 @@ def _add_init(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     )
 
 
+def _token_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    verb = _verb(verbs, "token", _token, "issue a one-time join token")
+    verb.add_argument("partner", metavar="PARTNER", help="id: a-z, 0-9, hyphen, underscore")
+    whom = verb.add_mutually_exclusive_group(required=True)
+    whom.add_argument("--families", default="", help="feature families it holds: a,b")
+    whom.add_argument(
+        "--regulator", action="store_true", help="for a regulator: it witnesses and audits"
+    )
+    verb.add_argument("--hours", type=int, default=24, help="validity (%(default)s)")
+    verb.add_argument("--out", type=Path, help="write to this new file, mode 0600")
+
+
 def _verb(
     verbs: "argparse._SubParsersAction[argparse.ArgumentParser]",
     name: str,
@@ -224,7 +232,8 @@ def _token(arguments: argparse.Namespace) -> int:
     desk = wiring.open_desk(arguments.directory)
     partner = partner_for_token(arguments.partner)
     families = tuple(part.strip() for part in arguments.families.split(",") if part.strip())
-    token = wiring.issue_token(desk, partner, families, hours=arguments.hours)
+    role = Role.REGULATOR if arguments.regulator else Role.PARTNER
+    token = wiring.issue_token(desk, partner, families, hours=arguments.hours, role=role)
     if arguments.out is None:
         print(token.encode())
         return 0

@@ -87,6 +87,8 @@ class Membership:
         verify_signature(
             request.identity, Label.ENROLMENT, enrolment_statement(request), request.signature
         )
+        if bool(request.agreement) is not (token.role is Role.PARTNER):
+            raise EnrolmentError(f"{request.partner}: keys of another role than its token's")
         certificate = authority.issue_partner(request.partner, request.csr, now=self._now())
         member = Member(
             id=request.partner,
@@ -258,6 +260,10 @@ class Membership:
         if current is None or hello.manifest != current.digest:
             here = "none" if current is None else current.digest
             raise ManifestError(f"{peer} works under {hello.manifest}, in force is {here}")
+        if current.member(peer).role is not Role.PARTNER:
+            raise CertificateError(
+                f"{peer} is no partner: it takes part in no sum and no score"
+            )
         statement = welcome_statement(hello.nonce, hello.manifest, peer, kind)
         return Welcome(
             protocol_version=PROTOCOL_VERSION,

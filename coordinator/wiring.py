@@ -345,15 +345,23 @@ def is_witnessed(desk: Desk) -> bool:
 
 
 def issue_token(
-    desk: Desk, partner: PartnerId, families: tuple[str, ...], *, hours: int
+    desk: Desk,
+    partner: PartnerId,
+    families: tuple[str, ...],
+    *,
+    hours: int,
+    role: Role = Role.PARTNER,
 ) -> JoinToken:
-    """Make a one-time join token and store its digest.
+    """Make a one-time join token and store its digest; a regulator's has no families.
 
     Raises:
-        ConfigurationError: a family that the schema does not know, or none.
+        ConfigurationError: a family that the schema does not know; none for a partner, or
+            some for a regulator.
     """
     unknown = sorted(set(families) - set(desk.schema.families))
-    if unknown or not families:
+    if role is Role.REGULATOR and families:
+        raise ConfigurationError(f"{partner} is a regulator: it holds no families")
+    if unknown or (role is Role.PARTNER and not families):
         known = ", ".join(desk.schema.families)
         raise ConfigurationError(f"families {unknown} are not in the schema; it has: {known}")
     token = JoinToken(
@@ -368,7 +376,7 @@ def issue_token(
         TokenRow(
             secret_sha256=secret_digest(token.secret),
             partner=partner,
-            role=Role.PARTNER,
+            role=role,
             families=families,
             expires=token.expires,
         )

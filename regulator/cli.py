@@ -12,6 +12,7 @@ from consortium.ledger.verify import Audit
 from regulator.artefacts.collection import artefacts_of
 from regulator.checklist import document_of_checklist
 from regulator.history import history_of
+from regulator.live_cli import add_live_verbs
 from regulator.page import page
 from regulator.paper import paper
 from regulator.report import LANGUAGES, document_of_audit, lines
@@ -52,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     artefacts.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to")
     artefacts.set_defaults(run=_artefacts)
+    add_live_verbs(verbs)
     return parser
 
 

@@ -1,13 +1,134 @@
-"""The only place of this role that reads the clock."""
+"""The only place of this role that reads clock, entropy and signals, and dials."""
 
+import os
+import signal
+import threading
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from consortium.ids import Digest
+from consortium.crypto.keys import Secret
+from consortium.errors import ConfigurationError
+from consortium.ids import Digest, RunId
+from consortium.ledger.findings import Grade
 from consortium.ledger.verify import Audit
+from regulator import live
 from regulator.bundle import audit_bundle, read_bundle
+from regulator.enrolment import parse_token
+from regulator.keys import Keys, Pin, Place
+from regulator.keys import read_bundle as read_manifest
+from regulator.membership import sign
+from regulator.sampling import Drawing, Drawn
+
+if TYPE_CHECKING:
+    from regulator.log_reader import LogReader
+
+PAUSE_S = 2.0
+"""Between two looks at the log."""
+
+
+def now() -> int:
+    """Seconds since 1970, UTC."""
+    return int(time.time())
 
 
 def audit_file(path: Path, pinned: Digest) -> Audit:
     """Audit the bundle at ``path`` now."""
-    return audit_bundle(read_bundle(path), pinned, now=int(time.time()))
+    return audit_bundle(read_bundle(path), pinned, now=now())
+
+
+def _entropy() -> Secret:
+    return Secret(os.urandom(32))
+
+
+def _door(directory: Path) -> "LogReader":
+    # Only what talks to a coordinator loads gRPC: an audit of a file needs none.
+    from regulator.log_reader import LogReader  # noqa: PLC0415
+
+    keys = Keys(directory)
+    return LogReader(keys.place().address, keys.tls())
+
+
+def join(directory: Path, token: str, coordinator: str | None) -> Place:
+    """Make keys and trade the token for a certificate.
+
+    Args:
+        directory: The regulator's; keys that are there are kept.
+        token: The line that the operator issued.
+        coordinator: host:port of the enrolment door, if it is another than the token's.
+
+    Raises:
+        EnrolmentError: the token is damaged, unknown, used, or expired.
+        TransportError: the door is not reachable.
+    """
+    from regulator.log_reader import enrol  # noqa: PLC0415 - loads gRPC, as above
+
+    parsed = parse_token(token)
+    keys = Keys(directory)
+    keys.create(_entropy)
+    enrolled = enrol(
+        parsed,
+        keys.identity(),
+        address=coordinator or parsed.enrolment,
+        witness=keys.witness().public,
+        csr=keys.certificate_request(parsed.member),
+    )
+    place = Place(member=parsed.member, federation=parsed.federation, address=enrolled.address)
+    keys.save_membership(place, enrolled.certificate, parsed.authority)
+    return place
+
+
+def proposed(directory: Path) -> tuple[Pin, Keys]:
+    """The newest manifest that the coordinator has, unsigned here."""
+    with _door(directory) as door:
+        return read_manifest(door.fetch_manifest()), Keys(directory)
+
+
+def trust(directory: Path, digest: Digest, *, replacing: bool) -> Pin:
+    """Sign and pin the manifest of that digest; raises as ``membership.sign``."""
+    with _door(directory) as door:
+        return sign(door, Keys(directory), digest, now=now, replacing=replacing)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pause:
+    """Ends at a signal, or when the time is over."""
+
+    stopped: threading.Event
+    pause_s: float
+    until: float | None
+
+    def wait(self) -> bool:
+        left = None if self.until is None else self.until - time.monotonic()
+        if left is not None and left <= 0:
+            return True
+        pause = self.pause_s if left is None else min(self.pause_s, left)
+        return self.stopped.wait(pause)
+
+
+def watch(
+    directory: Path,
+    tell: Callable[[str], None],
+    wish: live.Wish,
+    *,
+    seconds: float | None,
+    pause_s: float = PAUSE_S,
+) -> Grade | None:
+    """Be a live witness until SIGTERM, SIGINT, an alarm, or for so many seconds."""
+    if not directory.is_dir():
+        raise ConfigurationError(f"{directory}: no such directory; run: riskweave audit join")
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    until = None if seconds is None else time.monotonic() + seconds
+    around = live.Surroundings(door=lambda: _door(directory), now=now, tell=tell)
+    return live.watch(directory, around, _Pause(stopped, pause_s, until), wish)
+
+
+def sample(
+    directory: Path, run: RunId | None, count: int | None, *, size: int | None
+) -> tuple[Drawing, Drawn]:
+    """Draw from this regulator's mirror; raises as ``live.sample``."""
+    return live.sample(directory, run, count, size=size, now=now())

@@ -1,0 +1,161 @@
+"""The regulator as a member: joining, signing, watching, drawing; what ties the parts together.
+
+Everything that reads a clock, entropy or the network is handed in by ``wiring``.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from consortium.errors import ConfigurationError, LogError, OutOfOrderError, RiskWeaveError
+from consortium.ids import RunId
+from consortium.ledger.checkpoint import parse_checkpoint
+from consortium.ledger.findings import Grade
+from consortium.ledger.note import parse_note
+from consortium.ledger.witness import WitnessKey
+from regulator.keys import Keys
+from regulator.membership import complete
+from regulator.mirror import Mirror, Outbox, State, read_mirror
+from regulator.sampling import Drawing, Drawn, Nonces, draw, read_log
+from regulator.watch import Reader, Watch, WatchPorts, signed_entry
+
+
+class Pause(Protocol):
+    """When to look again, and when to stop."""
+
+    def wait(self) -> bool:
+        """Wait a little; True: somebody asked to stop, or the time is over."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What the machine gives."""
+
+    door: Callable[[], AbstractContextManager[Reader]]
+    """A channel to the coordinator."""
+    now: Callable[[], int]
+    tell: Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """How somebody wants to watch."""
+
+    keep: bool = False
+    """Go on after an alarm, without cosigning."""
+    settled: bool = False
+    """The alarm on the disk was looked into: cosign again what grows from here."""
+
+
+def watch(directory: Path, around: Surroundings, pause: Pause, wish: Wish) -> Grade | None:
+    """Be a witness until ``pause`` ends it or there is an alarm; returns the worst grade."""
+    keys, mirror = Keys(directory), Mirror(directory)
+    try:
+        place = keys.place()
+        if mirror.state.alarm and wish.settled:
+            around.tell(f"settled: {mirror.state.alarm}")
+            mirror.keep_alarm("", "")
+        if mirror.state.alarm:
+            state = mirror.state
+            around.tell(
+                f"ALARM {state.alarm} is not settled: look into incidents/"
+                f"{state.evidence}.json, then add --settled"
+            )
+            return Grade.ERROR
+        watching = Watch(
+            WatchPorts(
+                directory=directory,
+                mirror=mirror,
+                outbox=Outbox(directory),
+                pin=lambda reader: complete(reader, keys, now=around.now()),
+                member=place.member,
+                identity=keys.identity(),
+                witness=WitnessKey(member=place.member, key=keys.witness()),
+                now=around.now,
+                tell=around.tell,
+            )
+        )
+        _begin_draws(directory, keys, watching)
+        around.tell(
+            f"{place.member} watches {place.federation} from entry {mirror.head.size} on"
+        )
+        _watch(watching, around, pause, wish)
+        return watching.worst
+    finally:
+        mirror.close()
+
+
+def _begin_draws(directory: Path, keys: Keys, watching: Watch) -> None:
+    """Commit to the bytes of the first draw as early as can be."""
+    nonces = Nonces(directory, keys.nonce_root())
+    if not nonces.begun:
+        watching.ports.outbox.add(watching.entry(nonces.commit(0)))
+        nonces.keep(0)
+
+
+def _watch(watching: Watch, around: Surroundings, pause: Pause, wish: Wish) -> None:
+    with ExitStack() as stack:
+        reader: Reader | None = None
+        while True:
+            try:
+                reader = reader or stack.enter_context(around.door())
+                watching.look(reader)
+            except LogError as error:
+                if not wish.keep:
+                    return
+                watching.failed(error)
+            except RiskWeaveError as error:
+                watching.failed(error)
+                stack.close()
+                reader = None
+            if pause.wait():
+                return
+
+
+def sample(
+    directory: Path, run: RunId | None, count: int | None, *, size: int | None, now: int
+) -> tuple[Drawing, Drawn]:
+    """Draw sums and records from the mirror; the signed challenge waits for ``watch``.
+
+    Args:
+        directory: The regulator's.
+        run: None: the one that was closed last.
+        count: Of sums; None: all.
+        size: Of the head that is the coin; None: the newest that counts. It must be one that
+            the members know as cosigned, or the audit finds it.
+        now: Seconds since 1970.
+
+    Raises:
+        OutOfOrderError: nothing is closed under a cosigned head yet.
+        ConfigurationError: ``watch`` never ran in this directory.
+    """
+    keys = Keys(directory)
+    state, log_entries = read_mirror(directory)
+    newest = _counted(state)
+    coin = newest if size is None else size
+    if not 0 < coin <= newest:
+        raise OutOfOrderError(f"no cosigned head of {coin} entries is known here")
+    nonces = Nonces(directory, keys.nonce_root())
+    if not nonces.begun:
+        raise ConfigurationError("nothing is committed to yet; run: riskweave audit watch")
+    number = nonces.number
+    commitment = nonces.commit(number).commitment
+    log = read_log(log_entries, coin, run, commitment)
+    made = draw(log, nonces.nonce(number), count)
+    member, identity = keys.place().member, keys.identity()
+    entries = [
+        signed_entry(body, member=member, identity=identity, hint=coin, at=now)
+        for body in (made.challenge, nonces.commit(number + 1))
+    ]
+    # The number first: bytes that were opened are never used again.
+    nonces.keep(number + 1)
+    Outbox(directory).add(*entries)
+    return log, made
+
+
+def _counted(state: State) -> int:
+    """Size of the newest head that the quorum cosigned and that the mirror holds."""
+    size = parse_checkpoint(parse_note(state.cosigned).text).size if state.cosigned else 0
+    return size if size <= state.head.size else 0
