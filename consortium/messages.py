@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from consortium.ids import Digest, PartnerId, RunId
 from consortium.plan import ReleaseKind, TrainingPlan
 
+LARGEST_ENTRY = 60 * 1024
+"""Bytes of an entry of the log; tlog-tiles allows 65,535 (protocol 8.1)."""
+
 PROTOCOL_VERSION = 1
 
 LARGEST_ENTRY = 60 * 1024
