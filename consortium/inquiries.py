@@ -182,6 +182,7 @@ class EpochAsk:
     step: str
     """commit, reveal, confirm or install."""
     documents: tuple[bytes, ...]
+    """With ``install``: the record, then the entry of each of its holders."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,3 +193,5 @@ class EpochTell:
     document: bytes
     code: str
     """Empty, or a code of the error tree."""
+    entry: bytes = b""
+    """The member's own entry of the log about this step (protocol 8.4)."""

@@ -27,6 +27,7 @@ from consortium.inquiries import (
     ScoreRequest,
     Wrap,
 )
+from consortium.messages import LARGEST_ENTRY
 from proto.v1 import scoring_pb2
 
 MOST_PARTNERS = 256
@@ -153,7 +154,9 @@ def _ask_out(body: EpochAsk) -> scoring_pb2.EpochAsk:
 
 
 def _tell_out(body: EpochTell) -> scoring_pb2.EpochTell:
-    return scoring_pb2.EpochTell(step=body.step, document=body.document, code=body.code)
+    return scoring_pb2.EpochTell(
+        step=body.step, document=body.document, code=body.code, entry=body.entry
+    )
 
 
 _WRITERS: Mapping[type, tuple[str, Callable[..., protobuf.Message]]] = {
@@ -270,7 +273,8 @@ def _oprf_replies(wire: scoring_pb2.OprfReplies) -> OprfReplies:
 
 
 def _ask(wire: scoring_pb2.EpochAsk) -> EpochAsk:
-    bounds.count(len(wire.documents), "documents", MOST_PARTNERS)
+    # With a record come the entries of all its holders.
+    bounds.count(len(wire.documents), "documents", MOST_PARTNERS + 1)
     return EpochAsk(
         step=_one_of(wire.step, "step", ASKED_STEPS),
         documents=tuple(
@@ -283,10 +287,13 @@ def _tell(wire: scoring_pb2.EpochTell) -> EpochTell:
     bounds.exactly(b"" if not wire.code else wire.document, "document beside a code", 0)
     if wire.document:
         bounds.within(wire.document, "document", DOCUMENT_LIMIT)
+    if wire.entry:
+        bounds.within(wire.entry, "entry", LARGEST_ENTRY)
     return EpochTell(
         step=_one_of(wire.step, "step", TOLD_STEPS),
         document=wire.document,
         code=bounds.text(wire.code, "code", _CODE),
+        entry=wire.entry,
     )
 
 

@@ -32,9 +32,11 @@ from consortium.identity.epoch_steps import (
 )
 from consortium.ids import Digest, PartnerId
 from consortium.inquiries import EpochAsk, EpochTell
+from consortium.ledger.epochs import step_body
 from consortium.manifest import Manifest
+from coordinator.audit_log import member_entry
 from coordinator.rosters import Lines, Rosters
-from coordinator.scoring_storage import ScoringStore
+from coordinator.scoring_storage import EpochEnd, ScoringStore
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +67,8 @@ class _Ceremony:
     offer: EpochOffer
     record: bytes
     """That is reshared; empty for a new key."""
+    entries: list[bytes] = field(default_factory=list)
+    """That go into the log with its end."""
 
     @property
     def members(self) -> tuple[PartnerId, ...]:
@@ -78,6 +82,8 @@ class _Known:
     manifest: Digest
     key: EpochKey | None
     record: bytes
+    entries: tuple[bytes, ...] = ()
+    """By which its holders stand for it in the log."""
 
 
 @dataclass(eq=False, slots=True)
@@ -89,6 +95,8 @@ class _Asking:
     ceremony: _Ceremony
     done: "asyncio.Future[None]"
     documents: dict[PartnerId, bytes] = field(default_factory=dict)
+    entries: dict[PartnerId, bytes] = field(default_factory=dict)
+    """What each member says of its step in the log."""
 
     def awaits(self, partner: PartnerId, number: int) -> bool:
         asked = self.number == number and partner in self.ceremony.members
@@ -109,7 +117,10 @@ class PseudonymEpochs:
         store: ScoringStore,
         *,
         now: Callable[[], int],
+        append: Callable[[Sequence[bytes]], None],
     ) -> None:
+        """Take the streams, the database, and what appends members' entries to the log."""
+        self._append = append
         self._lines = lines
         self._rosters = rosters
         self._store = store
@@ -150,10 +161,11 @@ class PseudonymEpochs:
         elif tell.code:
             asking.fail(f"{partner} refuses to {asking.step}: {tell.code}")
         else:
-            self._on_step(asking, partner, tell.document)
+            self._on_step(asking, partner, tell)
         return True
 
-    def _on_step(self, asking: _Asking, partner: PartnerId, document: bytes) -> None:
+    def _on_step(self, asking: _Asking, partner: PartnerId, tell: EpochTell) -> None:
+        document = tell.document
         digest = offer_digest(asking.ceremony.offer)
         manifest = asking.ceremony.manifest
         try:
@@ -161,12 +173,19 @@ class PseudonymEpochs:
         except (DecodeError, ScoreRefusalError) as error:
             if asking.step is Step.CONFIRM and _complains(document, digest, manifest):
                 asking.documents[partner] = document
+                with suppress(RiskWeaveError):
+                    asking.entries[partner] = _entry_of(tell, asking.ceremony, partner)
                 asking.fail(f"{partner} complains of a share")
             else:
                 asking.fail(f"{partner}: {error}")
             return
         if made.member != partner:
             asking.fail(f"{partner} sent a step of {made.member}")
+            return
+        try:
+            asking.entries[partner] = _entry_of(tell, asking.ceremony, partner)
+        except RiskWeaveError as error:
+            asking.fail(f"{partner}: {error}")
             return
         asking.documents[partner] = document
         if len(asking.documents) == len(asking.ceremony.members) and not asking.done.done():
@@ -201,11 +220,12 @@ class PseudonymEpochs:
         epoch = manifest.policy.scoring.epoch
         if self._known is None or self._known.manifest != manifest.digest:
             self._known = await asyncio.to_thread(self._read, manifest)
-        key, record = self._known.key, self._known.record
+        key = self._known.key
         wanted = {(member.id, member.index) for member in manifest.partners}
         if key is not None and set(key.members) == wanted:
-            self._complete(key, record)
+            self._complete(key, self._known)
             return
+        record = self._known.record
         holders = () if key is None else tuple(name for name, _ in key.members)
         status = EpochStatus(epoch=epoch, state="waiting", holders=holders)
         missing = sorted(name for name, _ in wanted if name not in self._rosters.up)
@@ -225,9 +245,10 @@ class PseudonymEpochs:
         if row is None:
             return _Known(manifest=manifest.digest, key=None, record=b"")
         key = verify_record(row.document, manifest)
-        return _Known(manifest=manifest.digest, key=key, record=row.document)
+        entries = self._store.epoch_entries(row.epoch, row.attempt)
+        return _Known(manifest=manifest.digest, key=key, record=row.document, entries=entries)
 
-    def _complete(self, key: EpochKey, record: bytes) -> None:
+    def _complete(self, key: EpochKey, known_epoch: "_Known") -> None:
         if self.status.state != "complete" or self.status.epoch != key.epoch:
             holders = tuple(name for name, _ in key.members)
             self.status = EpochStatus(epoch=key.epoch, state="complete", holders=holders)
@@ -240,7 +261,9 @@ class PseudonymEpochs:
         for partner in sorted(asked):
             # Each has a stream of its own to say that it cannot; nobody waits for that.
             self._installing[partner] = number
-        ask = EpochAsk(step=Step.INSTALL.value, documents=(record,))
+        ask = EpochAsk(
+            step=Step.INSTALL.value, documents=(known_epoch.record, *known_epoch.entries)
+        )
         self._lines.spread(sorted(asked), ask, number)
 
     async def _attempt(
@@ -281,9 +304,18 @@ class PseudonymEpochs:
         """All steps in their order; returns the record that all members have signed."""
         begin = [document_of(ceremony.offer)] + [ceremony.record] * bool(ceremony.record)
         commits = await self._gather(ceremony, Step.COMMIT, begin)
+        # In the log before anybody reveals: nobody can commit to what it has seen of others.
+        await asyncio.to_thread(self._append, self._said())
         reveals = await self._gather(ceremony, Step.REVEAL, commits)
+        await asyncio.to_thread(self._append, self._said())
         confirms = await self._gather(ceremony, Step.CONFIRM, reveals)
+        ceremony.entries.extend(self._said())
         return await asyncio.to_thread(record_of, confirms, ceremony.offer, ceremony.manifest)
+
+    def _said(self) -> list[bytes]:
+        """What members say of the step that was asked last, by their names."""
+        said = {} if self._asking is None else self._asking.entries
+        return [said[name] for name in sorted(said)]
 
     async def _gather(
         self, ceremony: _Ceremony, step: Step, documents: Sequence[bytes]
@@ -317,12 +349,20 @@ class PseudonymEpochs:
         if self._asking is not None:
             complaint = _complaint(self._asking.documents, ceremony)
         status = "complaint" if complaint else "failed"
+        ceremony.entries[:] = self._said() if complaint else []
         await asyncio.to_thread(self._end, ceremony, status, reason, complaint)
 
     def _end(self, ceremony: _Ceremony, status: str, detail: str, document: bytes) -> None:
         offer = ceremony.offer
         self._store.end_epoch(
-            offer.epoch, offer.attempt, status=status, detail=detail, document=document
+            offer.epoch,
+            offer.attempt,
+            EpochEnd(
+                status=status,
+                detail=detail,
+                document=document,
+                entries=tuple(ceremony.entries),
+            ),
         )
 
 
@@ -333,6 +373,14 @@ def _dealers(key: EpochKey | None, manifest: Manifest) -> tuple[PartnerId, ...]:
         return tuple(sorted(active))
     left = [name for name, index in key.members if active.get(name) == index]
     return tuple(left[: key.threshold]) if len(left) >= key.threshold else ()
+
+
+def _entry_of(tell: EpochTell, ceremony: _Ceremony, partner: PartnerId) -> bytes:
+    """The member's entry of its step; DecodeError or SignatureError if it is not that."""
+    entry = member_entry(tell.entry, ceremony.manifest, partner)
+    if entry.body != step_body(tell.document, ceremony.offer):
+        raise DecodeError(f"{partner} takes one step and logs another")
+    return tell.entry
 
 
 def _complains(document: bytes, offer: Digest, manifest: Manifest) -> bool:

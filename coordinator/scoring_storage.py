@@ -54,6 +54,16 @@ _EPOCHS = sa.Table(
 )
 
 
+_EPOCH_ENTRIES = sa.Table(
+    "epoch_entries",
+    _META,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("epoch", sa.Integer, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InquiryRow:
     """One relayed inquiry (protocol 7.13): no token, no word, no score."""
@@ -114,6 +124,18 @@ class EpochRow:
     document: bytes
     """The public record of a complete one; the complaint; else empty."""
     at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochEnd:
+    """How an attempt at an epoch's key ended."""
+
+    status: str
+    """complete, failed, or complaint."""
+    detail: str = ""
+    document: bytes = b""
+    entries: tuple[bytes, ...] = ()
+    """Of its members, for the log."""
 
 
 class ScoringStore:
@@ -213,16 +235,26 @@ class ScoringStore:
             connection.execute(_EPOCHS.insert().values(**asdict(row)))
             return row.attempt
 
-    def end_epoch(
-        self, epoch: int, attempt: int, *, status: str, detail: str = "", document: bytes = b""
-    ) -> None:
-        """Note how an attempt ended: complete, failed or complaint."""
+    def end_epoch(self, epoch: int, attempt: int, end: EpochEnd) -> None:
+        """Note how an attempt ended, and what its members say of it in the log."""
         with self._store.transaction() as connection:
+            self._store.append_within(connection, end.entries)
+            if end.entries:
+                rows = [
+                    {"epoch": epoch, "attempt": attempt, "data": data} for data in end.entries
+                ]
+                connection.execute(_EPOCH_ENTRIES.insert(), rows)
             connection.execute(
                 _EPOCHS.update()
                 .where(_EPOCHS.c.epoch == epoch, _EPOCHS.c.attempt == attempt)
-                .values(status=status, detail=detail, document=document)
+                .values(status=end.status, detail=end.detail, document=end.document)
             )
+
+    def epoch_entries(self, epoch: int, attempt: int) -> tuple[bytes, ...]:
+        """What the members of one attempt said at its end."""
+        table = _EPOCH_ENTRIES.c
+        query = sa.select(table.data).where(table.epoch == epoch, table.attempt == attempt)
+        return tuple(bytes(row["data"]) for row in self._all(query.order_by(table.number)))
 
     def epochs(self, epoch: int) -> tuple[EpochRow, ...]:
         """All attempts at the epoch's key, newest first."""

@@ -492,7 +492,7 @@ def open_scoring(desk: Desk, hub: StreamHub) -> Scoring:
             now_ms=now_ms,
         )
     )
-    epochs = PseudonymEpochs(hub, rosters, store, now=now)
+    epochs = PseudonymEpochs(hub, rosters, store, now=now, append=desk.log.append)
     batches = Batches(store, desk.log.entry, now)
     inquiries = InquiryLog(batches.keep, lambda: os.urandom(_SALT_BYTES))
     relay = ScoringRelay(

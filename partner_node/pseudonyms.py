@@ -26,7 +26,7 @@ from consortium.errors import (
 )
 from consortium.identity.ceremony import EpochFacts, EpochShare, Holding, install
 from consortium.identity.epoch import Confirmed, EpochMachine
-from consortium.identity.epoch_steps import read_offer
+from consortium.identity.epoch_steps import EpochOffer, read_offer, verify_record
 from consortium.identity.evaluation import OprfClient, OprfParty, OprfServer, OprfTask
 from consortium.ids import PartnerId, PersonToken, RequestId
 from consortium.inquiries import (
@@ -37,6 +37,8 @@ from consortium.inquiries import (
     OprfReply,
     OprfRequest,
 )
+from consortium.ledger.entries import Entry, sign_entry
+from consortium.ledger.epochs import check_entries, step_body
 from consortium.manifest import Manifest, ScoringPolicy
 from consortium.scoring_frames import ScoringBody
 from partner_node.people import People
@@ -99,6 +101,7 @@ class Pseudonyms:
         self._waiting: dict[int, asyncio.Future[OprfReplies]] = {}
         self._numbers = 0
         self._machine: EpochMachine | None = None
+        self._offer: EpochOffer | None = None
         self._ceremony = asyncio.Lock()
         self._turn = 0
         self._wishes: dict[bytes, tuple[bytes, asyncio.Future[tuple[bytes, bytes]]]] = {}
@@ -128,11 +131,25 @@ class Pseudonyms:
         async with self._ceremony:
             try:
                 document = await asyncio.to_thread(self._step, ask)
+                entry = self._entry(document) if document else b""
             except RiskWeaveError as error:
                 log.warning("key ceremony, %s: %s", ask.step, error)
                 code = error.public if isinstance(error, ScoreRefusalError) else error.code
                 return EpochTell(step=ask.step, document=b"", code=code)
-        return EpochTell(step=ask.step, document=document, code="")
+        return EpochTell(step=ask.step, document=document, code="", entry=entry)
+
+    def _entry(self, document: bytes) -> bytes:
+        """What this member says in the log of a step that it has signed (protocol 8.4)."""
+        if self._offer is None:
+            raise OutOfOrderError("no ceremony was begun here")
+        ports = self._ports
+        bare = Entry(
+            seq_hint=0,
+            at=ports.now_ms() // 1000,
+            actor=ports.member,
+            body=step_body(document, self._offer),
+        )
+        return sign_entry(bare, ports.identity).to_jcs()
 
     def _step(self, ask: EpochAsk) -> bytes:
         if ask.step == "commit":
@@ -164,6 +181,7 @@ class Pseudonyms:
             raise DecodeError("no offer")
         ports = self._ports
         offer = read_offer(documents[0], ports.manifest)
+        self._offer = offer
         secret = ports.store.seed(offer.epoch, offer.attempt, ports.entropy)
         self._machine = EpochMachine(
             EpochFacts(
@@ -178,9 +196,11 @@ class Pseudonyms:
         return self._machine.on_offer(documents)
 
     def _install(self, documents: Sequence[bytes]) -> bytes:
-        if len(documents) != 1:
-            raise DecodeError("not one record")
-        ports, record = self._ports, documents[0]
+        if not documents:
+            raise DecodeError("no record")
+        ports, (record, *entries) = self._ports, documents
+        # Whoever was shown other steps stands for other keys in the log (protocol 6.3 (4)).
+        check_entries(entries, verify_record(record, ports.manifest), ports.manifest)
         for stored in reversed(ports.store.shares(self._policy.epoch)):
             try:
                 holding = install(record, ports.manifest, _share_of(stored))

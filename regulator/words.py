@@ -188,6 +188,8 @@ CHECKS: Mapping[str, Mapping[Check, str]] = {
         Check.SCORES: "inquiries",
         Check.AUDITS: "audits on record",
         Check.REVOKED: "revoked members are absent",
+        Check.EPOCHS: "keys of pseudonyms: ceremonies and records",
+        Check.CONSENTS: "consents and use of pseudonyms",
     },
     "zh": {
         Check.BUNDLE: "审计包符合唯一格式",
@@ -209,5 +211,7 @@ CHECKS: Mapping[str, Mapping[Check, str]] = {
         Check.SCORES: "查询记录",
         Check.AUDITS: "已记录的审计",
         Check.REVOKED: "被撤销成员不再出现",
+        Check.EPOCHS: "假名密钥: 生成过程与记录",
+        Check.CONSENTS: "授权同意与假名使用",
     },
 }

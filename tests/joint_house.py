@@ -208,6 +208,8 @@ class House:
         self._collects: dict[Digest, _Collect] = {}
         self._tokens: dict[str, _Tokens] = {}
         self._tells: dict[PartnerId, asyncio.Future[EpochTell]] = {}
+        self.entries: tuple[bytes, ...] = ()
+        """Of the last ceremony, by which all stand for its keys."""
         for name in FAMILIES:
             self._add(PartnerId(name), rows.get(name, {}))
 
@@ -361,10 +363,14 @@ class House:
     async def _everybody(self, step: str, documents: tuple[bytes, ...]) -> tuple[bytes, ...]:
         loop = asyncio.get_running_loop()
         self._tells = {name: loop.create_future() for name in self.nodes}
+        if step == "install":
+            documents = (*documents, *self.entries)
         for name in self.nodes:
             self._push(name, EpochAsk(step=step, documents=documents), 0)
         tells = await asyncio.wait_for(asyncio.gather(*self._tells.values()), 30)
         assert not any(tell.code for tell in tells), tells
+        if step == "confirm":
+            self.entries = tuple(tell.entry for tell in tells)
         return tuple(tell.document for tell in tells)
 
     # --- the relay ----------------------------------------------------------------------------

@@ -44,6 +44,8 @@ class Check(StrEnum):
     SCORES = "8.7(17)"
     AUDITS = "8.7(18)"
     REVOKED = "8.7(19)"
+    EPOCHS = "8.7(20)"
+    CONSENTS = "8.7(21)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from consortium.errors import ManifestError, RiskWeaveError, TrustError
 from consortium.ids import Digest, PartnerId
 from consortium.ledger.checkpoint import Cosigned, open_checkpoint
 from consortium.ledger.claims import ReleaseFacts, audit_claims
+from consortium.ledger.consents import audit_consents
 from consortium.ledger.drawing import audit_drawing
 from consortium.ledger.entries import (
     Entry,
@@ -22,6 +23,7 @@ from consortium.ledger.entries import (
     from_jcs,
     verify_entry,
 )
+from consortium.ledger.epochs import audit_epochs
 from consortium.ledger.evidence import Evidence, read_evidence
 from consortium.ledger.facts import Machines, RunFacts, Timeline
 from consortium.ledger.findings import Check, Finding, Findings, Grade
@@ -117,6 +119,8 @@ def verify_log(
     releases = audit_claims(timeline, runs, findings)
     audit_scores(timeline, findings)
     audit_drawing(timeline, runs, findings)
+    audit_epochs(timeline, findings)
+    audit_consents(timeline, findings)
     audit = _audit(findings, pinned, state, runs, releases)
     return replace(audit, timeline=timeline, heads=tuple(state.heads))
 

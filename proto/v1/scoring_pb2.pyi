@@ -505,20 +505,24 @@ class EpochTell(_message.Message):
     STEP_FIELD_NUMBER: _builtins.int
     DOCUMENT_FIELD_NUMBER: _builtins.int
     CODE_FIELD_NUMBER: _builtins.int
+    ENTRY_FIELD_NUMBER: _builtins.int
     step: _builtins.str
     document: _builtins.bytes
     code: _builtins.str
     """empty, or a code of the error tree"""
+    entry: _builtins.bytes
+    """the member's own entry of this step (8.4)"""
     def __init__(
         self,
         *,
         step: _builtins.str = ...,
         document: _builtins.bytes = ...,
         code: _builtins.str = ...,
+        entry: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "document", b"document", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "document", b"document", "entry", b"entry", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -18,6 +18,9 @@ from consortium.identity.epoch import Confirmed, EpochMachine
 from consortium.identity.epoch_steps import EpochOffer, EpochStep, Step, sign_step
 from consortium.ids import PartnerId
 from consortium.inquiries import EpochAsk, EpochTell
+from consortium.ledger.bodies import DkgCommit, DkgComplaint, DkgReveal, OprfEpoch
+from consortium.ledger.entries import Entry, from_jcs, sign_entry
+from consortium.ledger.epochs import check_entries, step_body
 from coordinator.pseudonym_epochs import EpochStatus
 from coordinator.scoring_storage import ScoringStore
 from tests.coordinator_house import DEADLINE_S, House, NodeKeys, enrol
@@ -50,6 +53,7 @@ class Holder:
     holding: Holding | None = None
     installs: int = 0
     machine: EpochMachine | None = None
+    offer: EpochOffer | None = None
     bend: dict[str, Bend] = field(default_factory=dict)
     silent_at: str = ""
 
@@ -69,11 +73,19 @@ class Holder:
             document = self._step(house, ask)
         except ScoreRefusalError as error:
             return EpochTell(step=ask.step, document=b"", code=error.reason.value)
-        return EpochTell(step=ask.step, document=document, code="")
+        entry = b"" if ask.step == "install" else self.entry(house, document)
+        return EpochTell(step=ask.step, document=document, code="", entry=entry)
+
+    def entry(self, house: House, document: bytes) -> bytes:
+        """What this member says in the log of its step."""
+        assert self.offer is not None
+        body = step_body(document, self.offer)
+        bare = Entry(seq_hint=0, at=1, actor=PartnerId(self.name), body=body)
+        return sign_entry(bare, house.nodes[self.name].identity).to_jcs()
 
     def _step(self, house: House, ask: EpochAsk) -> bytes:
         if ask.step == "commit":
-            offer = parse_document(EpochOffer, ask.documents[0])
+            offer = self.offer = parse_document(EpochOffer, ask.documents[0])
             self.machine = EpochMachine(self.facts(house, offer.attempt))
             return self.machine.on_offer(ask.documents)
         if ask.step == "install":
@@ -81,6 +93,8 @@ class Holder:
             if self.holding is None or self.share is not self.holding.share:
                 assert self.share is not None
                 self.holding = install(ask.documents[0], house.manifest, self.share)
+                key = self.holding.key
+                check_entries(ask.documents[1:], key, house.manifest)
             return b""
         assert self.machine is not None
         if ask.step == "reveal":
@@ -305,7 +319,8 @@ def test_bad_share_is_complained_of_and_the_complaint_is_kept_for_a_judge(house:
             body = document_of(replace(reveal, boxes=boxes))
             key = house.nodes[dealer.name].identity
             document = sign_step(step.offer, step.member, Step.REVEAL, body=body, key=key)
-            return EpochTell(step=tell.step, document=document, code="")
+            entry = dealer.entry(house, document)
+            return EpochTell(step=tell.step, document=document, code="", entry=entry)
 
         dealer.bend["reveal"] = spoil
         async with relaying(house) as at, holding(house, *holders):
@@ -322,6 +337,51 @@ def test_bad_share_is_complained_of_and_the_complaint_is_kept_for_a_judge(house:
             previous=None,
         )
         assert dealer.name in judge(failed.document, offer, house.manifest).culprits
+        said = [from_jcs(data).body for data in house.desk.store.log_entries()]
+        assert any(isinstance(one, DkgComplaint) for one in said)
+
+    run(story())
+
+
+def test_every_step_is_logged_by_its_member_before_the_next_is_asked_for(house: House) -> None:
+    async def story() -> None:
+        holders = holders_of()
+        async with relaying(house) as at, holding(house, *holders):
+            await until_installed(at, *holders)
+        said = [from_jcs(data) for data in house.desk.store.log_entries()]
+        kinds = [type(one.body) for one in said]
+        assert kinds == [DkgCommit] * 4 + [DkgReveal] * 4 + [OprfEpoch] * 4
+        for part in (said[:4], said[4:8], said[8:]):
+            assert [one.actor for one in part] == sorted(NAMES)
+        assert len({one.body for one in said[8:]}) == 1
+
+    run(story())
+
+
+def test_member_that_takes_one_step_and_logs_another_ends_the_attempt(house: House) -> None:
+    async def story() -> None:
+        holders = holders_of()
+        liar = holders[1]
+
+        def lie(tell: EpochTell) -> EpochTell:
+            earlier = liar.entry(
+                house,
+                sign_step(
+                    parse_document(EpochStep, tell.document).offer,
+                    liar.name,
+                    Step.COMMIT,
+                    body=b"another",
+                    key=house.nodes[liar.name].identity,
+                ),
+            )
+            return replace(tell, entry=earlier)
+
+        liar.bend["commit"] = lie
+        async with relaying(house) as at, holding(house, *holders):
+            await until(lambda: status(at).state == "failed")
+            assert "takes one step and logs another" in status(at).detail
+            del liar.bend["commit"]
+            await until_installed(at, *holders)
 
     run(story())
 

@@ -2,17 +2,21 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from consortium.crypto.keys import IdentityKey
 from consortium.documents import document_of
 from consortium.errors import ConfigurationError
 from consortium.identity.epoch_steps import EpochOffer, record_of, verify_record
-from consortium.ids import PartnerId
+from consortium.ids import Digest, PartnerId
 from consortium.inquiries import EpochAsk, OprfReply, OprfRequest
+from consortium.ledger.bodies import OprfEpoch
+from consortium.ledger.entries import from_jcs, sign_entry
 from partner_node.pseudonyms import Progress
-from tests.joint_house import House
+from tests.joint_house import House, secret
 from tests.unit.test_scoring_session import ROWS, ask
 
 BANK = PartnerId("bank_a")
@@ -160,6 +164,37 @@ def test_node_that_is_handed_its_record_again_goes_on_serving(tmp_path: Path) ->
         assert share.record is not None
         await house._everybody("install", (share.record,))
         assert house.session("bank_a").status().epoch_installed
+
+    run(tmp_path, story)
+
+
+@pytest.mark.parametrize("lie", ["missing", "twice", "of others", "forged"])
+def test_record_whose_holders_do_not_stand_for_it_in_the_log_is_not_installed(
+    tmp_path: Path, lie: str
+) -> None:
+    async def story(house: House) -> None:
+        (share,) = house.nodes[BANK].store.shares(1)
+        assert share.record is not None
+        entries = list(house.entries)
+        if lie == "missing":
+            entries.pop()
+        elif lie == "twice":
+            entries[-1] = entries[0]
+        else:
+            entry = from_jcs(entries[0])
+            body = entry.body
+            if lie == "of others":
+                assert isinstance(body, OprfEpoch)
+                body = replace(body, transcript=Digest("0f" * 32))
+            forged = replace(entry, body=body, at=entry.at + 1)
+            key = IdentityKey.from_secret(secret(f"identity {entry.actor}"))
+            made = sign_entry(forged, key) if lie == "of others" else forged
+            entries[0] = made.to_jcs()
+        ask = EpochAsk(step="install", documents=(share.record, *entries))
+        era = house.session("bank_a")._era
+        assert era is not None
+        tell = await era.pseudonyms.on_epoch(ask)
+        assert tell.code == {"forged": "S03"}.get(lie, "S13")
 
     run(tmp_path, story)
 

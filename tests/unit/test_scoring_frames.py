@@ -76,7 +76,7 @@ REPLY = OprfReply(
 )
 REPLIES = OprfReplies(replies=(REPLY,), missing=(BANK,))
 ASK = EpochAsk(step="reveal", documents=(b"{}",))
-TELL = EpochTell(step="reveal", document=b"{}", code="")
+TELL = EpochTell(step="reveal", document=b"{}", code="", entry=b"{}")
 
 
 def up(body: ScoringBody) -> bytes:
@@ -170,7 +170,7 @@ def test_frame_of_a_node_with_one_field_out_of_bounds_is_refused(
         (replace(REPLIES, replies=(REPLY,) * (MOST_PARTNERS + 1)), "257 replies"),
         (replace(ASK, step=""), "step ''"),
         (replace(ASK, documents=(b"",)), "document"),
-        (replace(ASK, documents=(b"{}",) * (MOST_PARTNERS + 1)), "257 documents"),
+        (replace(ASK, documents=(b"{}",) * (MOST_PARTNERS + 2)), "258 documents"),
     ],
 )
 def test_frame_of_the_coordinator_with_one_field_out_of_bounds_is_refused(
