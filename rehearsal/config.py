@@ -43,6 +43,7 @@ _HEAD = {
     "family_m",
     "scoring",
     "gate",
+    "regulator",
 }
 _PARTNER = {
     "id",
@@ -107,6 +108,8 @@ class Rehearsal:
     """The run after it, which calibrates joint scores; None: there is none."""
     storage: str = DATABASE
     """URL of the coordinator's database."""
+    regulator: PartnerId | None = None
+    """Id of a live witness in a process of its own; None: the regulator reads the file only."""
 
     @property
     def askers(self) -> tuple[PartnerId, ...]:
@@ -167,7 +170,17 @@ def _rehearsal_of(document: Mapping[str, object], path: Path, epsilon: str | Non
         plan=_parsed_plan(plan_text, schema, policy, parties),
         head=calibration,
         storage=_get(head, "storage", str, DATABASE),
+        regulator=_regulator(head, parties),
     )
+
+
+def _regulator(head: Mapping[str, object], parties: tuple[Party, ...]) -> PartnerId | None:
+    if "regulator" not in head:
+        return None
+    name = parse_partner_id(_get(head, "regulator", str))
+    if name in {"coordinator", *(party.id for party in parties)}:
+        raise ConfigurationError(f"[rehearsal] regulator: {name} is another member")
+    return name
 
 
 def _head(

@@ -63,6 +63,11 @@ class Places:
         return self.work / COORDINATOR
 
     @property
+    def regulator(self) -> Path:
+        """The live regulator's own directory."""
+        return self.work / "regulator"
+
+    @property
     def control_socket(self) -> Path:
         """The operator's door."""
         return coordinator_config.load_config(self.coordinator).control_socket
@@ -154,12 +159,19 @@ class _Federation:
         for party in self._rehearsal.parties:
             node, token = str(self._places.node(party)), str(self._token(party))
             self._call(node_cli.main, "join", node, "--token", token)
+        if self._rehearsal.regulator is not None:
+            self._found_regulator(self._rehearsal.regulator)
         self._call(coordinator_cli.main, "manifest", directory, "propose")
         digest = self._manifest()
         for party in self._rehearsal.parties:
             node = str(self._places.node(party))
             self._call(node_cli.main, "trust", node, digest)
             self._processes.start(party.id, riskweave("node", "serve", node))
+        if self._rehearsal.regulator is not None:
+            watcher = str(self._places.regulator)
+            self._call(regulator_cli.main, "trust", watcher, digest)
+            command = riskweave("audit", "watch", watcher, "--keep")
+            self._processes.start(self._rehearsal.regulator, command)
 
     def wait_for_all(self) -> None:
         """Until the manifest is in force and every partner's streams are up."""
@@ -324,6 +336,15 @@ class _Federation:
                 *("--out", str(self._token(party))),
                 *("--families", ",".join(party.families)),
             )
+
+    def _found_regulator(self, name: str) -> None:
+        """Enrol it like a partner, on its own token; it signs the manifest like all others."""
+        token = self._places.work / f"{name}.token"
+        directory = str(self._places.coordinator)
+        issued = ("token", directory, name, "--regulator", "--out", str(token))
+        self._call(coordinator_cli.main, *issued)
+        watcher = str(self._places.regulator)
+        self._call(regulator_cli.main, "join", watcher, "--token", str(token))
 
     def _found_node(self, party: Party) -> None:
         directory = self._places.node(party)

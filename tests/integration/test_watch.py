@@ -15,13 +15,17 @@ import pytest
 import sqlalchemy as sa
 
 from consortium.ids import Digest, PartnerId, digest_of
+from consortium.ledger.archive import unpack
 from consortium.ledger.bodies import AuditNonce
 from consortium.ledger.entries import Incident, from_jcs
+from consortium.ledger.findings import Findings
 from consortium.ledger.note import parse_note
 from consortium.manifest import Role
 from regulator import cli
 from regulator.mirror import read_mirror
+from rehearsal.cli import main as rehearse
 from tests.coordinator_house import House
+from tests.rehearsal_house import furnish
 
 PATIENCE_S = 60.0
 ROOT = Path(__file__).resolve().parents[2]
@@ -205,3 +209,23 @@ def test_log_that_was_rolled_back_raises_alarm_and_is_not_cosigned(live: Live) -
     again = live.watch()
     again.until("is not settled")
     assert again.end() == 4
+
+
+def test_rehearsal_with_a_live_regulator_ends_verified_under_its_cosignature_too(
+    near: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = near / "report"
+    file = furnish(near, rows=1200, rounds=6)
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace("title =", 'regulator = "authority"\ntitle ='))
+    assert rehearse([str(file), "--report", str(report), "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines[-2]["verdict"] == "verified"
+    found = json.loads((report / "report.json").read_text(encoding="utf-8"))
+    assert found["processes"] == 4
+    told = (report / "logs" / "authority.log").read_text(encoding="utf-8")
+    assert "counts: cosigned by north, south" in told
+    assert "ALARM" not in told
+    files = unpack((report / "audit.zip").read_bytes(), Findings())
+    heads = [data for name, data in files.items() if name.startswith("checkpoint")]
+    assert any(b"riskweave/rehearsal/authority" in head for head in heads)

@@ -48,6 +48,8 @@ def test_shipped_example_is_accepted_before_its_data_exist(name: str) -> None:
         ("max_partners_per_person = 2", "max_partners_per_person = true", "whole number"),
         ('epsilon = "2"', 'epsilon = "9"', "outside"),
         ('epsilon = "2"', 'epsilon = "two"', "not a decimal"),
+        ("title =", 'regulator = "north"\ntitle =', "another member"),
+        ("title =", 'regulator = "The Authority"\ntitle =', "partner id"),
         ('families = ["repayment", "lines"]\nnorm', 'families = ["rent"]\nnorm', "rent"),
     ],
 )
