@@ -16,6 +16,7 @@ from consortium.crypto.keys import IdentityKey, NoteKey
 from consortium.documents import document_of
 from consortium.errors import DecodeError, ManifestError, OutOfOrderError
 from consortium.ids import Digest, PartnerId
+from consortium.ledger.bodies import CEREMONY
 from consortium.ledger.checkpoint import (
     Checkpoint,
     open_checkpoint,
@@ -52,7 +53,7 @@ log = logging.getLogger(__name__)
 MOST_ENTRIES = 4096
 """Entries that one answer of a member may carry."""
 
-_RIDING = (ManifestAdopted, RunCommit, RoundJoin, BudgetDebit, RoundUpload, ReleaseVote)
+_RIDING = ManifestAdopted | RunCommit | RoundJoin | BudgetDebit | RoundUpload | ReleaseVote
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,7 +285,7 @@ def check_brought(data: bytes, manifest: Manifest, member: PartnerId) -> None:
     compared with the facts.
     """
     entry = member_entry(data, manifest, member)
-    if isinstance(entry.body, _RIDING):
+    if isinstance(entry.body, _RIDING | CEREMONY):
         raise DecodeError(f"{member} brings {entry.type}, which goes with an answer")
 
 

@@ -43,7 +43,7 @@ VERBS: dict[str, tuple[str, ...]] = {
         *("tokenize", "withdraw", "score", "desk-client"),
     ),
     "models": ("list", "show", "statement", "gate", "activate", "rollback"),
-    "audit": ("artefacts", "report", "verify"),
+    "audit": ("artefacts", "report", "verify", "join", "trust", "watch", "sample"),
     "rehearse": (),
     "shadow": (),
 }

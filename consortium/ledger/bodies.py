@@ -135,6 +135,9 @@ class AuditNonce:
     """The 32 bytes of the commitment before this one, in hex; None: nothing was drawn."""
 
 
+CEREMONY = DkgCommit | DkgReveal | DkgComplaint | OprfEpoch | OprfReshare
+"""What a member says of its steps in a key ceremony; it comes with the step and only so."""
+
 ScoringBody = (
     ScoreRetry
     | DkgCommit

@@ -13,21 +13,24 @@ from consortium.crypto.keys import Secret
 from consortium.errors import (
     CertificateError,
     ConfigurationError,
+    DecodeError,
     EnrolmentError,
     ManifestError,
     OutOfOrderError,
     TransportError,
 )
 from consortium.ids import Digest, PartnerId, RunId, digest_of
-from consortium.ledger.bodies import AuditNonce
+from consortium.ledger.bodies import AuditNonce, DkgCommit
 from consortium.ledger.checkpoint import witness_name
 from consortium.ledger.draws import drawn_sums, nonce_commitment
 from consortium.ledger.entries import (
     AuditChallenge,
+    Entry,
     Incident,
     RunClosed,
     ScoreBatch,
     from_jcs,
+    sign_entry,
 )
 from consortium.ledger.findings import Grade
 from consortium.ledger.note import cosign_note, parse_note
@@ -425,6 +428,17 @@ def test_own_entries_are_brought_until_the_log_shows_them(office: Office) -> Non
     assert sum(isinstance(one, AuditNonce) for one in office.bodies) == 1
     office.look(2)
     assert sum(isinstance(one, AuditNonce) for one in office.bodies) == 1
+
+
+def test_partner_brings_no_entry_of_a_ceremony_without_its_step(office: Office) -> None:
+    """Only beside the step itself is such an entry compared with the facts."""
+    house = office.house
+    body = DkgCommit(offer=Digest("0a" * 32), epoch=1, attempt=1, step=Digest("0b" * 32))
+    bare = Entry(seq_hint=0, at=1, actor=PartnerId("bank_a"), body=body)
+    data = sign_entry(bare, house.nodes["bank_a"].identity).to_jcs()
+    question = WitnessQuestion(known=0, entries=(data,))
+    with pytest.raises(DecodeError, match="goes with an answer"):
+        house.desk.log.on_witness(question, PartnerId("bank_a"), house.manifest)
 
 
 # --- drawing (protocol 9.4) -------------------------------------------------------------------
