@@ -1,4 +1,4 @@
-"""Drawing what is to be replayed, from the regulator's own mirror of the log (protocol 9.4).
+"""Drawing what is to be replayed, from the regulator's own mirror of the log (protocol 9.4.1).
 
 The bytes that go into a choice are committed to in the log while runs are still open, and are
 opened with the challenge. So nobody, the regulator among them, can choose which sums and which

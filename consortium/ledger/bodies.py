@@ -123,7 +123,7 @@ class ConsentBatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditNonce:
-    """The regulator commits to its part of the next choice, and opens that of the last (9.4).
+    """The regulator commits to its part of the next choice, and opens that of the last (9.4.1).
 
     The commitment must be under a cosigned head before the run is closed: afterwards neither
     the regulator nor the consortium can choose which sums are drawn.

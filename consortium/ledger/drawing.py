@@ -1,4 +1,4 @@
-"""The audit of what was drawn: sums and records were chosen by nobody (8.7 (18), 9.4)."""
+"""The audit of what was drawn: sums and records were chosen by nobody (8.7 (18), 9.4.1)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What an audit looks at, drawn so that neither side can choose it (protocol 9.4).
+"""What an audit looks at, drawn so that neither side can choose it (protocol 9.4.1).
 
 Three things make the choice: the run, the root of a head that was cosigned after the run was
 closed, and 32 bytes that the regulator committed to before. The consortium cannot know the
