@@ -161,7 +161,7 @@ def _rounds(parties: _Parties, session: RunSession, store: Store) -> list[tuple[
         attempt = Aggregator(parties.manifest, request, links=links, length=length)
         for one in parties.sessions.values():
             mark = time.perf_counter()
-            join = one.on_proposal(request, sums)
+            join = one.on_proposal(request, sums, documents)
             nodes += time.perf_counter() - mark
             attempt.on_join(join)
         links.update(attempt.links)

@@ -147,7 +147,7 @@ class SumStrategy(Strategy):
             "request": document_of(request),
             "bins": inputs.bins,
             "joins": [document_of(join) for join in attempt.joins],
-            "acceptances": [document_of(self._acceptances[name]) for name in request.roster],
+            "acceptances": self._committed(request),
             **_of_log(head),
         }
         content = _upload_content(shown, inputs)  # the same for all of them
@@ -204,15 +204,20 @@ class SumStrategy(Strategy):
         heads: Mapping[PartnerId, LogHead] = {}
         if self._ports.witnesses is not None:
             heads = self._ports.witnesses.propose(roster.values())
+        committed = self._committed(request)
         contents: dict[tuple[int, int, bytes], RecordDict] = {}
         messages = []
         for node, name in roster.items():
             head, known = heads.get(name, NO_HEAD), self._knows.get(node, 0)
             key = (known, head.first, head.note)
             if key not in contents:
-                contents[key] = _join_content(request, self._sums[known:], head)
+                contents[key] = _join_content(request, self._sums[known:], committed, head)
             messages.append(Message(contents[key], node, "query.join"))
         return messages
+
+    def _committed(self, request: SumRequest) -> list[bytes]:
+        """The acceptances of the roster: nobody joins before it has seen all of them."""
+        return [document_of(self._acceptances[name]) for name in request.roster]
 
     def _take(self, attempt: Aggregator, reply: Message) -> None:
         """Hand one answer's words to the attempt, and its entries to the record."""
@@ -458,11 +463,14 @@ def _of_log(head: LogHead) -> dict[str, _Value]:
     }
 
 
-def _join_content(request: SumRequest, sums: list[ClosedSum], head: LogHead) -> RecordDict:
+def _join_content(
+    request: SumRequest, sums: list[ClosedSum], acceptances: list[bytes], head: LogHead
+) -> RecordDict:
     body = ConfigRecord(
         {
             **_of_log(head),
             "request": document_of(request),
+            "acceptances": acceptances,
             "closed": [document_of(one.request) for one in sums],
             "joined": [bytes.fromhex(one.joined) for one in sums],
         }

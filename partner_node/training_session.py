@@ -278,13 +278,19 @@ class TrainingSession:
             self._sums = None
 
     def on_proposal(
-        self, request: SumRequest, sums: Sequence[ClosedSum], shown: LogHead = NOTHING_SHOWN
+        self,
+        request: SumRequest,
+        sums: Sequence[ClosedSum],
+        acceptances: Sequence[bytes] = (),
+        shown: LogHead = NOTHING_SHOWN,
     ) -> Join:
         """Check that the request follows from plan and published sums, and join (3.3).
 
         Args:
             request: The proposed attempt.
             sums: Published sums that this node may not know yet, in order.
+            acceptances: Every member's acceptance of the plan, as documents. Those that are
+                known already are not read again.
             shown: The log's newest head, and the entries that this node lacks.
 
         Returns:
@@ -296,6 +302,7 @@ class TrainingSession:
         run = self._accepted(request.run)
         self._cosigned = Taken(0, b"") if self._gate is None else self._gate.take(shown)
         self._check_roster(request, run)
+        self._check_committed(run, request, acceptances)
         self._catch_up(run, sums)
         self._check_follows(request, run)
         if self._gate is not None:
@@ -443,6 +450,20 @@ class TrainingSession:
             return
         member = self._facts.manifest.member(accepted.member)
         run.links[member.id] = verify_acceptance(accepted, plan=run.digest, member=member)
+
+    def _check_committed(
+        self, run: _Run, request: SumRequest, acceptances: Sequence[bytes]
+    ) -> None:
+        """Raise RefusalError (R16) unless every other member has committed to its seed.
+
+        A link that this node shows is the coin of the others' noise: who could choose a seed
+        after it has seen that coin could choose its noise (protocol 3.5.2).
+        """
+        for document in acceptances:
+            self._learn_link(run, document)
+        unknown = set(request.roster) - set(run.links) - {self._facts.member}
+        if unknown:
+            raise RefusalError(RefusalCode.CHAIN, f"{min(unknown)} has not committed to a seed")
 
     def _catch_up(self, run: _Run, sums: Sequence[ClosedSum]) -> None:
         """Run the machine over the sums that this node has not seen; the JOIN keeps them."""

@@ -386,7 +386,10 @@ class Consortium:
     ) -> dict[PartnerId, tuple[Words, Upload]]:
         """The roster accepts the plan, joins, and uploads."""
         accepted = self.accept()
-        joins = [self.session(name).on_proposal(request, self.sums) for name in request.roster]
+        joins = [
+            self.session(name).on_proposal(request, self.sums, accepted)
+            for name in request.roster
+        ]
         return {
             name: self.session(name).on_joins(
                 request, inputs, joins=joins, acceptances=accepted

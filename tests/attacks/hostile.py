@@ -99,9 +99,12 @@ class Hostile:
         member: PartnerId,
         request: SumRequest,
         sums: Sequence[ClosedSum] | None = None,
+        acceptances: Sequence[bytes] | None = None,
     ) -> Join:
         """Propose an attempt to one node; its JOIN."""
-        content = proposal(request, self.sums if sums is None else sums)
+        known = self.sums if sums is None else sums
+        shown = self.acceptances if acceptances is None else acceptances
+        content = proposal(request, known, shown)
         return parse_document(
             Join, _bytes(self.exchange(member, "query.join", content), "join")
         )
@@ -180,11 +183,14 @@ class Hostile:
         assert (self.charged(member), self.left(member)) == before
 
 
-def proposal(request: SumRequest, sums: Sequence[ClosedSum]) -> RecordDict:
+def proposal(
+    request: SumRequest, sums: Sequence[ClosedSum], acceptances: Sequence[bytes]
+) -> RecordDict:
     """The content of ``query.join``."""
     body = ConfigRecord(
         {
             "request": document_of(request),
+            "acceptances": list(acceptances),
             "closed": [document_of(one.request) for one in sums],
             "joined": [bytes.fromhex(one.joined) for one in sums],
         }

@@ -41,7 +41,9 @@ CODES = (
 
 
 def _proposal(hostile: Hostile) -> bytes:
-    return hostile.payload(BANK, "query.join", proposal(hostile.due()[0], ()))
+    return hostile.payload(
+        BANK, "query.join", proposal(hostile.due()[0], (), hostile.acceptances)
+    )
 
 
 def _demand(hostile: Hostile) -> bytes:

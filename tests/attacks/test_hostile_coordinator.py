@@ -175,7 +175,6 @@ def test_link_that_does_not_continue_the_chain_is_refused(hostile: Hostile, link
 
 def test_chain_that_the_member_did_not_commit_to_is_refused(hostile: Hostile) -> None:
     asked = hostile.due()
-    joins = hostile.joins(asked[0])
     accepted = parse_document(PlanAccepted, hostile.acceptances[1])
     key = IdentityKey.from_secret(Secret(b"h" * 32))
     forged = sign_acceptance(replace(accepted, chain_head=WRONG), key)
@@ -183,10 +182,27 @@ def test_chain_that_the_member_did_not_commit_to_is_refused(hostile: Hostile) ->
         document_of(forged) if i == 1 else one for i, one in enumerate(hostile.acceptances)
     ]
     with hostile.refused(BANK, "bad signature"):
+        hostile.propose(BANK, asked[0], acceptances=shown)
+    joins = hostile.joins(asked[0])
+    hostile.restart(BANK)
+    with hostile.refused(BANK, "bad signature"):
         hostile.ask(BANK, asked, joins, shown)
     hostile.restart(BANK)
     with hostile.refused(BANK, "R16"):
         hostile.ask(BANK, asked, joins, [])
+
+
+def test_member_that_commits_after_it_has_seen_the_others_coin_gets_no_coin(
+    hostile: Hostile,
+) -> None:
+    """A seed chosen when rctx is known chooses its noise: so no link is shown before (3.5.2)."""
+    asked = hostile.due()
+    for late in range(1, len(ALL)):
+        shown = [one for i, one in enumerate(hostile.acceptances) if i != late]
+        with hostile.refused(BANK, "R16"):
+            hostile.propose(BANK, asked[0], acceptances=shown)
+        hostile.restart(BANK)
+    assert hostile.propose(BANK, asked[0]).count == 1
 
 
 @pytest.mark.parametrize("point", [bytes(32), b"\x01" + bytes(31)])

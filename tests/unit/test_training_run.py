@@ -382,13 +382,28 @@ REQUESTS: dict[str, tuple[Callable[[SumRequest], SumRequest], RefusalCode]] = {
 def test_request_is_refused_and_nothing_is_joined(consortium: Consortium, name: str) -> None:
     change, code = REQUESTS[name]
     node = consortium.nodes[BANK]
-    consortium.accept()
+    accepted = consortium.accept()
     request, _ = RunSession(consortium.plan, consortium.schema).request(consortium.connected())
     with pytest.raises(RefusalError) as refused:
-        consortium.session(BANK).on_proposal(change(request), ())
+        consortium.session(BANK).on_proposal(change(request), (), accepted)
     assert refused.value.reason is code
     assert node.store.joins == {}
     assert node.store.debits == []
+
+
+def test_nobody_shows_its_coin_before_all_have_committed_to_their_seeds(
+    consortium: Consortium,
+) -> None:
+    """Who could choose its seed after the others' links could choose its noise (3.5.2)."""
+    accepted = consortium.accept()
+    request, _ = RunSession(consortium.plan, consortium.schema).request(consortium.connected())
+    for late in range(len(accepted)):
+        others = [one for number, one in enumerate(accepted) if number != late]
+        name = next(one for one in request.roster if one != request.roster[late])
+        with pytest.raises(RefusalError, match="R16"):
+            consortium.session(name).on_proposal(request, (), others)
+        assert consortium.nodes[name].store.joins == {}
+        consortium.start(consortium.nodes[name], list(consortium.nodes).index(name))
 
 
 def test_attempt_is_joined_once_and_answered_once(consortium: Consortium) -> None:
@@ -396,10 +411,12 @@ def test_attempt_is_joined_once_and_answered_once(consortium: Consortium) -> Non
         consortium.connected()
     )
     accepted = consortium.accept()
-    joins = [consortium.session(name).on_proposal(request, ()) for name in request.roster]
+    joins = [
+        consortium.session(name).on_proposal(request, (), accepted) for name in request.roster
+    ]
     session = consortium.session(BANK)
     with pytest.raises(RefusalError, match="R06"):
-        session.on_proposal(request, ())
+        session.on_proposal(request, (), accepted)
     session.on_joins(request, inputs, joins=joins, acceptances=accepted)
     with pytest.raises(OutOfOrderError):
         session.on_joins(request, inputs, joins=joins, acceptances=accepted)
@@ -418,7 +435,9 @@ def test_node_restarted_between_join_and_upload_answers_as_if_it_had_not_been(
     other = Consortium()
     expected = other.attempt(request, inputs)
     accepted = consortium.accept()
-    joins = [consortium.session(name).on_proposal(request, ()) for name in request.roster]
+    joins = [
+        consortium.session(name).on_proposal(request, (), accepted) for name in request.roster
+    ]
     consortium.start(consortium.nodes[BANK], 0)
     words, upload = consortium.session(BANK).on_joins(
         request, inputs, joins=joins, acceptances=accepted
@@ -449,7 +468,9 @@ def test_weights_that_the_request_does_not_name_are_refused(
 ) -> None:
     request, _ = RunSession(consortium.plan, consortium.schema).request(consortium.connected())
     accepted = consortium.accept()
-    joins = [consortium.session(name).on_proposal(request, ()) for name in request.roster]
+    joins = [
+        consortium.session(name).on_proposal(request, (), accepted) for name in request.roster
+    ]
     inputs = SumInputs(arrays=(weights + 1.0,))
     with pytest.raises(RefusalError, match="R07"):
         consortium.session(BANK).on_joins(request, inputs, joins=joins, acceptances=accepted)
