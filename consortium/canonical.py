@@ -93,6 +93,7 @@ class Label(StrEnum):
     AUDIT_NONCE = "riskweave/audit-nonce/v1\n"
     AUDIT_CHOICE = "riskweave/audit-choice/v1\n"
     AUDIT_DRAW = "riskweave/audit-draw/v1\n"
+    REPLAY = "riskweave/replay-report/v1\n"
 
     @cached_property
     def line(self) -> bytes:

@@ -36,7 +36,7 @@ class Accounts(Protocol):
     def account(self, scope: str, *, cap_units: int, delta: str) -> Account:
         """One scope of the present epoch under the cap given."""
 
-    def commitment(self, run: RunId) -> tuple[TrainingPlan, Secret] | None:
+    def commitment(self, run: RunId) -> tuple[TrainingPlan, Secret | None] | None:
         """The accepted plan of a run."""
 
     def charged_sums(self, run: RunId, scope: str) -> tuple[ChargedSums, ...]:

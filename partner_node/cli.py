@@ -11,13 +11,18 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from consortium import diagnosis
 from consortium.errors import ConfigurationError, RiskWeaveError
-from consortium.ids import parse_digest, parse_partner_id
+from consortium.ids import parse_digest, parse_partner_id, parse_run_id
 from consortium.inquiries import Purpose
+from consortium.secagg.replay_report import report_digest
 from partner_node import budget, doctor, wiring
+from partner_node.keystore import read_file
 from partner_node.trust import manifest_lines
 
 SHOWN_ONLY = 3
 """Exit status of `trust` without a digest, and of `validate` if the model falls short."""
+
+DIFFERS = 4
+"""Exit status of `replay` if an upload is not what its parts make."""
 
 ACCEPTED = "validated"
 REFUSALS = ("quality", "calibration", "policy", "other", "gate", "unstable_reasons")
@@ -65,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_models(verbs)
     _add_scoring(verbs)
     _add_desk(verbs)
+    _add_audits(verbs)
     return parser
 
 
@@ -168,6 +174,40 @@ def _add_desk(verbs: "Verbs") -> None:
     verb = _verb(verbs, "desk-client", _desk_client, text)
     verb.add_argument("name", metavar="NAME", help="1 to 32 of a-z, 0-9, hyphen, underscore")
     verb.add_argument("--out", required=True, type=Path, help="directory for key, certificate")
+
+
+def _add_audits(verbs: "Verbs") -> None:
+    text = "make uploads of a run again from the rows, and compare them with what was signed"
+    verb = _json(_verb(verbs, "replay", _replay, text))
+    verb.description = (
+        f"{text}. Runs beside the serving node and changes nothing, but --sign. Exit code 0: "
+        "all equal, 3: something could not be made again, 4: something differs."
+    )
+    what = verb.add_mutually_exclusive_group(required=True)
+    what.add_argument("--run", metavar="ID", help="of an own run; all its uploads by default")
+    what.add_argument(
+        "--challenge", type=Path, metavar="FILE", help="the regulator's entry: what it drew"
+    )
+    some = verb.add_mutually_exclusive_group()
+    some.add_argument(
+        "--all", action="store_true", help="every upload of the run (the default)"
+    )
+    some.add_argument("--round", type=int, nargs="+", default=[], help="rounds of gradients")
+    some.add_argument("--sum", type=int, nargs="+", default=[], help="numbers of closed sums")
+    verb.add_argument(
+        "--joint-rows",
+        action="store_true",
+        help="of a head: ask the serving node for its joint rows, which may ask the partners",
+    )
+    verb.add_argument(
+        "--opened",
+        type=Path,
+        metavar="FILE",
+        help="also write seed, sums and mask keys for `riskweave audit replay`; SECRET",
+    )
+    verb.add_argument(
+        "--sign", action="store_true", help="sign the answer to --challenge, for the log"
+    )
 
 
 def _verb(
@@ -582,3 +622,32 @@ def _desk_client(arguments: argparse.Namespace) -> int:
     if desk.config.desk.listen is None and not desk.config.desk.rest_tls:
         print(f"next: name a port in {desk.config.path}, [desk] listen")
     return 0
+
+
+# --- audits -----------------------------------------------------------------------------------
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    from partner_node import replaying  # noqa: PLC0415 - loads numpy and models
+
+    if arguments.sign and arguments.challenge is None:
+        raise ConfigurationError("--sign: there is nothing to answer without --challenge")
+    desk = wiring.open_desk(arguments.directory)
+    asked = None
+    chosen = replaying.Chosen(rounds=tuple(arguments.round), sums=tuple(arguments.sum))
+    if arguments.challenge is not None:
+        data = read_file(arguments.challenge)
+        asked, drawn = replaying.challenge_of(data, desk.known_pin().manifest)
+        chosen = replaying.Chosen(sums=drawn.sums)
+    run = parse_run_id(arguments.run) if asked is None else asked.run
+    premises = wiring.premises(desk, joint_rows=arguments.joint_rows)
+    replay = replaying.Replay(premises, run)
+    report = replaying.replay_all(replay, chosen, opened=arguments.opened)
+    if asked is not None and arguments.sign:
+        replaying.sign_answer(premises.store, desk.book(), asked, report)
+    if arguments.json:
+        print(json.dumps(report | {"report": report_digest(report)}))
+    else:
+        for line in replaying.lines(report):
+            print(line)
+    return {"passed": 0, "incomplete": SHOWN_ONLY}.get(str(report["judgement"]), DIFFERS)

@@ -60,6 +60,11 @@ refresh_hours = 24           # how often the table is read anew
 # rest = "127.0.0.1:9080"    # REST: host:port, or "socket" for desk-rest.sock
 # rest_tls = true            # by client certificate; must be, unless the host is loopback
 
+[audit]                      # what a replay of this node's sums needs is kept in node.db
+window_days = 90             # from a run's last sum; then its seed, JOINs and words are erased
+words_mib = 1024             # most words kept; without them a difference cannot be explained
+erase_after_result = false   # erase as soon as the regulator's result of the run is known
+
 [speed]
 worker_nice = 5              # how far the training process steps back for others
 """
@@ -130,6 +135,15 @@ class DeskDoors:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Audits:
+    """``[audit]``: how long an audit may ask for a replay (protocol 9.4)."""
+
+    window_days: int = 90
+    words_mib: int = 1024
+    erase_after_result: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Speed:
     """Changes no released number."""
 
@@ -150,6 +164,7 @@ class Config:
     votes: Votes = field(default_factory=Votes)
     scoring: Scoring = field(default_factory=Scoring)
     desk: DeskDoors = field(default_factory=DeskDoors)
+    audit: Audits = field(default_factory=Audits)
     speed: Speed = field(default_factory=Speed)
 
     @property
@@ -209,6 +224,7 @@ _TABLES = {
     "votes": {"min_auc"},
     "scoring": {"study_consent", "threads", "refresh_hours"},
     "desk": {"listen", "rest", "rest_tls"},
+    "audit": {"window_days", "words_mib", "erase_after_result"},
     "speed": {"worker_nice"},
 }
 
@@ -290,6 +306,7 @@ def _config_of(document: Mapping[str, object], directory: Path) -> Config:
         votes=_votes_of(_table(document, "votes")),
         scoring=_scoring_of(_table(document, "scoring")),
         desk=_desk_of(_table(document, "desk")),
+        audit=_audit_of(_table(document, "audit")),
         speed=_speed_of(_table(document, "speed")),
     )
 
@@ -349,9 +366,7 @@ def _scoring_of(table: Mapping[str, object]) -> Scoring:
 def _desk_of(table: Mapping[str, object]) -> DeskDoors:
     listen = host_and_port(_get(table, "listen", str)) if "listen" in table else None
     rest = _get(table, "rest", str) if "rest" in table else None
-    tls = table.get("rest_tls", False)
-    if not isinstance(tls, bool):
-        raise ConfigurationError(f"rest_tls = {tls!r} is not true or false")
+    tls = _flag(table, "rest_tls")
     if rest == REST_SOCKET and tls:
         raise ConfigurationError("rest_tls: a unix socket needs no TLS")
     if rest not in (None, REST_SOCKET):
@@ -369,6 +384,22 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _audit_of(table: Mapping[str, object]) -> Audits:
+    default = Audits()
+    return Audits(
+        window_days=_whole(table, "window_days", default.window_days, low=1),
+        words_mib=_whole(table, "words_mib", default.words_mib, low=0),
+        erase_after_result=_flag(table, "erase_after_result"),
+    )
+
+
+def _flag(table: Mapping[str, object], key: str) -> bool:
+    value = table.get(key, False)
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{key} = {value!r} is not true or false")
+    return value
 
 
 def _speed_of(table: Mapping[str, object]) -> Speed:

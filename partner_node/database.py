@@ -6,6 +6,7 @@ What the tables mean stands in ``partner_node.storage`` and docs/data_model.md.
 """
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -154,6 +155,45 @@ INCIDENTS = sa.Table(
     sa.Column("at", sa.BigInteger, nullable=False),
     sa.Column("settled_at", sa.BigInteger),
 )
+REPLAY_RUNS = sa.Table(
+    "replay_runs",
+    _META,
+    sa.Column("run", sa.String(32), primary_key=True),
+    sa.Column("manifest", sa.LargeBinary, nullable=False),
+    sa.Column("schema", sa.LargeBinary, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+REPLAY_ATTEMPTS = sa.Table(
+    "replay_attempts",
+    _META,
+    sa.Column("run", sa.String(32), primary_key=True),
+    sa.Column("round", sa.Integer, primary_key=True),
+    sa.Column("attempt", sa.Integer, primary_key=True),
+    sa.Column("kind", sa.String(16), primary_key=True),
+    sa.Column("request", sa.LargeBinary, nullable=False),
+    sa.Column("joins", sa.LargeBinary, nullable=False),
+    sa.Column("rows", sa.String(64), nullable=False),
+    sa.Column("words", sa.LargeBinary),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+AUDITS = sa.Table(
+    "audit_entries",
+    _META,
+    sa.Column("leaf", sa.String(64), primary_key=True),
+    sa.Column("type", sa.String(32), nullable=False),
+    sa.Column("run", sa.String(32), nullable=False, index=True),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+    sa.Column("answered_at", sa.BigInteger),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+OUTBOX = sa.Table(
+    "log_outbox",
+    _META,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("sent_at", sa.BigInteger),
+)
 
 
 class Database:
@@ -187,6 +227,25 @@ class Database:
         with self.transaction() as connection:
             found = connection.exec_driver_sql("PRAGMA quick_check(3)").scalars().all()
         return "" if found == ["ok"] else "; ".join(map(str, found))
+
+    def clean_log(self) -> bool:
+        """Move the log of writes into the file and cut it to nothing.
+
+        Until then it may hold pages as they were before an erasure. Returns False if another
+        process is in the middle of something; ask again later.
+
+        Raises:
+            StorageError: the disk is full, or the file is damaged.
+        """
+        try:
+            with self._engine.connect() as connection:
+                raw = connection.connection.dbapi_connection
+                if raw is None:  # pragma: no cover - just connected
+                    raise StorageError("database: no connection")
+                busy, *_ = raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                return not busy
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            raise StorageError(f"database: {error}") from error
 
     @contextmanager
     def transaction(self, *, flushed: bool = True) -> Iterator[sa.Connection]:
@@ -222,7 +281,12 @@ def touch(path: Path) -> None:
 def _set_pragmas(connection: Any, _record: object) -> None:  # noqa: ANN401 - of the driver
     # The driver's own BEGIN is switched off: ours takes the write lock at once.
     connection.isolation_level = None
-    for pragma in (f"busy_timeout={BUSY_MS}", "journal_mode=WAL", "synchronous=FULL"):
+    for pragma in (
+        f"busy_timeout={BUSY_MS}",
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "secure_delete=ON",  # an erased seed is overwritten, not only forgotten
+    ):
         connection.execute(f"PRAGMA {pragma}")
 
 

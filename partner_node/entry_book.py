@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from consortium.crypto.keys import IdentityKey
 from consortium.documents import plan_digest
-from consortium.ids import Digest, PartnerId, digest_of
+from consortium.ids import Digest, PartnerId, RunId, digest_of
 from consortium.ledger.entries import (
+    AuditAnswer,
     Body,
     BudgetDebit,
     Entry,
@@ -132,6 +133,12 @@ class EntryBook:
     def incident(self, kind: str, text: str) -> bytes:
         """``incident``: the text stays here, its digest is said."""
         return self._signed(Incident(kind=kind, text=digest_of(text.encode())))
+
+    def answered(self, challenge: Digest, run: RunId, *, verdict: str, report: Digest) -> bytes:
+        """``audit.answer``: what a replay on these premises came to."""
+        return self._signed(
+            AuditAnswer(challenge=challenge, run=run, verdict=verdict, report=report)
+        )
 
     def _signed(self, body: Body) -> bytes:
         bare = Entry(seq_hint=self.hint(), at=self._now(), actor=self._member, body=body)

@@ -21,6 +21,7 @@ from consortium.secagg.context import SumInputs
 from models import head, moments
 from models.encoding import Labels
 from models.head import HeadRows
+from partner_node.fingerprint import fingerprint
 from partner_node.local_sums import ExactSum
 from partner_node.study import JointRows
 
@@ -62,6 +63,8 @@ class HeadSums:
         self._width = head.width_of(len(plan.blocks[0].families))
         self._training: _Part | None = None
         self._heldout: _Part | None = None
+        self._rows = np.zeros((0, 1), dtype=np.uint8)
+        self._print: str | None = None
         if member in plan.blocks[0].holders:
             self._take(joint_rows(plan.base))
 
@@ -77,10 +80,17 @@ class HeadSums:
                 partners=found.partners,
             )
         )
+        self._rows = np.hstack([_bytes_of(column) for column in _columns(found)])
         labels, out = found.labels[covered], found.holdout[covered]
         own = head.halved(found.own[covered], found.counts[covered])
         self._training = _Part(rows.of(~out), labels[~out], own[~out])
         self._heldout = _Part(rows.of(out), labels[out], own[out])
+
+    def fingerprint(self, seed: Secret) -> str:
+        """Of all joint rows; one run has one seed. Private."""
+        if self._print is None:
+            self._print = fingerprint(self._rows, seed)
+        return self._print
 
     def prepare(self, request: SumRequest, inputs: SumInputs) -> None:
         """Raise RefusalError if the request brings bins: a head has none (R11)."""
@@ -134,3 +144,13 @@ class HeadSums:
         if not all(bool(np.isfinite(array).all()) for array in inputs.arrays):
             raise RefusalError(RefusalCode.MODEL, "inputs hold NaN or infinity")
         return inputs.arrays[0] if inputs.arrays else np.zeros(0)
+
+
+def _columns(found: JointRows) -> tuple[NDArray[np.generic], ...]:
+    return found.logits, found.counts, found.partners, found.labels, found.holdout
+
+
+def _bytes_of(column: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """A row of bytes for each row."""
+    flat = np.ascontiguousarray(column).view(np.uint8)
+    return flat.reshape(len(column), -1) if len(column) else np.zeros((0, 1), dtype=np.uint8)

@@ -34,6 +34,7 @@ from models.calibration import histogram
 from models.evaluation import band_histogram
 from models.inference import Model, block_logits
 from models.spec import BlockSpec, ModelSpec, spec_of
+from partner_node.fingerprint import fingerprint
 from partner_node.ingest import EncodedTable
 
 Float = NDArray[np.float64]
@@ -61,6 +62,9 @@ class Sums(Protocol):
         self, request: SumRequest, inputs: SumInputs, *, seed: Secret, context: Digest
     ) -> "ExactSum":
         """The exact sum that the request asks for."""
+
+    def fingerprint(self, seed: Secret) -> str:
+        """What tells, without a row, whether a replay meets the same rows."""
 
 
 class Trainer(Protocol):
@@ -114,6 +118,15 @@ class LocalSums:
         self._table = load(self._bins)
         self._spec = None if private else spec_of(plan, schema, self._bins)
         self._trainers: dict[str, Trainer] = {}
+        self._print: str | None = None
+
+    def fingerprint(self, seed: Secret) -> str:
+        """Of codes, labels and hold-out of all rows; one run has one seed. Private."""
+        if self._print is None:
+            table = self._table
+            columns = (table.codes, table.labels[:, None], table.holdout[:, None])
+            self._print = fingerprint(np.hstack(columns).astype(np.uint8, copy=False), seed)
+        return self._print
 
     @property
     def rows(self) -> int:
@@ -179,6 +192,7 @@ class LocalSums:
         spec = spec_of(self.plan, self._schema, bins)
         table = self._table if bins == self._bins else self._load(bins)
         self._trainers.clear()
+        self._print = None
         self._bins, self._table, self._spec = bins, table, spec
 
     def _weights(self, request: SumRequest, inputs: SumInputs) -> Float:

@@ -1,8 +1,9 @@
 """What the node's database keeps and gives out, as values."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from consortium.ids import Digest
+from consortium.ids import Digest, RunId
+from consortium.messages import SumRequest
 from consortium.plan import ReleaseKind
 
 
@@ -60,6 +61,41 @@ class OwnEntry:
     type: str
     data: bytes
     run: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptRun:
+    """What a run was under, for its replay."""
+
+    run: RunId
+    manifest: bytes
+    """Its canonical body."""
+    schema: bytes
+    """Canonical."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptAttempt:
+    """One upload, for its replay. With the run's seed it opens this node's own sum."""
+
+    request: SumRequest
+    joins: bytes
+    """All JOINs of the attempt, as a document."""
+    rows: str
+    """Keyed fingerprint of the rows that the sum was over."""
+    words: bytes | None = field(repr=False)
+    """As they left, little-endian; None: there was no room."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """A challenge or a result of the regulator, its signature verified."""
+
+    leaf: Digest
+    """Its leaf hash in the log."""
+    type: str
+    run: RunId
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

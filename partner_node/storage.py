@@ -42,6 +42,7 @@ from partner_node.records import (
     OwnEntry,
     StoredJoin,
 )
+from partner_node.replay_storage import ReplayStore
 
 # Statements of every attempt, made once: to make one costs more than to run it.
 _THIS_RUN: sa.BindParameter[str] = sa.bindparam("run")
@@ -65,6 +66,9 @@ _DEBIT_KEY = ("run", "round", "attempt")
 _NEW_DISCLOSURE = DISCLOSURES.insert()
 _NEW_OWN = OWN_LOG.insert()
 
+WORDS_BYTES = 1 << 30
+"""Words kept for replays where nothing else is said."""
+
 
 class NodeStore:
     """One node's database, accounts of one epoch; safe to use from any thread.
@@ -72,8 +76,17 @@ class NodeStore:
     Every method raises StorageError: disk full, locked for too long, of another version.
     """
 
-    def __init__(self, path: Path, *, now: Callable[[], int], epoch: str = "default") -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        now: Callable[[], int],
+        epoch: str = "default",
+        words_bytes: int = WORDS_BYTES,
+    ) -> None:
         """Open the database, or create it so that only its owner may read it.
+
+        Of the words that left up to ``words_bytes`` are kept for replays.
 
         Raises:
             StorageError: not a database, or written by another version of this program.
@@ -83,6 +96,8 @@ class NodeStore:
         self._database = Database(path)
         self.log = LogStore(self._database, now=now)
         """What this node holds of the transparency log."""
+        self.replays = ReplayStore(self._database, now=now, words_bytes=words_bytes)
+        """What a replay needs, until its window ends (protocol 9.4)."""
 
     def close(self) -> None:
         """Close all connections."""
@@ -94,12 +109,14 @@ class NodeStore:
 
     # --- runs and budget (protocol 3.1, 4.6) --------------------------------------------------
 
-    def commitment(self, run: RunId) -> tuple[TrainingPlan, Secret] | None:
-        """The accepted plan of a run and this node's seed for it."""
+    def commitment(self, run: RunId) -> tuple[TrainingPlan, Secret | None] | None:
+        """The accepted plan of a run and this node's seed for it; no seed once it is erased."""
         with self._database.transaction() as connection:
             query = sa.select(COMMITMENTS).where(COMMITMENTS.c.run == run)
             row = connection.execute(query).mappings().first()
-        return None if row is None else (_plan(row["plan"]), Secret(row["seed"]))
+        if row is None:
+            return None
+        return _plan(row["plan"]), Secret(row["seed"]) if row["seed"] else None
 
     def commitments(self) -> tuple[TrainingPlan, ...]:
         """All accepted plans, oldest first."""
@@ -203,7 +220,7 @@ class NodeStore:
             return bool(connection.scalar(query) == debit.units)
 
     def sums(self, run: RunId) -> tuple[KeptSum, ...]:
-        """The published sums of an open run that were kept, in order."""
+        """The published sums of a run that were kept, in order, until its window ends."""
         with self._database.transaction() as connection:
             query = sa.select(SUMS).where(SUMS.c.run == run).order_by(SUMS.c.number)
             return tuple(
@@ -390,7 +407,6 @@ class NodeStore:
     def close_run(self, run: RunId) -> None:
         """The run has ended: what it reserved and did not charge is free again."""
         with self._database.transaction() as connection:
-            connection.execute(SUMS.delete().where(SUMS.c.run == run))
             connection.execute(
                 RESERVES.update().where(RESERVES.c.run == run).values(state="closed")
             )

@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from consortium.canonical import canonical_json
 from consortium.crypto.keys import AgreementKey, IdentityKey, Secret
 from consortium.documents import document_of, parse_document, plan_digest
 from consortium.errors import (
@@ -25,6 +26,7 @@ from consortium.errors import (
 from consortium.ids import Digest, PartnerId, RunId
 from consortium.ledger.entries import PlanRefused
 from consortium.ledger.entries import from_jcs as parse_entry
+from consortium.manifest import manifest_bytes
 from consortium.messages import Join, LogHead, PlanAccepted, PlanOffer, SumRequest, Upload
 from consortium.plan import Algorithm, ReleaseKind, TrainingPlan
 from consortium.privacy.mechanism import attempts_of, local_steps_units, reserve_units
@@ -34,6 +36,7 @@ from consortium.secagg.chain import Link, chain_length, link
 from consortium.secagg.context import SumInputs, context_of
 from consortium.secagg.joins import seed_commitment, sign_acceptance, verify_acceptance
 from consortium.secagg.partner import JoinedContext, PartnerFacts, PartnerMachine
+from consortium.secagg.replay import AllJoins
 from consortium.secagg.ring import check_no_overflow, to_ring
 from consortium.secagg.uploads import words_digest
 from models.run import ATTEMPTS_PER_SUM, ClosedSum, RunSession
@@ -42,7 +45,7 @@ from partner_node.local_sums import Sums
 from partner_node.log_gate import Booked, LogGate
 from partner_node.log_mirror import Taken
 from partner_node.plan_checks import SessionFacts, check_plan
-from partner_node.records import KeptSum, OwnEntry, StoredJoin
+from partner_node.records import KeptAttempt, KeptRun, KeptSum, OwnEntry, StoredJoin
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +62,8 @@ Integers = NDArray[np.int64]
 class Commitments(Booked, Protocol):
     """What a session needs of the node's database. Every call is one durable transaction."""
 
-    def commitment(self, run: RunId) -> tuple[TrainingPlan, Secret] | None:
-        """The accepted plan of a run and this node's seed for it."""
+    def commitment(self, run: RunId) -> tuple[TrainingPlan, Secret | None] | None:
+        """The accepted plan of a run and this node's seed for it; no seed once it is erased."""
 
     def commit(
         self,
@@ -130,6 +133,13 @@ class Commitments(Booked, Protocol):
         """Journal the words that are about to leave."""
 
 
+class Replays(Protocol):
+    """Where what a replay needs is kept until the audit's window ends (protocol 9.4)."""
+
+    def keep(self, run: KeptRun, attempt: KeptAttempt) -> None:
+        """Keep one attempt before its words leave."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionKeys:
     """The node's own keys that training uses. Secret."""
@@ -170,6 +180,7 @@ class TrainingSession:
         open_sums: Callable[[TrainingPlan], Sums],
         book: EntryBook | None = None,
         gate: LogGate | None = None,
+        replays: Replays | None = None,
     ) -> None:
         self._facts = facts
         self._keys = keys
@@ -181,6 +192,8 @@ class TrainingSession:
         self._gate = gate
         """None: no round waits for the log. Of a node that serves there is one."""
         self._cosigned = Taken(0, b"")
+        self._replays = replays
+        """None: nothing is kept, and no audit can replay what this node sends."""
         self._said: list[bytes] = []
         self._sums: Sums | None = None
         self._manifest = facts.manifest.digest
@@ -365,6 +378,7 @@ class TrainingSession:
         debits = self._debit(run, request, mechanism)
         noisy = self._noised(run, (request, inputs), joined, variance=mechanism.variance)
         words, upload = machine.mask(noisy)
+        self._keep(run, request, joins, words)
         own = [self._book.uploaded(upload)] if self._book else []
         self._store.disclose(
             request,
@@ -374,6 +388,27 @@ class TrainingSession:
         )
         self._said = [*debits, *own]
         return words, upload
+
+    def _keep(
+        self, run: _Run, request: SumRequest, joins: Sequence[Join], words: Words
+    ) -> None:
+        """Keep what a replay of this upload needs, before it leaves."""
+        if self._replays is None:
+            return
+        facts = self._facts
+        self._replays.keep(
+            KeptRun(
+                run=request.run,
+                manifest=manifest_bytes(facts.manifest),
+                schema=canonical_json(facts.schema.to_canonical()),
+            ),
+            KeptAttempt(
+                request=request,
+                joins=document_of(AllJoins(joins=tuple(joins))),
+                rows=self._table(run.plan).fingerprint(run.seed),
+                words=words.astype("<u8", copy=False).tobytes(),
+            ),
+        )
 
     def _debit(self, run: _Run, request: SumRequest, mechanism: Mechanism) -> list[bytes]:
         """Charge the attempt on disk, and with it what is said of it for the log."""
@@ -540,6 +575,8 @@ class TrainingSession:
             if stored is None:
                 raise RefusalError(RefusalCode.PLAN, "run was not accepted here")
             plan, seed = stored
+            if seed is None:
+                raise RefusalError(RefusalCode.SEED_WINDOW, "the seed of the run was erased")
             replica = RunSession(plan, self._facts.schema)
             for kept in self._store.sums(run):
                 replica.on_sum(_closed(kept))

@@ -31,6 +31,7 @@ from consortium.errors import (
     RefusalCode,
     RefusalError,
     RiskWeaveError,
+    StorageError,
     TransportError,
 )
 from consortium.ids import Digest, PartnerId
@@ -48,6 +49,7 @@ from partner_node.keystore import Keystore, Pin, read_bundle, read_file, write_f
 from partner_node.link import Dial, Link, Ports
 from partner_node.log_mirror import LogMirror, MirrorPorts
 from partner_node.records import OwnEntry
+from partner_node.replay_storage import Window
 from partner_node.ristretto_library import load_ristretto
 from partner_node.storage import NodeStore
 from partner_node.trust import check_follows, check_own_entry
@@ -55,9 +57,12 @@ from partner_node.witnessing import Witnessing, WitnessPorts
 from partner_node.worker import Worker
 
 if TYPE_CHECKING:
+    from consortium.features.schema import Schema
     from consortium.inquiries import Purpose
+    from consortium.manifest import Manifest
     from consortium.plan import TrainingPlan
     from partner_node.local_sums import Sums
+    from partner_node.replaying import Premises
     from partner_node.scoring_session import ScoringSession
     from partner_node.study import JointRows, StudyAsker
     from partner_node.table import DataSource
@@ -68,6 +73,9 @@ log = logging.getLogger(__name__)
 DISTRIBUTION = "riskweave"
 _SWITCH_S, _PAUSE_S = 0.001, 0.0005
 """How long a thread may keep the interpreter from the loop, and how long it then rests."""
+
+
+_HOUR_S, _DAY_S = 3600, 86_400
 
 
 def now() -> int:
@@ -174,7 +182,12 @@ class Desk:
     def store(self) -> NodeStore:
         """The node's database."""
         config = self.config
-        return NodeStore(config.database, now=now, epoch=config.budget.epoch)
+        return NodeStore(
+            config.database,
+            now=now,
+            epoch=config.budget.epoch,
+            words_bytes=config.audit.words_mib << 20,
+        )
 
     def book(self, hint: Callable[[], int] | None = None) -> EntryBook:
         """Signs this node's entries for the log, which rest on the newest cosigned head."""
@@ -391,7 +404,13 @@ async def _serve(desk: Desk, worker: Worker) -> None:
             node_control.listening(desk.config.directory, session),
             desk_serving.open_doors(desk.config, loans, now=now),
         ):
-            await _until(stop, Link(ports).run(stop), session.run(stop), witness.run(stop))
+            await _until(
+                stop,
+                Link(ports).run(stop),
+                session.run(stop),
+                witness.run(stop),
+                erase_when_due(desk, stop),
+            )
     log.info("stopping")
 
 
@@ -601,6 +620,7 @@ class _Sessions:
             open_sums=lambda plan: open_sums(desk, pin, plan, study=self._study),
             book=desk.book(hint=mirror.counted),
             gate=LogGate(mirror, pin.manifest),
+            replays=self._store.replays,
         )
 
 
@@ -611,22 +631,33 @@ def open_sums(
 
     For a head, ask for its joint rows; TransportError if nobody can be asked now.
     """
+    return _sums_of(desk, (pin.manifest, pin.schema), plan, _rows_of(study))
+
+
+def _sums_of(
+    desk: Desk,
+    under: "tuple[Manifest, Schema]",
+    plan: "TrainingPlan",
+    joint_rows: "Callable[[Digest], JointRows]",
+) -> "Sums":
     from consortium.plan import ModelKind  # noqa: PLC0415 - as the rest here
 
     if plan.model is ModelKind.HEAD:
         from partner_node.head_sums import HeadSums  # noqa: PLC0415 - loads models
 
-        return HeadSums(plan, desk.config.partner, joint_rows=_rows_of(study))
+        return HeadSums(plan, desk.config.partner, joint_rows=joint_rows)
     from partner_node import ingest  # noqa: PLC0415 - loads DuckDB
     from partner_node.local_sums import LocalSums  # noqa: PLC0415
 
-    source, families = desk.data_source(), desk.families(pin)
+    manifest, schema = under
+    source = desk.data_source()
+    families = manifest.member(desk.config.partner).families
     holdout = (plan.holdout_salt, plan.holdout_fraction)
     return LocalSums(
         plan,
-        pin.schema,
+        schema,
         desk.config.partner,
-        load=lambda bins: ingest.load(source, pin.schema, bins, families, holdout=holdout),
+        load=lambda bins: ingest.load(source, schema, bins, families, holdout=holdout),
     )
 
 
@@ -635,3 +666,46 @@ def _rows_of(study: "StudyAsker | None") -> "Callable[[Digest], JointRows]":
         raise TransportError("no scoring stream here to ask for joint rows")
 
     return unavailable if study is None else study.rows
+
+
+# --- audits -----------------------------------------------------------------------------------
+
+
+def premises(desk: Desk, *, joint_rows: bool = False) -> "Premises":
+    """What a replay of this node's uploads is made with; beside the process that serves.
+
+    With ``joint_rows`` the serving process is asked for those of a head: if its memory has
+    them no more, it asks the other partners again.
+    """
+    from partner_node.replaying import Premises  # noqa: PLC0415 - loads numpy and models
+    from partner_node.study import SOCKET, rows_of_socket  # noqa: PLC0415
+
+    def rows(base: Digest) -> "JointRows":
+        if not joint_rows:
+            raise TransportError("joint rows are in no file")
+        return rows_of_socket(desk.config.directory / SOCKET, base)
+
+    return Premises(
+        store=desk.store(),
+        member=desk.config.partner,
+        agreement=desk.keys.agreement(),
+        open_sums=lambda plan, manifest, schema: _sums_of(desk, (manifest, schema), plan, rows),
+        code=code_digest(),
+    )
+
+
+async def erase_when_due(desk: Desk, stop: asyncio.Event) -> None:
+    """Once an hour, erase what is kept of runs whose window has ended (protocol 9.4)."""
+    settings = desk.config.audit
+    window = Window(
+        seconds=settings.window_days * _DAY_S, after_result=settings.erase_after_result
+    )
+    store = desk.store()
+    while not stop.is_set():
+        try:
+            for run in await asyncio.to_thread(store.replays.erase, window):
+                log.info("run %s: its audit window has ended, its seed is erased", run)
+        except StorageError as error:
+            log.warning("nothing erased: %s", error)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), _HOUR_S)

@@ -41,6 +41,7 @@ from partner_node.local_sums import LocalSums
 from partner_node.log_gate import LogGate
 from partner_node.plan_checks import SessionFacts
 from partner_node.records import KeptSum, OwnEntry, StoredJoin
+from partner_node.storage import NodeStore
 from partner_node.training_session import SessionKeys, TrainingSession
 
 Words = NDArray[np.uint64]
@@ -120,7 +121,7 @@ class MemoryCommitments:
     learned: dict[RunId, list[KeptSum]] = field(default_factory=dict)
     own: list[OwnEntry] = field(default_factory=list)
 
-    def commitment(self, run: RunId) -> tuple[TrainingPlan, Secret] | None:
+    def commitment(self, run: RunId) -> tuple[TrainingPlan, Secret | None] | None:
         return self.plans.get(run)
 
     def commit(
@@ -299,6 +300,7 @@ class Consortium:
             ),
             book=EntryBook(node.member, node.key, now=lambda: 1_700_000_000, hint=hint),
             gate=gate,
+            replays=node.store.replays if isinstance(node.store, NodeStore) else None,
         )
         node.session = session
         node.answering = Answering(lambda _context: session)

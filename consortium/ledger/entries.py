@@ -236,6 +236,19 @@ class AuditResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuditAnswer:
+    """A partner has replayed the sums that a challenge drew, on its premises (9.4)."""
+
+    challenge: Digest
+    """Leaf hash of the challenge's entry."""
+    run: RunId
+    verdict: str
+    """passed, failed, or incomplete: something could not be made again."""
+    report: Digest
+    """Of digests and verdicts; it stays with the partner until the regulator sees it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
     """Anybody says that something is wrong; the text is elsewhere, under its digest."""
 
@@ -273,6 +286,7 @@ Body = (
     | ScoreBatch
     | AuditChallenge
     | AuditResult
+    | AuditAnswer
     | Incident
     | ReleaseGate
     | ScoringBody
@@ -302,6 +316,7 @@ TYPES: Mapping[str, type[Body]] = {
     "score.batch": ScoreBatch,
     "audit.challenge": AuditChallenge,
     "audit.result": AuditResult,
+    "audit.answer": AuditAnswer,
     "incident": Incident,
     "release.gate": ReleaseGate,
     **SCORING_TYPES,
@@ -327,6 +342,7 @@ ACTORS: Mapping[type[object], frozenset[Role]] = {
     ScoreBatch: _OPERATOR,
     AuditChallenge: _REGULATOR,
     AuditResult: _REGULATOR,
+    AuditAnswer: _PARTNER,
     Incident: _OPERATOR | _WITNESSES,
     ReleaseGate: _OPERATOR,
     **SCORING_ACTORS,

@@ -195,7 +195,7 @@ def test_chain_that_the_member_did_not_commit_to_is_refused(hostile: Hostile) ->
 def test_member_that_commits_after_it_has_seen_the_others_coin_gets_no_coin(
     hostile: Hostile,
 ) -> None:
-    """A seed chosen when rctx is known chooses its noise: so no link is shown before (3.5.2)."""
+    """A seed chosen when rctx is known chooses its noise: no link is shown before (3.5.2)."""
     asked = hostile.due()
     for late in range(1, len(ALL)):
         shown = [one for i, one in enumerate(hostile.acceptances) if i != late]

@@ -298,7 +298,7 @@ def kept(number: int) -> KeptSum:
     return KeptSum(number=number, request=b"asked", joined=WORDS, total=bytes(8 * number))
 
 
-def test_sums_come_with_the_join_and_are_kept_until_the_run_is_closed(
+def test_sums_come_with_the_join_and_outlive_the_run_for_its_replay(
     path: Path, store: NodeStore, plan: TrainingPlan
 ) -> None:
     store.commit(plan, Secret(b"s" * 32), UNITS, CAPS)
@@ -307,7 +307,7 @@ def test_sums_come_with_the_join_and_are_kept_until_the_run_is_closed(
     store.keep_sums(plan.run, [kept(3)])
     assert NodeStore(path, now=lambda: 9).sums(plan.run) == (kept(1), kept(2), kept(3))
     store.close_run(plan.run)
-    assert store.sums(plan.run) == ()
+    assert store.sums(plan.run) == (kept(1), kept(2), kept(3))
 
 
 def test_join_that_is_refused_keeps_no_sum(store: NodeStore, plan: TrainingPlan) -> None:
