@@ -199,7 +199,7 @@ class AuditLog:
 
     # --- the bundle (protocol 8.7, 8.8) -------------------------------------------------------
 
-    def bundle(self, manifest: Manifest) -> dict[str, bytes]:
+    def bundle(self, manifest: Manifest, *, uploads: bool = False) -> dict[str, bytes]:
         """The files of an audit bundle: the log, and what its entries name by digest.
 
         It ends with the newest head that counts, and shows all before it that do; of a log
@@ -207,6 +207,9 @@ class AuditLog:
 
         Args:
             manifest: In force; those before it come along.
+            uploads: With the masked words of sums, as far as they are still kept: the audit
+                then opens the sums. Whoever has such a file and later a node's keys and seed
+                can open that node's uploads, so it is made when it is asked for.
 
         Raises:
             ManifestError: there is no log yet.
@@ -233,6 +236,9 @@ class AuditLog:
             for row in self._store.sums(run):
                 digest = words_digest(np.frombuffer(row.total, dtype="<u8").astype(np.uint64))
                 files[f"sums/{digest}.bin"] = row.total
+            if uploads:
+                for joined, words in self._store.upload_words(run):
+                    files[f"uploads/{joined}.bin"] = words
         return files
 
     def _chain(self, newest: Manifest) -> list[Manifest]:

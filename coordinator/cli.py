@@ -110,9 +110,18 @@ def _parser() -> argparse.ArgumentParser:
     _json(
         _verb(verbs, "inquiries", _inquiries, "how many joint scores were asked for, by whom")
     )
+    _add_bundle(verbs)
+    return parser
+
+
+def _add_bundle(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     verb = _verb(verbs, "bundle", _bundle, "write the log as one file for an auditor")
     verb.add_argument("out", metavar="OUT.zip", type=Path)
-    return parser
+    verb.add_argument(
+        "--uploads",
+        action="store_true",
+        help="with the masked words that are still kept: the audit then adds them up itself",
+    )
 
 
 def _models_parser() -> argparse.ArgumentParser:
@@ -423,8 +432,10 @@ def _inquiries(arguments: argparse.Namespace) -> int:
 
 
 def _bundle(arguments: argparse.Namespace) -> int:
-    digest = wiring.write_bundle(wiring.open_desk(arguments.directory), arguments.out)
-    print(f"{arguments.out}: the log, manifests, sums and models")
+    desk = wiring.open_desk(arguments.directory)
+    digest = wiring.write_bundle(desk, arguments.out, uploads=arguments.uploads)
+    words = ", and the words of uploads" if arguments.uploads else ""
+    print(f"{arguments.out}: the log, manifests, sums and models{words}")
     print(f"check it: riskweave audit verify {arguments.out} --manifest {digest}")
     return 0
 

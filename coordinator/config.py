@@ -80,6 +80,8 @@ TEMPLATE_LIMITS = """\
 attempt_timeout_s = 30
 training_message_mib = 16
 scoring_message_kib = 2048
+keep_words_mib = 16                # masked words of a sum are kept up to this size (0: none),
+keep_words_days = 90               # for `bundle --uploads`: an auditor adds them up itself
 """
 
 
@@ -90,6 +92,8 @@ class Limits:
     attempt_timeout_s: int = 30
     training_message_mib: int = 16
     scoring_message_kib: int = 2048
+    keep_words_mib: int = 16
+    keep_words_days: int = 90
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +146,13 @@ _TABLES = {
     },
     "gate": {field.name for field in fields(GatePolicy)},
     "scoring": set(KEYS),
-    "limits": {"attempt_timeout_s", "training_message_mib", "scoring_message_kib"},
+    "limits": {
+        "attempt_timeout_s",
+        "training_message_mib",
+        "scoring_message_kib",
+        "keep_words_mib",
+        "keep_words_days",
+    },
 }
 
 
@@ -217,6 +227,8 @@ def _config_of(document: Mapping[str, object], path: Path) -> Config:
             scoring_message_kib=_whole(
                 limits, "scoring_message_kib", defaults.scoring_message_kib
             ),
+            keep_words_mib=_whole(limits, "keep_words_mib", defaults.keep_words_mib, low=0),
+            keep_words_days=_whole(limits, "keep_words_days", defaults.keep_words_days),
         ),
     )
 
@@ -313,10 +325,10 @@ def _get(
     return value
 
 
-def _whole(table: Mapping[str, object], key: str, default: int) -> int:
+def _whole(table: Mapping[str, object], key: str, default: int, *, low: int = 1) -> int:
     value = _get(table, key, int, default)
-    if value < 1:
-        raise ConfigurationError(f"{key} = {value} is not at least 1")
+    if value < low:
+        raise ConfigurationError(f"{key} = {value} is not at least {low}")
     return value
 
 

@@ -7,6 +7,9 @@ the end, in the transaction that keeps the sum (protocol 8.4, 12.6).
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from consortium.canonical import parse_canonical
 from consortium.errors import DecodeError
 from consortium.ids import Digest, PartnerId, RunId
@@ -34,7 +37,11 @@ from consortium.secagg.uploads import words_digest
 from coordinator.audit_log import MOST_ENTRIES, AuditLog, member_entry
 from models.run import ClosedSum
 
+Words = NDArray[np.uint64]
+
 _OF_AN_UPLOAD = 2
+WORDS_BYTES = 16 << 20
+"""Most that the words of one sum may have to be kept, where nothing else is said."""
 
 
 class RunRecord:
@@ -46,14 +53,20 @@ class RunRecord:
         manifest: Manifest,
         *,
         durably: Callable[[Callable[[], None]], None] = lambda write: write(),
+        words_bytes: int = WORDS_BYTES,
     ) -> None:
-        """Entries of ``log`` under ``manifest``; ``durably`` writes, or waits for the disk."""
+        """Entries of ``log`` under ``manifest``; ``durably`` writes, or waits for the disk.
+
+        The words of a sum are held while they have at most ``words_bytes`` together.
+        """
         self._log = log
         self._durably = durably
         self._manifest = manifest
         self._joins: list[bytes] = []
         self._debits: list[bytes] = []
         self._uploads: list[tuple[PartnerId, Digest, bytes]] = []
+        self._words: dict[PartnerId, bytes] = {}
+        self._most = words_bytes
 
     def on_accepted(self, accepted: PlanAccepted, entries: Sequence[bytes]) -> None:
         """Append a member's commitment to the run, and debits that got lost on their way.
@@ -79,6 +92,7 @@ class RunRecord:
     def begin(self) -> None:
         """A new attempt."""
         self._joins, self._debits, self._uploads = [], [], []
+        self._words = {}
 
     def check_join(self, join: Join, request: SumRequest, entries: Sequence[bytes]) -> None:
         """Raise DecodeError or SignatureError unless the one entry is that of this JOIN."""
@@ -118,11 +132,21 @@ class RunRecord:
         ) != (request.run, request.kind, request.round, request.attempt):
             raise DecodeError(f"{upload.member} logs the debit of another attempt")
 
-    def on_upload(self, upload: Upload, entries: Sequence[bytes]) -> None:
-        """Hold the entries of words that were taken."""
-        debit, words = entries
+    def on_upload(
+        self, upload: Upload, request: SumRequest, words: Words, entries: Sequence[bytes]
+    ) -> None:
+        """Hold the entries of words that were taken, and the words if there is room."""
+        debit, said = entries
         self._debits.append(debit)
-        self._uploads.append((upload.member, upload.words, words))
+        self._uploads.append((upload.member, upload.words, said))
+        if words.nbytes * len(request.roster) <= self._most:
+            self._words[upload.member] = words.astype("<u8", copy=False).tobytes()
+
+    def words(self, closed: ClosedSum | None) -> bytes | None:
+        """All words of a closed sum in order of its roster; None where they are not held."""
+        if closed is None or set(self._words) != set(closed.request.roster):
+            return None
+        return b"".join(self._words[name] for name in closed.request.roster)
 
     def closing(
         self, request: SumRequest, attempt: Attempt, closed: ClosedSum | None

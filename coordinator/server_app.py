@@ -228,9 +228,10 @@ class SumStrategy(Strategy):
         record, said = self._ports.record, _entries(reply)
         if record is not None:
             record.check_upload(upload, attempt.request, said)
-        attempt.on_upload(upload, read_vector(vector["words"].data, WORDS))
+        words = read_vector(vector["words"].data, WORDS)
+        attempt.on_upload(upload, words)
         if record is not None:
-            record.on_upload(upload, said)
+            record.on_upload(upload, attempt.request, words, said)
 
     def _abort(self, attempt: Aggregator, reasons: dict[PartnerId, str]) -> None:
         """Close the attempt as lost; who failed must accept again, which costs nothing."""

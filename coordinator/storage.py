@@ -94,6 +94,15 @@ _SUMS = sa.Table(
     sa.Column("joined", sa.String(64), nullable=False),
     sa.Column("total", sa.LargeBinary, nullable=False),
 )
+_WORDS = sa.Table(
+    "upload_words",
+    _META,
+    sa.Column("run", sa.String(32), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("joined", sa.String(64), nullable=False),
+    sa.Column("words", sa.LargeBinary, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
 _EVENTS = sa.Table(
     "run_events",
     _META,
@@ -581,9 +590,12 @@ class Store:
         event: str | None = None,
         *,
         entries: Sequence[bytes] = (),
+        words: bytes | None = None,
+        at: int = 0,
     ) -> None:
         """Replace the run's checkpoint, keep the sum that it rests on, log; all or nothing.
 
+        ``words`` are those of all uploads of the sum, ``at`` the time from which they count.
         A checkpoint that is there already is not written twice: whoever lost the server's
         answer to a commit asks again.
         """
@@ -595,6 +607,9 @@ class Store:
             self._append(connection, entries)
             if closed is not None:
                 connection.execute(_SUMS.insert().values(**asdict(closed)))
+                if words is not None:
+                    key = {"run": closed.run, "number": closed.number, "joined": closed.joined}
+                    connection.execute(_WORDS.insert().values(**key, words=words, at=at))
             if event is not None:
                 connection.execute(_EVENTS.insert().values(run=checkpoint.run, document=event))
             connection.execute(
@@ -606,6 +621,20 @@ class Store:
         """The run's closed sums, in order."""
         query = sa.select(_SUMS).where(_SUMS.c.run == run).order_by(_SUMS.c.number)
         return tuple(SumRow(**row) for row in self._all(query))
+
+    def upload_words(self, run: RunId) -> Iterator[tuple[str, bytes]]:
+        """Context and words of each closed sum of a run that were kept, one at a time."""
+        query = sa.select(_WORDS.c.number).where(_WORDS.c.run == run).order_by(_WORDS.c.number)
+        for row in self._all(query):
+            same = (_WORDS.c.run == run, _WORDS.c.number == row["number"])
+            found = self._one(sa.select(_WORDS).where(*same))
+            if found is not None:
+                yield found["joined"], bytes(found["words"])
+
+    def drop_words(self, before: int) -> None:
+        """Erase the words of sums that were closed before that time."""
+        with self.transaction() as connection:
+            connection.execute(_WORDS.delete().where(_WORDS.c.at < before))
 
     def checkpoint(self, run: RunId) -> CheckpointRow | None:
         """The last checkpoint of the run."""

@@ -61,6 +61,15 @@ class Streams(Hub, Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeptWords:
+    """How long the masked words of closed sums are kept for an auditor, and how many."""
+
+    bytes: int = run_record.WORDS_BYTES
+    """Of one sum at most; 0: none are."""
+    seconds: int = 90 * 86_400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainerPorts:
     """The trainer's surroundings, read once in ``wiring``."""
 
@@ -77,6 +86,7 @@ class TrainerPorts:
     deadlines: Deadlines
     audit: AuditLog | None = None
     """The log of protocol 8; None: nothing of a run is logged."""
+    words: KeptWords = KeptWords()
 
 
 class Trainer:
@@ -209,7 +219,11 @@ class Trainer:
             def durably(write: Callable[[], None]) -> None:
                 self._durably(plan.run, write)
 
-            record = RunRecord(audit, manifest, durably=durably)
+            record = RunRecord(
+                audit, manifest, durably=durably, words_bytes=self._ports.words.bytes
+            )
+            keep = self._ports.words.seconds
+            durably(lambda: self._ports.store.drop_words(self._ports.now() - keep))
             witnesses = RoundWitnesses(
                 WitnessedRun(
                     log=audit,
@@ -297,7 +311,13 @@ class Trainer:
         )
         store = self._ports.store
         entries = () if record is None else record.closing(request, last, closed)
-        self._durably(request.run, lambda: keep_attempt(store, session, event, closed, entries))
+        words = None if record is None else record.words(closed)
+        self._durably(
+            request.run,
+            lambda: keep_attempt(
+                store, session, event, closed, entries, words=words, at=self._ports.now()
+            ),
+        )
         self._ports.log.append(event)
         if self._stopping.is_set():
             raise StoppedError("the coordinator is stopping")
@@ -365,14 +385,17 @@ def replayed(store: Store, schema: Schema, run: RunId) -> RunSession:
     return session
 
 
-def keep_attempt(  # noqa: PLR0917 - what is stored at once
+def keep_attempt(  # noqa: PLR0913, PLR0917 - what is stored at once
     store: Store,
     session: RunSession,
     event: RunEvent,
     closed: ClosedSum | None,
     entries: Sequence[bytes] = (),
+    *,
+    words: bytes | None = None,
+    at: int = 0,
 ) -> None:
-    """Store the run's state after an attempt, the sum, its event and its log entries."""
+    """Store the run's state after an attempt, the sum and its words, event and entries."""
     attempts = session.state.attempts
     checkpoint = CheckpointRow(
         run=session.plan.run,
@@ -383,7 +406,7 @@ def keep_attempt(  # noqa: PLR0917 - what is stored at once
         payload=document_of(replace(session.state, optimizer=b"")),
     )
     row = None if closed is None else _sum_row(session.state.closed, closed)
-    store.save_checkpoint(checkpoint, row, _text(event), entries=entries)
+    store.save_checkpoint(checkpoint, row, _text(event), entries=entries, words=words, at=at)
 
 
 def _text(event: RunEvent) -> str:

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DISTRIBUTION = "riskweave"
+_DAY_S = 86_400
 _OTHERS = 0o077
 _SALT_BYTES = 16
 
@@ -299,8 +300,10 @@ def _seed(path: Path) -> Secret:
     return seed
 
 
-def write_bundle(desk: Desk, path: Path) -> Digest:
+def write_bundle(desk: Desk, path: Path, *, uploads: bool = False) -> Digest:
     """Write the audit bundle (protocol 8.7); returns the digest of the manifest in force.
+
+    With ``uploads`` the masked words that are still kept are in it.
 
     Raises:
         ManifestError: no manifest is in force.
@@ -310,7 +313,7 @@ def write_bundle(desk: Desk, path: Path) -> Digest:
     manifest = desk.membership.current()
     if manifest is None:
         raise ManifestError("no manifest is in force")
-    files = desk.log.bundle(manifest)
+    files = desk.log.bundle(manifest, uploads=uploads)
     data = pack(files | scoring_files(ScoringStore(desk.store), files))
     try:
         path.write_bytes(data)
@@ -510,7 +513,7 @@ def served(store: Store) -> Served:
 
 def _trainer(desk: Desk, hub: StreamHub) -> "Trainer":
     from coordinator.server_app import Deadlines  # noqa: PLC0415 - loads flwr, see serve
-    from coordinator.trainer import Trainer, TrainerPorts  # noqa: PLC0415
+    from coordinator.trainer import KeptWords, Trainer, TrainerPorts  # noqa: PLC0415
 
     return Trainer(
         TrainerPorts(
@@ -524,6 +527,10 @@ def _trainer(desk: Desk, hub: StreamHub) -> "Trainer":
             log=EventLog(_earlier(desk.store)),
             deadlines=Deadlines(attempt=float(desk.config.limits.attempt_timeout_s)),
             audit=desk.log,
+            words=KeptWords(
+                bytes=desk.config.limits.keep_words_mib << 20,
+                seconds=desk.config.limits.keep_words_days * _DAY_S,
+            ),
         )
     )
 

@@ -13,7 +13,7 @@ from consortium import diagnosis
 from consortium.errors import ConfigurationError, RiskWeaveError
 from consortium.ids import parse_digest, parse_partner_id, parse_run_id
 from consortium.inquiries import Purpose
-from consortium.secagg.replay_report import report_digest
+from consortium.secagg.replay_report import replay_lines, report_digest
 from partner_node import budget, doctor, wiring
 from partner_node.keystore import read_file
 from partner_node.trust import manifest_lines
@@ -648,6 +648,6 @@ def _replay(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(report | {"report": report_digest(report)}))
     else:
-        for line in replaying.lines(report):
+        for line in replay_lines(report):
             print(line)
     return {"passed": 0, "incomplete": SHOWN_ONLY}.get(str(report["judgement"]), DIFFERS)

@@ -9,6 +9,7 @@ from consortium.errors import ConfigurationError
 from consortium.ids import parse_digest
 from consortium.ledger.findings import Grade
 from consortium.ledger.verify import Audit
+from consortium.secagg.replay_report import replay_lines, report_digest
 from regulator.artefacts.collection import artefacts_of
 from regulator.checklist import document_of_checklist
 from regulator.history import history_of
@@ -16,7 +17,7 @@ from regulator.live_cli import add_live_verbs
 from regulator.page import page
 from regulator.paper import paper
 from regulator.report import LANGUAGES, document_of_audit, lines
-from regulator.wiring import audit_file
+from regulator.wiring import audit_file, replay_file
 
 WARNED, FAILED = 3, 4
 """Exit codes, beside 0: verified, 1: no audit was made, 2: wrong usage."""
@@ -53,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     artefacts.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to")
     artefacts.set_defaults(run=_artefacts)
+    _add_replay(verbs)
     add_live_verbs(verbs)
     return parser
 
@@ -67,6 +69,46 @@ def _verb(
         "--manifest", required=True, metavar="HASH", help="digest of the manifest you trust"
     )
     return parser
+
+
+def _add_replay(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    replay = verbs.add_parser(
+        "replay",
+        help="on a partner's premises: make its noise, masks and words again",
+        description=(
+            "Compare what a partner opened with the log. The sums of its rows are made by its "
+            "own installation (`riskweave node replay --opened`); all else is made here. Exit "
+            "code 0: all equal, 3: something could not be made again, 4: something differs."
+        ),
+    )
+    replay.add_argument("bundle", type=Path, help="the archive, for instance bundle.zip")
+    replay.add_argument(
+        "--manifest", required=True, metavar="HASH", help="digest of the manifest you trust"
+    )
+    replay.add_argument(
+        "--opened", required=True, type=Path, metavar="FILE", help="as the partner wrote it"
+    )
+    replay.add_argument(
+        "--sum", type=int, nargs="+", default=[], help="closed sums that must be among them"
+    )
+    replay.add_argument("--json", action="store_true", help="print the report as JSON")
+    replay.set_defaults(run=_replay)
+
+
+def _replay(words: argparse.Namespace) -> int:
+    try:
+        with words.opened.open("rb") as lines:
+            report = replay_file(
+                words.bundle, parse_digest(words.manifest), lines, drawn=tuple(words.sum)
+            )
+    except OSError as error:
+        raise ConfigurationError(f"{words.opened}: {error.strerror}") from error
+    if words.json:
+        print(json.dumps(report | {"report": report_digest(report)}))
+    else:
+        for line in replay_lines(report):
+            print(line)
+    return {"passed": 0, "incomplete": WARNED}.get(str(report["judgement"]), FAILED)
 
 
 def _verify(words: argparse.Namespace) -> int:

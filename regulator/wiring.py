@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from consortium.crypto.keys import Secret
 from consortium.errors import ConfigurationError
 from consortium.ids import Digest, RunId
-from consortium.ledger.findings import Grade
+from consortium.ledger.archive import unpack
+from consortium.ledger.evidence import read_evidence
+from consortium.ledger.findings import Findings, Grade
 from consortium.ledger.verify import Audit
 from regulator import live
 from regulator.bundle import audit_bundle, read_bundle
@@ -20,6 +22,7 @@ from regulator.enrolment import parse_token
 from regulator.keys import Keys, Pin, Place
 from regulator.keys import read_bundle as read_manifest
 from regulator.membership import sign
+from regulator.premises import replay_opened
 from regulator.sampling import Drawing, Drawn
 
 if TYPE_CHECKING:
@@ -37,6 +40,16 @@ def now() -> int:
 def audit_file(path: Path, pinned: Digest) -> Audit:
     """Audit the bundle at ``path`` now."""
     return audit_bundle(read_bundle(path), pinned, now=now())
+
+
+def replay_file(
+    path: Path, pinned: Digest, lines: Iterable[bytes], *, drawn: tuple[int, ...] = ()
+) -> dict[str, object]:
+    """Replay what a partner opened against the bundle at ``path``."""
+    data = read_bundle(path)
+    audit = audit_bundle(data, pinned, now=now())
+    evidence = read_evidence(unpack(data, Findings()), Findings())
+    return replay_opened(audit, evidence, lines, drawn=drawn)
 
 
 def _entropy() -> Secret:

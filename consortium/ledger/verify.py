@@ -12,6 +12,7 @@ from consortium.canonical import Label
 from consortium.crypto.keys import verify_signature
 from consortium.errors import ManifestError, RiskWeaveError, TrustError
 from consortium.ids import Digest, PartnerId
+from consortium.ledger.answers import audit_answers
 from consortium.ledger.checkpoint import Cosigned, open_checkpoint
 from consortium.ledger.claims import ReleaseFacts, audit_claims
 from consortium.ledger.consents import audit_consents
@@ -121,6 +122,7 @@ def verify_log(
     audit_drawing(timeline, runs, findings)
     audit_epochs(timeline, findings)
     audit_consents(timeline, findings)
+    audit_answers(timeline, runs, findings, now=now)
     audit = _audit(findings, pinned, state, runs, releases)
     return replace(audit, timeline=timeline, heads=tuple(state.heads))
 

@@ -40,6 +40,7 @@ TOLERANCE = 1 << 18
 """Q/64: how far a dense net's coordinate may be off on another machine (protocol 9.4)."""
 _LARGEST = 1 << 56
 """No honest sum with its noise comes near it; uniform words leave it at once (3.4.6)."""
+_INSIDE = "the noise is inside private steps, and was made with the rows"
 _SURE = 6.0
 """Standard errors at which a correlation with the noise counts as told."""
 
@@ -232,7 +233,8 @@ def replay(
     made = to_ring(exact.values + noise) + masks
     digest = words_digest(made)
     if digest == record.words:
-        return _verdict(record, digest, Outcome.EQUAL, (), "")
+        inside = "" if is_noise_added(opened.plan, record.request.kind) else _INSIDE
+        return _verdict(record, digest, Outcome.EQUAL, (), inside)
     if record.kept is None or words_digest(record.kept) != record.words:
         text = "the words were not kept: which part is another cannot be told"
         if not exact.same_rows:

@@ -77,3 +77,22 @@ def _plain(one: Verdict) -> dict[str, object]:
         "parts": [part.value for part in one.parts],
         "text": one.text,
     }
+
+
+def replay_lines(report: Mapping[str, object]) -> list[str]:
+    """A report as text."""
+    same = report["code"] == report["code_of_the_plan"]
+    found = [
+        f"run {report['run']} at {report['member']}: {report['judgement']}",
+        f"seed: {report['seed']}",
+        "software: that of the plan" if same else "software: not the plan's",
+    ]
+    attempts = report["attempts"]
+    for one in attempts if isinstance(attempts, list) else []:
+        parts = f" ({', '.join(one['parts'])})" if one["parts"] else ""
+        text = f": {one['text']}" if one["text"] else ""
+        place = f"{one['kind']} {one['round']}.{one['attempt']}"
+        found.append(f"  {place:<20} {one['outcome']}{parts}{text}")
+    if report["not_kept"]:
+        found.append(f"nothing was kept of sums {report['not_kept']}")
+    return [*found, f"report {report_digest(report)}"]
