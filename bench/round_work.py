@@ -122,10 +122,12 @@ def _session(
     federation: Federation, facts: SessionFacts, keys: SessionKeys, directory: Path
 ) -> TrainingSession:
     """A node as its training process has it, with its table in memory and its own file."""
+    store = NodeStore(directory / f"{facts.member}.db", now=lambda: int(time.time()))
     return TrainingSession(
         facts,
         keys=keys,
-        store=NodeStore(directory / f"{facts.member}.db", now=lambda: int(time.time())),
+        store=store,
+        replays=store.replays,
         entropy=lambda: Secret(os.urandom(32)),
         open_sums=lambda plan: LocalSums(
             plan,

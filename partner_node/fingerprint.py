@@ -31,14 +31,14 @@ def fingerprint(rows: Bytes, seed: Secret) -> str:
     totals = []
     for _ in range(_LANES):
         keys = stream.take(256 * rows.shape[1]).reshape(rows.shape[1], 256)
-        total = np.uint64(0)
+        total = 0
         for start in range(0, len(rows), _CHUNK):
             part = rows[start : start + _CHUNK]
             words = np.zeros(len(part), dtype=np.uint64)
             for column, key in enumerate(keys):
                 words += key[part[:, column]]
-            total += _mixed(words).sum(dtype=np.uint64)
-        totals.append(f"{int(total):016x}")
+            total += int(_mixed(words).sum(dtype=np.uint64))
+        totals.append(f"{total % (1 << 64):016x}")
     return "".join(totals)
 
 

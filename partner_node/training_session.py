@@ -161,6 +161,8 @@ class _Run:
     links: dict[PartnerId, Link]
     seen: set[bytes] = field(default_factory=set)
     """Acceptances that were read."""
+    under: KeptRun | None = None
+    """What its replay needs beside the attempts; made once."""
     learned: list[KeptSum] = field(default_factory=list)
     """Published sums that were taken up and are not on disk yet."""
     machine: PartnerMachine | None = None
@@ -395,13 +397,13 @@ class TrainingSession:
         """Keep what a replay of this upload needs, before it leaves."""
         if self._replays is None:
             return
-        facts = self._facts
+        run.under = run.under or KeptRun(
+            run=request.run,
+            manifest=manifest_bytes(self._facts.manifest),
+            schema=canonical_json(self._facts.schema.to_canonical()),
+        )
         self._replays.keep(
-            KeptRun(
-                run=request.run,
-                manifest=manifest_bytes(facts.manifest),
-                schema=canonical_json(facts.schema.to_canonical()),
-            ),
+            run.under,
             KeptAttempt(
                 request=request,
                 joins=document_of(AllJoins(joins=tuple(joins))),

@@ -40,10 +40,10 @@ VERBS: dict[str, tuple[str, ...]] = {
     "node": (
         *("init", "join", "trust", "serve", "check-data", "budget"),
         *("status", "models", "validate", "accept", "refuse"),
-        *("tokenize", "withdraw", "score", "desk-client"),
+        *("tokenize", "withdraw", "score", "desk-client", "replay"),
     ),
     "models": ("list", "show", "statement", "gate", "activate", "rollback"),
-    "audit": ("artefacts", "report", "verify", "join", "trust", "watch", "sample"),
+    "audit": ("artefacts", "report", "verify", "join", "trust", "watch", "sample", "replay"),
     "rehearse": (),
     "shadow": (),
 }

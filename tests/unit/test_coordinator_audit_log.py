@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
 from consortium.crypto.keys import IdentityKey, Secret
@@ -12,8 +13,12 @@ from consortium.ledger.checkpoint import log_verifier, parse_checkpoint
 from consortium.ledger.entries import Entry, Incident, from_jcs, sign_entry
 from consortium.ledger.merkle import Tree, leaf_hash
 from consortium.ledger.note import open_note
+from consortium.messages import ManifestBundle
+from consortium.secagg.uploads import sign_upload
 from coordinator.audit_log import AuditLog, LogKeys, member_entry
-from coordinator.storage import Store
+from coordinator.run_record import RunRecord
+from coordinator.storage import CheckpointRow, Store, SumRow
+from models.run import ClosedSum
 from tests.ledger_house import COORDINATOR, House
 
 Make = Callable[[], AuditLog]
@@ -149,3 +154,56 @@ def test_two_coordinators_on_one_database_append_one_log(
         roots.append(leaf_hash(entry))
         note, _ = open_note(heads[size], [log_verifier(house.manifest)])
         assert parse_checkpoint(note.text).root == roots.root()
+
+
+RUN = RunId("a" * 32)
+RCTX = Digest("dc" * 32)
+
+
+def closed(store: Store, number: int, words: bytes | None, *, at: int) -> None:
+    row = SumRow(run=RUN, number=number, request=b"", joined=RCTX, total=bytes(8))
+    point = CheckpointRow(run=RUN, stage="gradient", round=1, attempts=number, payload=b"")
+    store.save_checkpoint(point, row, words=words, at=at)
+
+
+def test_words_are_in_a_bundle_only_when_they_are_asked_for(
+    house: House, store: Store, make: Make
+) -> None:
+    manifest, digest = house.manifest, house.manifest.digest
+    body, schema = (
+        house.files[f"manifests/{digest}.json"],
+        house.files[f"schemas/{manifest.schema}.json"],
+    )
+    store.add_manifest(digest, 1, ManifestBundle(body=body, signatures=(), schema=schema), 1)
+    log = make()
+    log.append([said(log, "first")])
+    store.add_run(RUN, b"plan", Digest("b" * 64), 1)
+    closed(store, 1, b"wordsone", at=100)
+    closed(store, 2, None, at=100)
+    place = f"uploads/{RCTX}.bin"
+    assert place not in log.bundle(manifest)
+    assert log.bundle(manifest, uploads=True)[place] == b"wordsone"
+    store.drop_words(100)
+    assert place in log.bundle(manifest, uploads=True)
+    store.drop_words(101)
+    assert place not in log.bundle(manifest, uploads=True)
+    assert len(store.sums(RUN)) == 2
+
+
+@pytest.mark.parametrize(("most", "kept"), [(64, True), (63, False), (0, False)])
+def test_words_of_a_sum_above_the_limit_are_dropped(
+    house: House, make: Make, *, most: int, kept: bool
+) -> None:
+    house.adopt()
+    house.commit()
+    request, _ = house.session.request(house.names[:2])
+    record = RunRecord(make(), house.manifest, words_bytes=most)
+    record.begin()
+    for number, name in enumerate(request.roster):
+        words = np.full(4, number, dtype=np.uint64)
+        upload = sign_upload(words, context=RCTX, member=name, key=house.identities[name])
+        record.on_upload(upload, request, words, [b"debit", b"upload"])
+    total = np.zeros(4, dtype=np.int64)
+    found = record.words(ClosedSum(request=request, joined=RCTX, total=total))
+    assert found == (np.repeat([0, 1], 4).astype("<u8").tobytes() if kept else None)
+    assert record.words(None) is None

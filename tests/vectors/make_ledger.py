@@ -233,6 +233,15 @@ BODIES: dict[str, tuple[str, dict[str, object]]] = {
         },
     ),
     "audit.nonce": ("regulator", {"commitment": named("next"), "opened": [named("nonce")]}),
+    "audit.answer": (
+        "bank-a",
+        {
+            "challenge": named("challenge"),
+            "run": RUN,
+            "verdict": "passed",
+            "report": named("report"),
+        },
+    ),
 }
 
 
