@@ -186,14 +186,6 @@ AUDITS = sa.Table(
     sa.Column("answered_at", sa.BigInteger),
     sa.Column("at", sa.BigInteger, nullable=False),
 )
-OUTBOX = sa.Table(
-    "log_outbox",
-    _META,
-    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("data", sa.LargeBinary, nullable=False),
-    sa.Column("at", sa.BigInteger, nullable=False),
-    sa.Column("sent_at", sa.BigInteger),
-)
 
 
 class Database:

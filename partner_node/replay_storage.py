@@ -5,7 +5,7 @@ words and a keyed fingerprint of the rows; and the regulator's entries that ask 
 of it goes when the window ends, and the run's seed with it: the seed undoes the noise.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -16,14 +16,14 @@ from consortium.messages import SumRequest
 from partner_node.database import (
     AUDITS,
     COMMITMENTS,
-    OUTBOX,
+    OWN_LOG,
     REPLAY_ATTEMPTS,
     REPLAY_RUNS,
     RESERVES,
     SUMS,
     Database,
 )
-from partner_node.records import AuditEntry, KeptAttempt, KeptRun
+from partner_node.records import AuditEntry, KeptAttempt, KeptRun, OwnEntry
 
 _WORDS_KEPT = sa.select(sa.func.sum(sa.func.length(REPLAY_ATTEMPTS.c.words)))
 _RUN_KNOWN = sa.select(REPLAY_RUNS.c.run).where(REPLAY_RUNS.c.run == sa.bindparam("run"))
@@ -132,13 +132,14 @@ class ReplayStore:
                     AUDITS.insert(), row | {"data": entry.data, "at": self._now()}
                 )
 
-    def answer(self, leaf: Digest, data: bytes) -> None:
-        """Put the signed answer to a challenge into the outbox; it is answered then."""
+    def answer(self, leaf: Digest, entry: OwnEntry) -> None:
+        """Keep the signed answer to a challenge, for the log; it is answered then."""
         with self._database.transaction() as connection:
             connection.execute(
                 AUDITS.update().where(AUDITS.c.leaf == leaf).values(answered_at=self._now())
             )
-            connection.execute(OUTBOX.insert(), {"data": data, "at": self._now()})
+            row = {"type": entry.type, "run": entry.run, "data": entry.data}
+            connection.execute(OWN_LOG.insert(), row | {"at": self._now()})
 
     def unanswered(self) -> tuple[AuditEntry, ...]:
         """Challenges that this node has not answered, oldest first."""
@@ -154,27 +155,6 @@ class ReplayStore:
                 )
                 for row in connection.execute(query)
             )
-
-    # --- entries on their way to the log ------------------------------------------------------
-
-    def outbox(self, most: int = 64) -> tuple[bytes, ...]:
-        """Signed entries that the log does not have yet, oldest first."""
-        with self._database.transaction() as connection:
-            query = (
-                sa.select(OUTBOX.c.data)
-                .where(OUTBOX.c.sent_at.is_(None))
-                .order_by(OUTBOX.c.number)
-                .limit(most)
-            )
-            return tuple(bytes(data) for data in connection.scalars(query))
-
-    def sent(self, entries: Sequence[bytes]) -> None:
-        """The coordinator has taken these entries."""
-        with self._database.transaction() as connection:
-            for data in entries:
-                connection.execute(
-                    OUTBOX.update().where(OUTBOX.c.data == data).values(sent_at=self._now())
-                )
 
     # --- erasure ------------------------------------------------------------------------------
 

@@ -61,7 +61,7 @@ from consortium.secagg.replay_report import report_digest, report_of
 from models.run import ClosedSum, RunSession
 from partner_node.entry_book import EntryBook
 from partner_node.local_sums import Sums
-from partner_node.records import AuditEntry, KeptAttempt, KeptSum
+from partner_node.records import AuditEntry, KeptAttempt, KeptSum, OwnEntry
 from partner_node.storage import NodeStore
 
 OpenSums = Callable[[TrainingPlan, Manifest, Schema], Sums]
@@ -283,7 +283,7 @@ def replay_all(
 def sign_answer(
     store: NodeStore, book: EntryBook, asked: AuditEntry, report: Mapping[str, object]
 ) -> bytes:
-    """The signed answer to a challenge, in the outbox of entries for the log."""
+    """The signed answer to a challenge, among this node's entries for the log."""
     entry = book.answered(
         asked.leaf,
         asked.run,
@@ -291,7 +291,8 @@ def sign_answer(
         report=report_digest(report),
     )
     store.replays.take_audit(asked)
-    store.replays.answer(asked.leaf, entry)
+    own = OwnEntry(type="audit.answer", run=asked.run, data=entry)
+    store.replays.answer(asked.leaf, own)
     return entry
 
 

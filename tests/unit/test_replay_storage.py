@@ -12,7 +12,7 @@ from consortium.ids import Digest, PartnerId, RunId
 from consortium.ledger.entries import AuditAnswer, AuditChallenge, Entry, from_jcs, sign_entry
 from consortium.ledger.merkle import leaf_hash
 from partner_node.entry_book import EntryBook
-from partner_node.records import AuditEntry
+from partner_node.records import AuditEntry, OwnEntry
 from partner_node.replay_storage import Window
 from partner_node.replaying import challenge_of, sign_answer, take_entries
 from partner_node.storage import NodeStore
@@ -111,7 +111,8 @@ def test_open_challenge_keeps_the_seed_for_a_second_window_and_no_longer(
 def test_answered_challenge_keeps_nothing(house: ReplayHouse) -> None:
     store = house.stores[BANK]
     store.replays.take_audit(audit_entry("audit.challenge"))
-    store.replays.answer(Digest("5e" * 32), b"signed")
+    signed = OwnEntry(type="audit.answer", run=RUN, data=b"signed")
+    store.replays.answer(Digest("5e" * 32), signed)
     assert store.replays.unanswered() == ()
     house.now += 90 * DAY
     assert store.replays.erase(WINDOW) == (RUN,)
@@ -127,23 +128,13 @@ def test_result_ends_the_window_where_the_owner_wants_that(
     assert store.replays.erase(policy) == ((RUN,) if after_result else ())
 
 
-def test_outbox_gives_entries_until_they_are_taken(tmp_path: Path) -> None:
-    store = NodeStore(tmp_path / "node.db", now=lambda: 7)
-    for number in range(3):
-        store.replays.answer(Digest("5e" * 32), b"entry %d" % number)
-    assert store.replays.outbox(2) == (b"entry 0", b"entry 1")
-    store.replays.sent([b"entry 0", b"entry 1"])
-    assert store.replays.outbox() == (b"entry 2",)
-    store.close()
-
-
 def challenge(house: House, *, key: str = REGULATOR) -> bytes:
     body = AuditChallenge(run=RUN, sums=(1, 3), choice=Digest("cc" * 32))
     entry = Entry(seq_hint=0, at=1, actor=REGULATOR, body=body)
     return sign_entry(entry, house.identities[key]).to_jcs()  # type: ignore[index]
 
 
-def test_challenge_is_answered_under_the_own_key_into_the_outbox(tmp_path: Path) -> None:
+def test_challenge_is_answered_under_the_own_key_and_once(tmp_path: Path) -> None:
     ledger = House(silos=3)
     store = NodeStore(tmp_path / "node.db", now=lambda: 7)
     data = challenge(ledger)
@@ -154,7 +145,7 @@ def test_challenge_is_answered_under_the_own_key_into_the_outbox(tmp_path: Path)
     assert store.replays.unanswered() == (asked,)
     book = EntryBook(name, ledger.identities[name], now=lambda: 9)
     signed = sign_answer(store, book, asked, {"judgement": "passed"})
-    assert store.replays.outbox() == (signed,)
+    assert store.own_entries(RUN, "audit.answer") == (signed,)
     assert store.replays.unanswered() == ()
     body = from_jcs(signed).body
     assert isinstance(body, AuditAnswer)
