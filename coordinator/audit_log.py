@@ -9,6 +9,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 
@@ -53,6 +54,8 @@ log = logging.getLogger(__name__)
 MOST_ENTRIES = 4096
 """Entries that one answer of a member may carry."""
 
+Shown: TypeAlias = tuple[int, bytes]
+"""Size and note of a head."""
 _RIDING = ManifestAdopted | RunCommit | RoundJoin | BudgetDebit | RoundUpload | ReleaseVote
 
 
@@ -217,14 +220,7 @@ class AuditLog:
         heads, entries = self._store.log_heads(), self._store.log_entries()
         if not heads:
             raise ManifestError("the log is empty: nobody has signed a manifest")
-        chain = self._chain(manifest)
-        counted = [
-            head for head in heads if any(self.witnesses.counts(head[1], one) for one in chain)
-        ]
-        if counted and _incident_after(entries, counted[-1][0]):
-            # No quorum will ever cosign it: whoever raised the alarm must be heard.
-            counted.append(heads[-1])
-        *earlier, (size, head) = counted or heads[-1:]
+        *earlier, (size, head) = self._shown_heads(manifest, heads, entries)
         files = {"checkpoint": head, **files_of(entries[:size])}
         files |= {f"checkpoints/{size}": note for size, note in earlier}
         files |= self._manifests(manifest)
@@ -240,6 +236,18 @@ class AuditLog:
                 for joined, words in self._store.upload_words(run):
                     files[f"uploads/{joined}.bin"] = words
         return files
+
+    def _shown_heads(
+        self, manifest: Manifest, heads: Sequence[Shown], entries: Sequence[bytes]
+    ) -> Sequence[Shown]:
+        chain = self._chain(manifest)
+        counted = [
+            head for head in heads if any(self.witnesses.counts(head[1], one) for one in chain)
+        ]
+        if counted and _incident_after(entries, counted[-1][0]):
+            # No quorum will ever cosign it: whoever raised the alarm must be heard.
+            counted.append(heads[-1])
+        return counted or heads[-1:]
 
     def _chain(self, newest: Manifest) -> list[Manifest]:
         """The manifest with all before it, the newest first."""

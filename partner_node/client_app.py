@@ -94,7 +94,9 @@ def build_app(sessions: Sessions) -> ClientApp:
     def join(message: Message, context: Context) -> Message:
         request = _request(_body(message, "request"))
         session = sessions(context)
-        made = session.on_proposal(request, _sums(message), _bodies(message, "acceptances"), _shown(message))
+        made = session.on_proposal(
+            request, _sums(message), _bodies(message, "acceptances"), _shown(message)
+        )
         taken = session.cosigned()
         record = ConfigRecord(
             {

@@ -43,7 +43,7 @@ class Booked(Protocol):
     def debited(self, debit: BudgetDebit) -> bool:
         """Whether a debit of the log is booked here, with its units."""
 
-    def commitment(self, run: RunId) -> tuple[TrainingPlan, Secret] | None:
+    def commitment(self, run: RunId) -> tuple[TrainingPlan, Secret | None] | None:
         """The accepted plan of a run and this node's seed for it."""
 
 

@@ -27,7 +27,7 @@ from partner_node.records import Incident, Mirrored, OwnEntry
 
 OF_A_RUN = ("plan.proposed", "run.commit", "round.sum", "round.abort")
 """Entries that a round rests on."""
-BROUGHT = ("incident", "plan.refused")
+BROUGHT = ("incident", "plan.refused", "audit.answer")
 """Entries of this node that go with no answer: the witness brings them."""
 
 # Statements of every round, made once.

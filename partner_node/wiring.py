@@ -31,10 +31,11 @@ from consortium.errors import (
     RefusalCode,
     RefusalError,
     RiskWeaveError,
+    SignatureError,
     StorageError,
     TransportError,
 )
-from consortium.ids import Digest, PartnerId
+from consortium.ids import Digest, PartnerId, RunId
 from consortium.ledger.witness import WitnessKey
 from consortium.manifest import digest_of_code
 from consortium.messages import PROTOCOL_VERSION, EnrolmentRequest, Signed
@@ -694,6 +695,16 @@ def premises(desk: Desk, *, joint_rows: bool = False) -> "Premises":
     )
 
 
+def _erase(desk: Desk, store: NodeStore, window: Window) -> Sequence[RunId]:
+    """Take up what the log says of audits, then erase what no audit needs any more."""
+    from partner_node.replaying import take_entries  # noqa: PLC0415 - loads numpy and models
+
+    said = store.log.of_types("audit.challenge", "audit.result")
+    with suppress(ManifestError, SignatureError):
+        take_entries(store, desk.pinned().manifest, [one.data for one in said])
+    return store.replays.erase(window)
+
+
 async def erase_when_due(desk: Desk, stop: asyncio.Event) -> None:
     """Once an hour, erase what is kept of runs whose window has ended (protocol 9.4)."""
     settings = desk.config.audit
@@ -703,7 +714,7 @@ async def erase_when_due(desk: Desk, stop: asyncio.Event) -> None:
     store = desk.store()
     while not stop.is_set():
         try:
-            for run in await asyncio.to_thread(store.replays.erase, window):
+            for run in await asyncio.to_thread(_erase, desk, store, window):
                 log.info("run %s: its audit window has ended, its seed is erased", run)
         except StorageError as error:
             log.warning("nothing erased: %s", error)

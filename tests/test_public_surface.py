@@ -40,7 +40,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     "node": (
         *("init", "join", "trust", "serve", "check-data", "budget"),
         *("status", "models", "validate", "accept", "refuse"),
-        *("tokenize", "withdraw", "score", "desk-client", "replay"),
+        *("tokenize", "withdraw", "score", "desk-client", "replay", "incident"),
     ),
     "models": ("list", "show", "statement", "gate", "activate", "rollback"),
     "audit": ("artefacts", "report", "verify", "join", "trust", "watch", "sample", "replay"),

@@ -20,7 +20,7 @@ from consortium.documents import document_of
 from consortium.features.schema import Schema
 from consortium.ids import PartnerId, RunId
 from consortium.manifest import Manifest
-from consortium.messages import PlanAccepted, PlanOffer
+from consortium.messages import PlanOffer
 from consortium.plan import TrainingPlan
 from consortium.secagg.aggregator import Aggregator
 from consortium.secagg.chain import chain_length
@@ -136,14 +136,15 @@ def _rounds(setting: _Setting, nodes: dict[PartnerId, TrainingSession]) -> list[
         one.member: verify_acceptance(one, plan=one.plan, member=manifest.member(one.member))
         for one in accepted
     }
+    documents = [document_of(one) for one in accepted]
     rounds: list[ShadowRound] = []
     closed: list[ClosedSum] = []
     for _ in range(plan.rounds):
         request, inputs = session.request(tuple(nodes))
         aggregator = Aggregator(manifest, request, links=links, length=chain_length(plan))
         for node in nodes.values():
-            aggregator.on_join(node.on_proposal(request, closed))
-        _upload(aggregator, nodes, inputs, accepted)
+            aggregator.on_join(node.on_proposal(request, closed, documents))
+        _upload(aggregator, nodes, inputs, documents)
         closed = [
             ClosedSum(request=request, joined=aggregator.joined, total=aggregator.total())
         ]
@@ -157,10 +158,9 @@ def _upload(
     aggregator: Aggregator,
     nodes: Mapping[PartnerId, TrainingSession],
     inputs: SumInputs,
-    accepted: Sequence[PlanAccepted],
+    documents: Sequence[bytes],
 ) -> None:
     """Every node sees all JOINs and sends its masked noisy words."""
-    documents = [document_of(one) for one in accepted]
     for node in nodes.values():
         words, upload = node.on_joins(
             aggregator.request, inputs, joins=aggregator.joins, acceptances=documents
