@@ -184,6 +184,15 @@ BODIES: dict[str, tuple[str, dict[str, object]]] = {
         "regulator",
         {"run": RUN, "verdict": "passed", "report": named("report")},
     ),
+    "audit.answer": (
+        "bank-a",
+        {
+            "challenge": named("challenge"),
+            "run": RUN,
+            "verdict": "passed",
+            "report": named("report"),
+        },
+    ),
     "incident": ("bank-a", {"kind": "fork", "text": named("text")}),
     "release.gate": (
         "coordinator",
@@ -233,15 +242,6 @@ BODIES: dict[str, tuple[str, dict[str, object]]] = {
         },
     ),
     "audit.nonce": ("regulator", {"commitment": named("next"), "opened": [named("nonce")]}),
-    "audit.answer": (
-        "bank-a",
-        {
-            "challenge": named("challenge"),
-            "run": RUN,
-            "verdict": "passed",
-            "report": named("report"),
-        },
-    ),
 }
 
 
