@@ -37,36 +37,30 @@ WORDS: Mapping[str, Mapping[str, str]] = {
 }
 
 _PAIRS = """
+aborted|aborted|中止
 accept|accept|赞成
 access|access|访问
+account|account|账户
 accountant|accountant|核算方法
 accountants|accountants|各核算方法
-aborted|aborted|中止
-account|account|账户
-algorithm|algorithm|算法
 adverse_impact_ratio|adverse impact ratio|不利影响比
-auc|AUC|AUC
-brier_banded|Brier, banded|Brier 分数 (分档)
-calibration_gap|calibration gap|校准差距
-equal_opportunity_gap|equal opportunity gap|机会均等差距
-gini|Gini|基尼系数
-in_the_large|expected over observed|预期与实际之比
-ks|KS|KS
-slope|slope|斜率
-standardised_mean_difference|standardised mean difference|标准化均值差
+algorithm|algorithm|算法
 all_honest|all honest|全部诚实
 alternatives|alternatives searched|替代方案
 attempt|attempt|第几次
 attempts|attempts|求和次数
 attribute|attribute|属性
 attributes|group attributes|群体属性
+auc|AUC|AUC
 batch|batch|批次
 batches|batches of inquiries|查询批次
 bin|bin|分箱
 bins|bins|分箱
 block|block|区块
 blocks|blocks|区块
+brier_banded|Brier, banded|Brier 分数 (分档)
 by_honest|by who colludes|按合谋方
+calibration_gap|calibration gap|校准差距
 change_log|versions served until then|此前启用的版本
 charged|charged|计费
 charged_attempts|charged attempts|计费次数
@@ -79,6 +73,7 @@ code_covers|its digest covers|摘要覆盖范围
 concept|concept|概念
 consent_basis|consents that fields need|字段所需授权
 consents|consents used|所用授权
+consents_hash|salted hash of the consents|授权的加盐哈希
 cost_sheet|cost sheet digest|费用表摘要
 coverage|coverage band|覆盖档
 cumulative|cumulative epsilon of the epoch|周期累计 ε
@@ -96,6 +91,7 @@ en|English|英文
 entry|entry|条目
 epoch|epoch|周期
 epsilon|epsilon|ε
+equal_opportunity_gap|equal opportunity gap|机会均等差距
 extract_date|extract date|提取日期
 fail|fails if|不通过
 fairness|fairness|公平性
@@ -106,6 +102,7 @@ field|field|字段
 figure|figure|指标
 figures|figures with 95 % intervals|指标及 95% 区间
 formula|formula|公式
+gini|Gini|基尼系数
 groups|groups|群体
 half_collude|half collude|半数合谋
 headline|headline|主要数值
@@ -115,8 +112,11 @@ holders_per_person|holders per person|每人持有方
 holdout|held out|留出集
 honest|honest|诚实方数
 honest_fraction|share of a roster assumed honest|假设诚实比例
+in_the_large|expected over observed|预期与实际之比
+inquirer|inquirer|询问方
 inquiries|inquiries|查询次数
 inquiries_outside|inquiries, outside of every epsilon|查询 (不计入 ε)
+ks|KS|KS
 label_definition|label definition|标签定义
 largest|largest of all cases|各种情形中最大
 library|library|程序库
@@ -169,11 +169,14 @@ records|inquiries one by one|查询明细
 rejects|rejects by reason|拒收 (按原因)
 relation|relation|相邻关系
 reset_rule|reset rule|重置规则
+responders|responders|应答方
 result|result class|结果类别
 retire_date|retire date|退役日期
+retry_of|retry of|重试自
 review_route|review route and deadline|复核渠道与期限
 role|role|角色
 root|root|根哈希
+roster_version|roster version|名册版本
 rosters|rosters|名册
 round|round|轮次
 rounds|rounds|轮次
@@ -188,10 +191,13 @@ sensitivity|sensitivity Q|灵敏度 Q
 served_at_entry|served at entry|启用条目
 side_channels|not protected|不受保护的事项
 sigma|sigma|σ
+slope|slope|斜率
 source|source|来源
 source_system|source system|来源系统
 sources|class of sources|来源类别
+standardised_mean_difference|standardised mean difference|标准化均值差
 statement_digest|statement digest|隐私声明摘要
+status|status|状态
 step|step|步骤
 subject|subject|被查询人
 sum|sum|求和

@@ -12,9 +12,19 @@ from hypothesis import strategies as st
 
 from consortium.canonical import canonical_json, parse_canonical
 from consortium.credit import tables
-from consortium.ids import Digest
+from consortium.ids import Digest, PartnerId, RequestId
+from consortium.inquiries import Purpose
 from consortium.ledger.archive import pack
 from consortium.ledger.entries import ScoreBatch
+from consortium.ledger.inquiries import (
+    Asked,
+    InquiryRecord,
+    Leaf,
+    batch_root,
+    encode_batch,
+    record_bytes,
+)
+from consortium.ledger.merkle import leaf_hash
 from consortium.ledger.verify import Audit
 from regulator.artefacts.collection import artefacts_of
 from regulator.artefacts.intervals import band_of, intervals_of
@@ -198,6 +208,50 @@ def test_access_log_counts_batches_and_says_that_records_are_missing(house: Hous
     assert [one["inquiries"] for one in fields["batches"]["value"]] == [3, 3]
     assert fields["inquiries"]["value"] == 6
     assert "not in the bundle" in fields["records"]["not_recorded"]["en"]
+
+
+def inquiry(number: int) -> InquiryRecord:
+    return InquiryRecord(
+        request=RequestId(f"{number:032x}"),
+        requester=PartnerId("silo-00"),
+        roster_version=1,
+        purpose=Purpose.JOINT_SCORE,
+        model=Digest("ab" * 32),
+        consents=f"{number:032x}:{'cd' * 32}",
+        context=Digest(f"{number:064x}"),
+        persons=1,
+        began_ms=START * 1000,
+        ended_ms=START * 1000 + 5,
+        outcome="incomplete",
+        responders=(Asked(member=PartnerId("silo-01"), status="silent"),),
+        retry_of=None,
+    )
+
+
+@pytest.mark.parametrize("shown", [(0, 1), (1,), (1, 0)], ids=["all", "one", "out of order"])
+def test_access_log_lists_records_that_are_proven_by_their_batch(
+    shown: tuple[int, ...],
+) -> None:
+    busy = House(silos=3)
+    busy.adopt()
+    records = [record_bytes(inquiry(number)) for number in range(2)]
+    batch = ScoreBatch(second=START, root=batch_root(records), count=2)
+    entry = busy.append(COORDINATOR, batch)
+    busy.checkpoint()
+    order = shown if len(shown) > 1 else (0, 1)
+    leaves = [
+        Leaf(leaf_hash(records[number]), records[number] if number in shown else None)
+        for number in order
+    ]
+    files = busy.bundle() | {f"inquiries/{START}.bin": encode_batch(leaves)}
+    field = document(artefacts_of(audit_of(busy, files)), "access_log")["fields"]["records"]
+    if order != (0, 1):
+        assert "not_recorded" in field
+        return
+    assert field["entries"] == [entry]
+    assert field["files"] == [f"inquiries/{START}.bin"]
+    consents = [one["consents_hash"] for one in field["value"]]
+    assert consents == [inquiry(number).consents for number in shown]
 
 
 def test_bundle_without_its_manifest_makes_no_artefact(house: House) -> None:
