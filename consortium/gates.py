@@ -34,7 +34,7 @@ class GatePolicy:
     least_slope: str = "0.8"
     most_slope: str = "1.2"
     least_rows: int = 1000
-    """Persons of a noisy table, stratum or band from which on it is assessed."""
+    """Persons of a noisy table or stratum from which on it is assessed."""
     most_partner: str = "0.5"
     """Largest share of the joint score's variance that one partner may carry."""
     most_family: str = "0.7"

@@ -6,7 +6,7 @@ too wide for the range, the check says "not assessed" instead of guessing either
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
@@ -21,8 +21,6 @@ from consortium.ids import Digest
 
 Float = NDArray[np.float64]
 
-BAND = "calibration.band"
-_MANY_TABLES = 8
 
 OVERALL = "all"
 """Subject of a check that is not about one part."""
@@ -68,7 +66,7 @@ class GateCheck:
     name: str
     """For instance ``calibration.slope``."""
     subject: str
-    """The block, stratum, band, partner or family; ``all`` for the whole."""
+    """The block, stratum, partner or family; ``all`` for the whole."""
     value: str
     low: str
     """The range, from the policy."""
@@ -154,7 +152,7 @@ def gate_checks(
     """
     return (
         audit_check(audit, inputs, policy, code_is_named=code_is_named),
-        *_calibration(inputs.evaluated, policy),
+        *(line for one in inputs.evaluated for line in calibration_checks(one, policy)),
         stability_check(policy),
         *dominance_checks(inputs, policy),
     )
@@ -264,20 +262,8 @@ def fits(audit: EmpiricalAudit, inputs: GateInputs) -> bool:
 # --- calibration ------------------------------------------------------------------------------
 
 
-def _calibration(found: Sequence[Evaluated], policy: GatePolicy) -> list[GateCheck]:
-    """All tables; of many, only the first band of each that fails: an entry is 60 KiB."""
-    lines: list[GateCheck] = []
-    for one in found:
-        checks = calibration_checks(one, policy)
-        if len(found) > _MANY_TABLES:
-            bands = [line for line in checks if line.name == BAND and line.failed]
-            checks = (*(line for line in checks if line.name != BAND), *bands[:1])
-        lines += checks
-    return lines
-
-
 def calibration_checks(one: Evaluated, policy: GatePolicy) -> tuple[GateCheck, ...]:
-    """E/O and slope of a table, and E/O of each of its bands with enough persons."""
+    """E/O and slope of a table, if it has enough persons."""
     large = _range(policy, "least_in_the_large", "most_in_the_large")
     slope = _range(policy, "least_slope", "most_slope")
     persons = math.fsum(one.table.ravel().tolist())
@@ -296,24 +282,10 @@ def calibration_checks(one: Evaluated, policy: GatePolicy) -> tuple[GateCheck, .
         intervals.in_the_large(one.table, one.eta, deviation=one.deviation),
         intervals.slope(one.table, one.eta, deviation=one.deviation),
     )
-    whole = (
+    return tuple(
         judged(name, one.subject, figure, allowed)
         for name, figure, allowed in zip(names, figures, (large, slope), strict=True)
     )
-    return (*whole, *_band_checks(one, policy, large))
-
-
-def _band_checks(one: Evaluated, policy: GatePolicy, allowed: Range) -> list[GateCheck]:
-    lines = []
-    for band, row in enumerate(one.table.tolist()):
-        if math.fsum(row) >= policy.least_rows:
-            part = slice(band, band + 1)
-            figure = intervals.in_the_large(
-                one.table[part], one.eta[part], deviation=one.deviation
-            )
-            subject = f"{one.subject}, band {band + 1}"
-            lines.append(judged(BAND, subject, figure, allowed))
-    return lines
 
 
 def _range(policy: GatePolicy, low: str, high: str) -> Range:
