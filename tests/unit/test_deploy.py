@@ -41,7 +41,7 @@ def test_settings_of_a_node_are_those_of_the_rehearsal(name: str) -> None:
 
 def test_every_program_of_the_images_is_executable_and_stops_at_the_first_error() -> None:
     programs = sorted((ROOT / "deploy" / "bin").iterdir())
-    assert len(programs) == 6
+    assert len(programs) == 7
     for program in programs:
         assert program.stat().st_mode & 0o111, program.name
         lines = program.read_text(encoding="utf-8").splitlines()
