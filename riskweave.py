@@ -13,6 +13,7 @@ usage: riskweave [--debug] ROLE ...
   riskweave audit ...          the regulator's side: verify a bundle, offline
   riskweave rehearse ...       a whole consortium on this machine, from one file
   riskweave doctor DIR         what keeps a node or a coordinator from working, and the remedy
+  riskweave desk ...           a partner's credit desk: decisions, reasons, replay
   riskweave shadow ...         what the installed software leaks, without anybody's rows
 
   --version   print the version
@@ -26,6 +27,12 @@ Role = Callable[[Sequence[str]], int]
 
 def _node() -> Role:
     from partner_node.cli import main as role
+
+    return role
+
+
+def _desk() -> Role:
+    from partner_node.credit.cli import main as role
 
     return role
 
@@ -77,6 +84,7 @@ def _diagnose(words: Sequence[str]) -> int:
 
 ROLES = {
     "node": (_node, "node"),
+    "desk": (_desk, "node"),
     "coordinator": (_coordinator, "coordinator"),
     "models": (_models, "coordinator"),
     "audit": (_audit, "regulator"),

@@ -21,6 +21,8 @@ UNREACHABLE = "unreachable"
 INCOMPLETE = "incomplete"
 NO_MODEL = "no_model"
 QUOTA = "quota"
+NO_CONSENT = "no_consent"
+"""Of a decision: the person allows no joint score, so nobody was asked."""
 FALLBACKS = (
     PARTNER_LOCAL,
     BUREAU_ONLY,
@@ -30,6 +32,7 @@ FALLBACKS = (
     INCOMPLETE,
     NO_MODEL,
     QUOTA,
+    NO_CONSENT,
 )
 """Why an answer is the partner's own alone; never a fault of the one who asked."""
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeVar, cast
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from consortium.errors import ConfigurationError
 from consortium.ids import PartnerId, parse_partner_id
@@ -64,6 +65,11 @@ refresh_hours = 24           # how often the table is read anew
 window_days = 90             # from a run's last sum; then its seed, JOINs and words are erased
 words_mib = 1024             # most words kept; without them a difference cannot be explained
 erase_after_result = false   # erase as soon as the regulator's result of the run is known
+
+[credit]                     # the credit desk; rules: credit/*.toml, `riskweave desk init`
+time_zone = "UTC"            # whose calendar dates a decision has, such as Asia/Taipei
+key_hours = 24               # how long an idempotency key brings the same decision
+deadline_ms = 500            # how long a decision waits for the others at most
 
 [speed]
 worker_nice = 5              # how far the training process steps back for others
@@ -144,6 +150,15 @@ class Audits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CreditSettings:
+    """``[credit]``: the credit desk, as far as it is no policy."""
+
+    time_zone: str = "UTC"
+    key_hours: int = 24
+    deadline_ms: int = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Speed:
     """Changes no released number."""
 
@@ -165,6 +180,7 @@ class Config:
     scoring: Scoring = field(default_factory=Scoring)
     desk: DeskDoors = field(default_factory=DeskDoors)
     audit: Audits = field(default_factory=Audits)
+    credit: CreditSettings = field(default_factory=CreditSettings)
     speed: Speed = field(default_factory=Speed)
 
     @property
@@ -181,6 +197,11 @@ class Config:
     def scoring_database(self) -> Path:
         """Key shares, pseudonyms, quotas and the access log."""
         return self.directory / "scoring.db"
+
+    @property
+    def credit_database(self) -> Path:
+        """Decisions, and what is true together with them."""
+        return self.directory / "credit.db"
 
     @property
     def desk_socket(self) -> Path:
@@ -223,6 +244,7 @@ _TABLES = {
     "budget": {"lifetime_epsilon", "run_epsilon", "epoch"},
     "votes": {"min_auc"},
     "scoring": {"study_consent", "threads", "refresh_hours"},
+    "credit": {"time_zone", "key_hours", "deadline_ms"},
     "desk": {"listen", "rest", "rest_tls"},
     "audit": {"window_days", "words_mib", "erase_after_result"},
     "speed": {"worker_nice"},
@@ -307,6 +329,7 @@ def _config_of(document: Mapping[str, object], directory: Path) -> Config:
         scoring=_scoring_of(_table(document, "scoring")),
         desk=_desk_of(_table(document, "desk")),
         audit=_audit_of(_table(document, "audit")),
+        credit=_credit_of(_table(document, "credit")),
         speed=_speed_of(_table(document, "speed")),
     )
 
@@ -377,6 +400,22 @@ def _desk_of(table: Mapping[str, object]) -> DeskDoors:
                 'use rest = "socket"'
             )
     return DeskDoors(listen=listen, rest=rest, rest_tls=tls)
+
+
+def _credit_of(table: Mapping[str, object]) -> CreditSettings:
+    default = CreditSettings()
+    zone = _get(table, "time_zone", str, default.time_zone)
+    try:
+        ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise ConfigurationError(
+            f"time_zone = {zone!r} is no time zone such as UTC or Asia/Taipei"
+        ) from error
+    return CreditSettings(
+        time_zone=zone,
+        key_hours=_whole(table, "key_hours", default.key_hours, low=1),
+        deadline_ms=_whole(table, "deadline_ms", default.deadline_ms, low=20),
+    )
 
 
 def _is_loopback(host: str) -> bool:

@@ -17,6 +17,8 @@ from consortium.manifest import Manifest
 from consortium.scoring.layout import Layout
 from models.document import Document, HeadDocument, ModelDocument, parse_any, verify_version
 from models.partials import families_of
+from partner_node.credit.forms import Attributes
+from partner_node.credit.scores import ScorePorts
 from partner_node.customers import (
     Persons,
     Reading,
@@ -24,9 +26,10 @@ from partner_node.customers import (
     no_customers,
     read_customers,
 )
+from partner_node.desk import Score, assemble
 from partner_node.desk_tables import Explainer
 from partner_node.keystore import Pin
-from partner_node.loan_desk import DeskPorts, DeskStatus, LoanDesk
+from partner_node.loan_desk import DeskPorts, DeskStatus, LoanDesk, Question
 from partner_node.people import People, desk_hash
 from partner_node.scoring_session import ScoringSession, SessionPorts
 from partner_node.scoring_store import ScoringStore
@@ -113,6 +116,26 @@ def loan_desk(
             now=now,
         )
     )
+
+
+def decision_scores(
+    desk: Desk, session: ScoringSession, loans: LoanDesk, now: Callable[[], int]
+) -> ScorePorts:
+    """What the credit desk asks for scores, over the session of this node."""
+    explain = Explainer(session.basis, lambda: desk.pinned().schema, desk.config.partner)
+
+    async def joint(question: Question, caller: str, milliseconds: int) -> Score:
+        return await loans.score(question, caller=caller, deadline_ms=milliseconds)
+
+    def alone(person: str, attributes: Attributes | None, why: str) -> Score:
+        answer = session.alone(person, attributes, why=why)
+        return assemble(answer, explain(answer), brief=True, answered_at=now())
+
+    def schema() -> str:
+        manifest = session.manifest
+        return manifest.schema if manifest is not None else ""
+
+    return ScorePorts(joint=joint, alone=alone, schema=schema)
 
 
 class _Parts:

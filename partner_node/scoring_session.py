@@ -444,6 +444,33 @@ class ScoringSession:
         self._log(era, asked, parts, made, purpose=purpose, inquirer=inquirer)
         return made
 
+    def alone(
+        self,
+        person: str,
+        attributes: Mapping[str, float | str | None] | None = None,
+        *,
+        why: str,
+    ) -> JointAnswer:
+        """This partner's own answer; nobody is asked, so no consent to JOINT_SCORE is needed.
+
+        Args:
+            person: Private, as the partner writes it.
+            attributes: Own features; None: the customer's own row counts.
+            why: One of ``answers.FALLBACKS``.
+
+        Raises:
+            DataError, ManifestError: as ``ask``.
+        """
+        self._first_era()
+        era = self._era
+        if era is None:
+            era = _Era(self._ports.manifest(), self._ports)  # raises why
+        x = era.people.form(person)
+        nothing = ConsentReference(reference="", purposes=(), expires=0)
+        applicant = Applicant(person=person, consent=nothing, attributes=attributes)
+        (asked,) = _asked_of(era.shelf.current, [applicant], [x], [era.people.subject(x)])
+        return self._local(era, asked, LocalError(why))
+
     def basis(self, answer: JointAnswer) -> Basis | None:
         """What an answer was made with, for the desk's reasons; None if it is not served."""
         era = self._era

@@ -1,0 +1,171 @@
+"""``riskweave desk``: arguments in, lines of text out.
+
+What needs a score is asked of the serving node; the rest works on the node's own database,
+whether it serves or not.
+"""
+
+import argparse
+import importlib
+import importlib.util
+import json
+import sys
+from collections.abc import Callable, Sequence
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from consortium.credit.verdict import OverrideCode
+from consortium.errors import ConfigurationError, DigestMismatchError
+from partner_node import wiring
+from partner_node.credit import rules
+from partner_node.credit.forms import override_of, parse_json
+from partner_node.credit.opening import open_service
+from partner_node.keystore import read_file
+
+if TYPE_CHECKING:
+    Verbs: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
+
+DIFFERS = 3
+"""Exit status of `replay` if a decision comes out otherwise."""
+_MORE = ("partner_node.credit.cli_path", "partner_node.credit.cli_watch")
+"""Files that add verbs of their own."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run ``riskweave desk ARGV``; returns the exit status."""
+    arguments = _parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], int] = arguments.command
+    return command(arguments)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="riskweave desk",
+        description="A partner's credit desk: decisions, their reasons and their replay. "
+        "Rules stand in the node's directory, credit/*.toml.",
+    )
+    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_decisions(verbs)
+    for name in _MORE:
+        if importlib.util.find_spec(name) is not None:
+            importlib.import_module(name).add_verbs(verbs)
+    return parser
+
+
+def add_verb(
+    verbs: "Verbs", name: str, command: Callable[[argparse.Namespace], int], text: str
+) -> argparse.ArgumentParser:
+    """A verb on a node's directory, with ``--json``."""
+    verb = verbs.add_parser(name, help=text, description=text)
+    verb.set_defaults(command=command)
+    verb.add_argument("directory", metavar="DIR", type=Path, help="node directory")
+    verb.add_argument("--json", action="store_true", help="print JSON for scripts")
+    return verb
+
+
+def show(found: object, lines: Sequence[str], *, as_json: bool) -> int:
+    """Print one or the other; returns 0."""
+    print(json.dumps(found, ensure_ascii=False) if as_json else "\n".join(lines))
+    return 0
+
+
+def _add_decisions(verbs: "Verbs") -> None:
+    verb = add_verb(verbs, "init", _init, "write a policy and a catalogue to edit")
+    packs = ", ".join(rules.shipped_packs())
+    verb.add_argument("--pack", required=True, help=f"one of {packs}")
+    verb.add_argument("--since", help="first day in force, YYYY-MM-DD; none: today")
+    verb.add_argument(
+        "--example", action="store_true", help="with the levers of the Taiwan example"
+    )
+    verb = add_verb(verbs, "show", _show, "a stored decision, as the desk was told it")
+    verb.add_argument("id", metavar="ID", help="of the decision, 64 hex")
+    verb = add_verb(verbs, "replay", _replay, "decide stored decisions again, byte for byte")
+    verb.add_argument("id", metavar="ID", nargs="?", help="of one decision, 64 hex")
+    verb.add_argument("--last", type=int, default=1_000, help="so many of the newest")
+    text = "an officer's final decision on an automated one"
+    verb = add_verb(verbs, "override", _override, text)
+    verb.add_argument("id", metavar="ID", help="of the decision, 64 hex")
+    verb.add_argument("--code", required=True, choices=tuple(OverrideCode))
+    verb.add_argument("--role", required=True, help="of the officer; no name")
+    verb.add_argument("--outcome", required=True, choices=("APPROVE", "DECLINE"))
+    verb.add_argument("--limit", type=int, default=0, help="minor units, if approved")
+    verb.add_argument("--reason", action="append", default=[], help="code, if declined")
+    verb.add_argument("--note", default="", help="free text; stays in this node")
+
+
+# --- commands ---------------------------------------------------------------------------------
+
+
+def _init(arguments: argparse.Namespace) -> int:
+    desk = wiring.open_desk(arguments.directory)
+    with open_service(desk) as service:
+        since = _day(arguments.since) if arguments.since else service.today()
+    written = rules.write_starters(
+        arguments.directory,
+        partner=desk.config.partner,
+        pack=arguments.pack,
+        since=since,
+        example=arguments.example,
+    )
+    names = [str(path) for path in written]
+    lines = [f"{name}: written; edit it before the first decision" for name in names]
+    return show({"written": names}, lines, as_json=arguments.json)
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigurationError(f"--since {text[:20]!r}: expected YYYY-MM-DD") from error
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    with open_service(wiring.open_desk(arguments.directory)) as service:
+        answer = json.loads(service.decision(arguments.id).answer)
+        overrides = service.overrides(arguments.id)
+    decision = answer["decision"]
+    lines = [
+        f"{decision['application']}: {decision['outcome']} on {decision['decided_on']}",
+        f"limit {decision['limit']:,} minor units, grade {''.join(decision['grade']) or '-'}",
+        *(f"{one['code']}  {one['en']}  {one['zh']}" for one in answer["reasons"]),
+        *(f"overridden on {one.on}: {one.after} ({one.code})" for one in overrides),
+    ]
+    return show(answer, lines, as_json=arguments.json)
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    with open_service(wiring.open_desk(arguments.directory)) as service:
+        try:
+            if arguments.id:
+                service.replay(arguments.id)
+                count = 1
+            else:
+                count = sum(1 for _ in service.replay_last(arguments.last))
+        except DigestMismatchError as error:
+            sys.stderr.write(f"differs: {error}\n")
+            return DIFFERS
+    lines = [f"{count} decisions made again: identical bytes"]
+    return show({"identical": count}, lines, as_json=arguments.json)
+
+
+def _override(arguments: argparse.Namespace) -> int:
+    wish = override_of(
+        {
+            "code": arguments.code,
+            "role": arguments.role,
+            "outcome": arguments.outcome,
+            "limit": arguments.limit,
+            "reasons": arguments.reason,
+            "note": arguments.note,
+        }
+    )
+    with open_service(wiring.open_desk(arguments.directory)) as service:
+        made = json.loads(service.override(arguments.id, wish, by="operator"))
+    lines = [f"{made['application']}: {made['before']} -> {made['after']} ({made['code']})"]
+    return show(made, lines, as_json=arguments.json)
+
+
+def read_application(path: str) -> object:
+    """The application in a file; - reads it from standard input."""
+    data = sys.stdin.buffer.read() if path == "-" else read_file(Path(path))
+    return parse_json(data)

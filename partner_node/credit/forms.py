@@ -1,0 +1,231 @@
+"""What a decision is asked with, read strictly: names first, then forms, no value repeated.
+
+One reader for every door. Any name that stands for a forbidden concept is refused wherever
+it is, then any name that is not known (credit 3.6). An error names fields, never what stands
+in them: it may end in a log of the caller's.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar, cast
+
+from consortium.credit.facts import Consent, Standing, Wish, refuse_forbidden
+from consortium.credit.terms import Purpose
+from consortium.credit.verdict import Final, Outcome, OverrideCode
+from consortium.documents import value_of
+from consortium.errors import DecodeError, DomainError
+
+T = TypeVar("T")
+
+LARGEST = 64 << 10
+"""Bytes of one application."""
+LONGEST_TEXT = 256
+MOST_ATTRIBUTES = 512
+_DEEPEST = 8
+_KEY = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_ROLE = re.compile(r"[a-z][a-z0-9_]{0,31}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
+_UNKNOWN = "unknown or missing fields"
+
+Attributes = Mapping[str, float | str | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Application:
+    """One application as the desk brings it. Private."""
+
+    application: str
+    """The partner's own name of it."""
+    person: str = field(repr=False)
+    """The identifier in the federation's form; empty: nobody is asked, there is no score."""
+    attributes: Attributes | None = field(repr=False)
+    """Own features of an applicant; None: the customer's own row counts."""
+    wish: Wish = field(repr=False)
+    standing: Standing = field(repr=False)
+    consents: tuple[Consent, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverrideWish:
+    """What an officer decides, and why."""
+
+    code: OverrideCode
+    role: str
+    to: Final
+    note: str = field(repr=False)
+    """Free text; stays in this node."""
+
+
+def parse_json(data: bytes) -> object:
+    """The object of a request's body; DecodeError."""
+    if len(data) > LARGEST:
+        raise DecodeError(f"more than {LARGEST} bytes")
+    try:
+        return json.loads(data, object_pairs_hook=_unique)
+    except (ValueError, RecursionError):
+        raise DecodeError("not JSON, or a name twice in one object") from None
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name twice")
+    return found
+
+
+def application_of(plain: object) -> Application:
+    """An application of parsed JSON.
+
+    An optional field may be absent, null, or its value. A purpose that is not one of the
+    list is none: the decision refers it (credit 2.1).
+
+    Raises:
+        ForbiddenFieldError: a name that no rule may see stands anywhere in it.
+        DecodeError: an unknown or missing field, or a value of another form.
+        DomainError: a value outside its bounds.
+    """
+    for name in _names(plain, 0):
+        refuse_forbidden(name)
+    top = _object(plain, "application")
+    known = {"application", "person", "attributes", "wish", "standing", "consents"}
+    if odd := sorted(set(top) - known):
+        raise DecodeError(f"{_UNKNOWN} {', '.join(odd)[:200]}")
+    return Application(
+        application=_text(top, "application"),
+        person=_text(top, "person", default=""),
+        attributes=_attributes(top.get("attributes")),
+        wish=_value(Wish, _wish(_object(top.get("wish"), "wish"))),
+        standing=_value(Standing, _standing(_object(top.get("standing"), "standing"))),
+        consents=tuple(
+            _value(Consent, _filled(_object(one, "consents"), "expires_on", "withdrawn_on"))
+            for one in _list(top.get("consents", []), "consents")
+        ),
+    )
+
+
+def override_of(plain: object) -> OverrideWish:
+    """What an officer decides, of parsed JSON; DecodeError."""
+    top = _object(plain, "override")
+    known = {"code", "role", "outcome", "limit", "reasons", "note"}
+    if odd := sorted(set(top) - known):
+        raise DecodeError(f"{_UNKNOWN} {', '.join(odd)[:200]}")
+    role, limit = _text(top, "role"), top.get("limit", 0)
+    reasons = [one for one in _list(top.get("reasons", []), "reasons") if isinstance(one, str)]
+    if not _ROLE.fullmatch(role):
+        raise DecodeError("role: not of the form " + _ROLE.pattern)
+    if type(limit) is not int:
+        raise DecodeError("limit: not a whole number")
+    try:
+        code, outcome = OverrideCode(str(top.get("code"))), Outcome(str(top.get("outcome")))
+    except ValueError:
+        raise DecodeError(
+            f"code: one of {', '.join(OverrideCode)}; outcome: APPROVE or DECLINE"
+        ) from None
+    if any(not _NAME.fullmatch(one) for one in reasons):
+        raise DecodeError("reasons: codes of reasons")
+    note = _text(top, "note", default="", most=2_000)
+    to = Final(outcome=outcome, limit=limit, reasons=tuple(reasons))
+    return OverrideWish(code=code, role=role, to=to, note=note)
+
+
+def check_key(key: str) -> str:
+    """An idempotency key, a UUID; empty: none. DecodeError."""
+    if key and not _KEY.fullmatch(key):
+        raise DecodeError("idempotency key: not a UUID")
+    return key.lower()
+
+
+# --- parts ------------------------------------------------------------------------------------
+
+
+def _names(value: object, depth: int) -> Iterator[str]:
+    """All names in it, however deep; what is nested without end is refused."""
+    if depth > _DEEPEST:
+        raise DecodeError("nested too deeply")
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield str(key)
+            yield from _names(inner, depth + 1)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _names(inner, depth + 1)
+
+
+def _wish(plain: Mapping[str, object]) -> dict[str, object]:
+    stated = plain.get("purpose")
+    known = stated if isinstance(stated, str) and stated in set(Purpose) else None
+    return _filled({**plain, "purpose": known}, "purpose")
+
+
+def _standing(plain: Mapping[str, object]) -> dict[str, object]:
+    defaults: dict[str, object] = {"stage": 1, "restart": "none"}
+    lists: dict[str, object] = {"flags": [], "here": [], "elsewhere": []}
+    return _filled({**defaults, **lists, **plain}, "income", "elsewhere_upper")
+
+
+def _filled(plain: Mapping[str, object], *optional: str) -> dict[str, object]:
+    """Optional fields as documents hold them: a list of one or none."""
+    found = dict(plain)
+    for name in optional:
+        value = found.get(name)
+        found[name] = [] if value is None else [value]
+    return found
+
+
+def _value(kind: type[T], plain: Mapping[str, object]) -> T:
+    try:
+        return value_of(kind, plain)
+    except DecodeError as error:
+        # "Wish.amount: expected int, seen str" would be fine; "'x' is no date" would not.
+        text = str(error)
+        place = text.partition(":")[0].lower()
+        odd = text.partition(_UNKNOWN)[2]
+        why = f"{_UNKNOWN}{odd}" if odd else "not of its form"
+        raise DecodeError(f"{place}: {why}") from None
+    except (TypeError, AttributeError):
+        raise DecodeError(f"{kind.__name__.lower()}: not of its form") from None
+
+
+def _object(value: object, where: str) -> Mapping[str, object]:
+    if not isinstance(value, dict):
+        raise DecodeError(f"{where}: not an object")
+    return cast("Mapping[str, object]", value)
+
+
+def _list(value: object, where: str) -> list[object]:
+    if not isinstance(value, list):
+        raise DecodeError(f"{where}: not a list")
+    return value
+
+
+def _text(
+    top: Mapping[str, object],
+    name: str,
+    default: str | None = None,
+    *,
+    most: int = LONGEST_TEXT,
+) -> str:
+    value = top.get(name, default)
+    if not isinstance(value, str) or len(value) > most:
+        raise DecodeError(f"{name}: not a text of at most {most} characters")
+    return value
+
+
+def _attributes(value: object) -> Attributes | None:
+    if value is None:
+        return None
+    found: dict[str, float | str | None] = {}
+    for name, one in _object(value, "attributes").items():
+        if isinstance(one, bool) or not isinstance(one, int | float | str | None):
+            raise DecodeError(f"attributes: {name[:64]!r} is no number, text or null")
+        if isinstance(one, str) and len(one) > LONGEST_TEXT:
+            raise DomainError(f"attributes: {name[:64]!r} is too long")
+        try:
+            found[name] = float(one) if isinstance(one, int | float) else one
+        except OverflowError:
+            raise DomainError(f"attributes: {name[:64]!r} is too large") from None
+    if len(found) > MOST_ATTRIBUTES:
+        raise DomainError(f"attributes: more than {MOST_ATTRIBUTES}")
+    return found

@@ -1,0 +1,352 @@
+"""The desk's database, ``credit.db``: decisions, and what must be true together with them.
+
+SQLite through SQLAlchemy Core, in write-ahead mode, flushed at each commit. A transaction
+holds the write lock from its start, so that what was read is still true when it is written,
+whichever process wrote before. Persons stand here as keyed hashes only; a decision and its
+input are the canonical bytes that replay compares.
+
+Other files of the desk define their tables on ``META`` and call ``CreditStore.make_tables``
+once they are imported.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from consortium.errors import StorageError
+from consortium.ids import Digest
+from partner_node.database import BUSY_MS, touch
+
+SCHEMA_VERSION = 1
+
+Connection = sa.Connection
+"""Of a transaction; what other files of the desk are handed."""
+
+META = sa.MetaData()
+_VERSION = sa.Table("schema_version", META, sa.Column("version", sa.Integer, nullable=False))
+DECISIONS = sa.Table(
+    "decisions",
+    META,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String(64), nullable=False, unique=True),
+    sa.Column("application", sa.String(64), nullable=False, index=True),
+    sa.Column("subject", sa.LargeBinary, nullable=False, index=True),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("outcome", sa.String(8), nullable=False),
+    sa.Column("grade", sa.String(2), nullable=False),
+    sa.Column("input", sa.LargeBinary, nullable=False),
+    sa.Column("decision", sa.LargeBinary, nullable=False),
+    sa.Column("answer", sa.LargeBinary, nullable=False),
+)
+KEYS = sa.Table(
+    "idempotency_keys",
+    META,
+    sa.Column("key", sa.String(64), primary_key=True),
+    sa.Column("question", sa.String(64), nullable=False),
+    sa.Column("decision", sa.String(64), nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False, index=True),
+)
+RULE_FILES = sa.Table(
+    "rule_files",
+    META,
+    sa.Column("digest", sa.String(64), primary_key=True),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("source", sa.LargeBinary, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+OVERRIDES = sa.Table(
+    "overrides",
+    META,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("decision", sa.String(64), nullable=False, index=True),
+    sa.Column("document", sa.LargeBinary, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.Column("by", sa.String(64), nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+ADMISSION = sa.Table(
+    "admission",
+    META,
+    sa.Column("one", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("state", sa.LargeBinary, nullable=False),
+    sa.Column("turn", sa.Integer, nullable=False),
+)
+GRANTS = sa.Table(
+    "grants",
+    META,
+    sa.Column("decision", sa.String(64), primary_key=True),
+    sa.Column("grade", sa.String(2), nullable=False),
+    sa.Column("amount", sa.BigInteger, nullable=False),
+    sa.Column("week", sa.String(10), nullable=False),
+    sa.Column("turn", sa.Integer, nullable=False),
+    sa.Column("released", sa.Boolean, nullable=False),
+    sa.Column("bad", sa.Boolean, nullable=True),
+)
+ORDERS = sa.Table(
+    "admission_orders",
+    META,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("document", sa.LargeBinary, nullable=False),
+    sa.Column("signature", sa.LargeBinary, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+
+
+class CreditStore:
+    """``credit.db`` of one node; safe to use from any thread and from several processes."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file, or create it so that only its owner may read it.
+
+        Raises:
+            StorageError: not a database, or written by another version of this program.
+        """
+        touch(path)
+        self._engine = sa.create_engine(f"sqlite:///{path.absolute()}")
+        self._reading = self._engine.execution_options(begin="BEGIN")
+        sa.event.listen(self._engine, "connect", _set_pragmas)
+        sa.event.listen(self._engine, "begin", _begin)
+        self.make_tables()
+        with self.transaction() as connection:
+            seen = connection.scalar(sa.select(_VERSION.c.version))
+            if seen is None:
+                connection.execute(_VERSION.insert().values(version=SCHEMA_VERSION))
+            elif seen != SCHEMA_VERSION:
+                raise StorageError(f"{path} has version {seen}, expected {SCHEMA_VERSION}")
+
+    def make_tables(self) -> None:
+        """Make the tables of ``META`` that are not there yet."""
+        with self.transaction() as connection:
+            META.create_all(connection)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sa.Connection]:
+        """All or nothing, with the write lock; raises StorageError: disk full, locked."""
+        with _wrapped(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """One state of the database to read from; waits for no writer."""
+        with _wrapped(), self._reading.begin() as connection:
+            yield connection
+
+
+@contextmanager
+def _wrapped() -> Iterator[None]:
+    try:
+        yield
+    except SQLAlchemyError as error:
+        # Never the statement's parameters: they are a person's.
+        cause = getattr(error, "orig", None) or type(error).__name__
+        raise StorageError(f"database: {cause}") from None
+
+
+def _set_pragmas(connection: Any, _record: object) -> None:  # noqa: ANN401 - of the driver
+    # The driver's own BEGIN is switched off: ours takes the write lock at once.
+    connection.isolation_level = None
+    for pragma in (
+        f"busy_timeout={BUSY_MS}",
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "secure_delete=ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: sa.Connection) -> None:
+    begin = connection.get_execution_options().get("begin", "BEGIN IMMEDIATE")
+    connection.exec_driver_sql(begin)
+
+
+# --- decisions --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredDecision:
+    """One decision as it was made. Private."""
+
+    id: Digest
+    application: str
+    subject: bytes = field(repr=False)
+    """Keyed hash of the person; empty if the application named nobody."""
+    at: int
+    outcome: str
+    grade: str
+    """Empty without a score."""
+    input: bytes = field(repr=False)
+    decision: bytes = field(repr=False)
+    answer: bytes = field(repr=False)
+    """What the desk was told: canonical JSON with the texts of the reasons."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedQuestion:
+    """An idempotency key and what came with it, both as keyed hashes."""
+
+    key: str
+    question: str
+
+
+_DECISION = tuple(DECISIONS.c[name] for name in StoredDecision.__dataclass_fields__)
+
+
+def keep_decision(connection: sa.Connection, stored: StoredDecision) -> None:
+    """Keep a decision; the same bytes again are the same decision."""
+    row = {name: getattr(stored, name) for name in StoredDecision.__dataclass_fields__}
+    connection.execute(DECISIONS.insert().prefix_with("OR IGNORE"), row)
+
+
+def decision_of(connection: sa.Connection, name: str) -> StoredDecision | None:
+    """The decision of that id."""
+    found = connection.execute(sa.select(*_DECISION).where(DECISIONS.c.id == name)).first()
+    return None if found is None else StoredDecision(**found._mapping)  # noqa: SLF001 - a row
+
+
+def decisions(
+    connection: sa.Connection, *, application: str = "", last: int | None = None
+) -> list[StoredDecision]:
+    """Decisions, newest first."""
+    query = sa.select(*_DECISION).order_by(DECISIONS.c.number.desc())
+    if application:
+        query = query.where(DECISIONS.c.application == application)
+    if last is not None:
+        query = query.limit(last)
+    return [StoredDecision(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001
+
+
+def answered(connection: sa.Connection, key: str, since: int) -> tuple[str, bytes] | None:
+    """Hash of the question that came under a key after ``since``, and what answered it."""
+    query = (
+        sa.select(KEYS.c.question, DECISIONS.c.answer)
+        .join(DECISIONS, DECISIONS.c.id == KEYS.c.decision)
+        .where(KEYS.c.key == key, KEYS.c.at > since)
+    )
+    found = connection.execute(query).first()
+    return None if found is None else (found[0], found[1])
+
+
+def keep_key(connection: sa.Connection, asked: KeyedQuestion, decision: str, at: int) -> None:
+    """Keep what answers a key from now on; an older answer's time is over."""
+    row = {"key": asked.key, "question": asked.question, "decision": decision, "at": at}
+    connection.execute(KEYS.insert().prefix_with("OR REPLACE"), row)
+
+
+def drop_keys(connection: sa.Connection, until: int) -> None:
+    """Forget keys whose time is over."""
+    connection.execute(KEYS.delete().where(KEYS.c.at <= until))
+
+
+# --- rules under which decisions were made ----------------------------------------------------
+
+
+def keep_rule_file(
+    connection: sa.Connection, digest: str, kind: str, source: bytes, *, at: int
+) -> None:
+    """Keep a rule's own file: a decision that names it can be made again without the disk's."""
+    row = {"digest": digest, "kind": kind, "source": source, "at": at}
+    connection.execute(RULE_FILES.insert().prefix_with("OR IGNORE"), row)
+
+
+def rule_file(connection: sa.Connection, digest: str) -> bytes | None:
+    """The file of that digest."""
+    query = sa.select(RULE_FILES.c.source).where(RULE_FILES.c.digest == digest)
+    found: bytes | None = connection.scalar(query)
+    return found
+
+
+# --- officers ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredOverride:
+    """An officer's decision, and words that stay in this node."""
+
+    decision: str
+    document: bytes
+    note: str = field(repr=False)
+    by: str
+    at: int
+
+
+_OVERRIDE = tuple(OVERRIDES.c[name] for name in StoredOverride.__dataclass_fields__)
+
+
+def keep_override(connection: sa.Connection, stored: StoredOverride) -> None:
+    """Keep an officer's decision; earlier ones stay."""
+    row = {name: getattr(stored, name) for name in StoredOverride.__dataclass_fields__}
+    connection.execute(OVERRIDES.insert(), row)
+
+
+def overrides_of(connection: sa.Connection, decision: str) -> list[StoredOverride]:
+    """All of a decision, oldest first: the last one counts."""
+    query = sa.select(*_OVERRIDE).where(OVERRIDES.c.decision == decision)
+    rows = connection.execute(query.order_by(OVERRIDES.c.number))
+    return [StoredOverride(**row._mapping) for row in rows]  # noqa: SLF001 - a row's own way
+
+
+# --- admission --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What a decision reserved of a week's cap, and what became of its first payment."""
+
+    decision: str
+    grade: str
+    amount: int
+    week: str
+    """Its Monday."""
+    turn: int
+    released: bool
+    bad: bool | None
+    """None until the first payment fell due."""
+
+
+_GRANT = tuple(GRANTS.c[name] for name in Grant.__dataclass_fields__)
+
+
+def admission_row(connection: sa.Connection) -> tuple[bytes, int] | None:
+    """State and turn of the ramp; None before the first decision."""
+    row = connection.execute(sa.select(ADMISSION.c.state, ADMISSION.c.turn)).first()
+    return None if row is None else (row[0], row[1])
+
+
+def keep_admission(connection: sa.Connection, state: bytes, turn: int) -> None:
+    """Keep state and turn: there is one of both."""
+    row = {"one": 1, "state": state, "turn": turn}
+    connection.execute(ADMISSION.insert().prefix_with("OR REPLACE"), row)
+
+
+def grant_of(connection: sa.Connection, decision: str) -> Grant | None:
+    """What a decision reserved."""
+    query = sa.select(*_GRANT).where(GRANTS.c.decision == decision)
+    row = connection.execute(query).first()
+    return None if row is None else Grant(**row._mapping)  # noqa: SLF001 - a row's own way
+
+
+def keep_grant(connection: sa.Connection, grant: Grant) -> None:
+    """Keep what a decision reserved."""
+    row = {name: getattr(grant, name) for name in Grant.__dataclass_fields__}
+    connection.execute(GRANTS.insert().prefix_with("OR REPLACE"), row)
+
+
+def keep_order(connection: sa.Connection, document: bytes, signature: bytes, at: int) -> None:
+    """Keep an order about the ramp; none is ever taken away."""
+    row = {"document": document, "signature": signature, "at": at}
+    connection.execute(ORDERS.insert(), row)
+
+
+def orders(connection: sa.Connection) -> list[tuple[bytes, bytes]]:
+    """All orders and their signatures, oldest first."""
+    query = sa.select(ORDERS.c.document, ORDERS.c.signature).order_by(ORDERS.c.number)
+    return [(row[0], row[1]) for row in connection.execute(query)]

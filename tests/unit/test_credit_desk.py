@@ -1,0 +1,175 @@
+"""Decisions at a node: one transaction, one answer for a key, replay, officers."""
+
+import asyncio
+import json
+from dataclasses import replace
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from consortium.credit.decision import Outcome
+from consortium.errors import (
+    ConsentMissingError,
+    DataError,
+    DigestMismatchError,
+    RepeatedKeyError,
+    TransportError,
+)
+from consortium.scoring.scorecard import cut_units
+from partner_node.credit.storage import DECISIONS, GRANTS
+from tests.credit_desk_house import Scores, application, consent, decided, desk, write_rules
+from tests.credit_house import NOW, SCORE
+
+KEY = str(UUID(int=7))
+BAD = {"bad": replace(SCORE, eta=cut_units("0.6"))}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    write_rules(tmp_path)
+    return tmp_path
+
+
+def test_decision_is_on_disk_when_it_is_told_and_replays_to_the_byte(home: Path) -> None:
+    with desk(home) as service:
+        answer = decided(service, application())
+        assert answer["decision"]["outcome"] == "APPROVE"
+        name = answer["id"]
+    (home / "credit" / "policy.toml").unlink()
+    with desk(home) as service:
+        assert json.loads(service.decision(name).answer) == answer
+        assert service.replay(name).outcome is Outcome.APPROVE
+
+
+def test_decision_that_was_touched_on_disk_does_not_replay(home: Path) -> None:
+    with desk(home) as service:
+        name = decided(service, application())["id"]
+        with service.ports.store.transaction() as connection:
+            data = service.decision(name).decision.replace(b'"limit":6', b'"limit":7')
+            connection.execute(DECISIONS.update().values(decision=data))
+        with pytest.raises(DigestMismatchError):
+            service.replay(name)
+
+
+def test_decline_tells_what_was_scored_in_both_languages(home: Path) -> None:
+    with desk(home, Scores(BAD)) as service:
+        answer = decided(service, application(person="bad"))
+    assert answer["decision"]["outcome"] == "DECLINE"
+    assert answer["reasons"][0] == {
+        "code": "R01",
+        "zh": "R01 说明",
+        "en": "about R01",
+        "points": 41,
+    }
+
+
+def test_same_key_brings_the_same_bytes_and_reserves_once(home: Path) -> None:
+    with desk(home) as service:
+        first = decided(service, application(), key=KEY)
+        again = decided(service, application(), key=KEY.upper())
+        with service.ports.store.reading() as connection:
+            grants = connection.execute(GRANTS.select()).all()
+    assert first == again
+    assert len(grants) == 1
+
+
+def test_same_key_at_the_same_moment_is_one_decision(home: Path) -> None:
+    async def both() -> tuple[bytes, bytes]:
+        gate = asyncio.Event()
+        with desk(home, Scores(gate=gate)) as service:
+            calls = [
+                asyncio.ensure_future(service.decide(application(), key=KEY, caller="loans"))
+                for _ in range(2)
+            ]
+            gate.set()
+            one, other = await asyncio.gather(*calls)
+        return one, other
+
+    one, other = asyncio.run(both())
+    assert one == other
+
+
+def test_same_key_with_another_application_is_refused(home: Path) -> None:
+    with desk(home) as service:
+        decided(service, application(), key=KEY)
+        with pytest.raises(RepeatedKeyError):
+            decided(service, application(wish={"amount": 5_000_000}), key=KEY)
+
+
+def test_key_of_another_caller_or_after_its_time_is_a_new_key(home: Path) -> None:
+    clock = [NOW]
+    with desk(home, now=lambda: clock[0]) as service:
+        decided(service, application(), key=KEY)
+        other = asyncio.run(
+            service.decide(application("application-2"), key=KEY, caller="branch")
+        )
+        assert json.loads(other)["decision"]["application"] == "application-2"
+        clock[0] += 86_400
+        later = decided(service, application("application-3"), key=KEY)
+        assert later["decision"]["application"] == "application-3"
+
+
+def test_without_consent_to_a_joint_score_nobody_is_asked_and_the_own_answer_counts(
+    home: Path,
+) -> None:
+    scores = Scores()
+    given = [consent("CREDIT_DECISION"), consent("INCOME_DATA")]
+    with desk(home, scores) as service:
+        answer = decided(service, application(consents=given))
+    assert scores.asked == []
+    assert scores.alone == ["no_consent"]
+    assert answer["score"]["band"] == "0"
+
+
+def test_consent_withdrawn_today_stops_the_joint_score_today(home: Path) -> None:
+    scores = Scores()
+    given = [
+        consent("CREDIT_DECISION"),
+        consent("INCOME_DATA"),
+        consent("JOINT_SCORE", withdrawn_on="2026-11-26"),
+    ]
+    with desk(home, scores) as service:
+        decided(service, application(consents=given))
+    assert scores.asked == []
+
+
+def test_decision_does_not_wait_longer_than_its_deadline_for_the_others(home: Path) -> None:
+    async def patient() -> bytes:
+        scores = Scores(gate=asyncio.Event())
+        with desk(home, scores) as service:
+            made = service.decide(application(), caller="loans", deadline_ms=40)
+            return await asyncio.wait_for(made, 20)
+
+    assert json.loads(asyncio.run(patient()))["score"]["fallback"] == "unreachable"
+
+
+def test_others_that_are_not_there_do_not_stop_a_decision(home: Path) -> None:
+    scores = Scores(fails=TransportError("gone"))
+    with desk(home, scores) as service:
+        assert decided(service, application())["score"]["band"] == "0"
+
+
+def test_without_consent_to_a_decision_nothing_is_decided_or_kept(home: Path) -> None:
+    with desk(home) as service:
+        with pytest.raises(ConsentMissingError):
+            decided(service, application(consents=[]))
+        with service.ports.store.reading() as connection:
+            assert connection.execute(DECISIONS.select()).all() == []
+
+
+def test_application_without_an_income_is_for_a_person(home: Path) -> None:
+    with desk(home) as service:
+        answer = decided(service, application(standing={"income": None}))
+    assert (answer["decision"]["outcome"], answer["decision"]["code"]) == ("REFER", "R20")
+
+
+def test_unknown_purpose_is_for_a_person(home: Path) -> None:
+    with desk(home) as service:
+        answer = decided(service, application(wish={"purpose": "GAMBLING"}))
+    assert (answer["decision"]["outcome"], answer["decision"]["code"]) == ("REFER", "R24")
+
+
+def test_decision_of_no_id_is_an_error(home: Path) -> None:
+    with desk(home) as service, pytest.raises(DataError, match="no decision"):
+        service.decision("0" * 64)
