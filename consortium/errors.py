@@ -11,6 +11,7 @@ RiskWeaveError                    carries: code, fault, a text fit for the other
 │   ├── ConsentMissingError       a use that nobody consented to
 │   ├── CostCapError              a price that the law of the place does not allow
 │   ├── NotConfirmedError         a contract whose cost sheet was not read and confirmed
+│   ├── NotFoundError             an id that nothing here has
 │   └── PersonError               an identifier that is not of the federation's form
 ├── ProtocolError                 the sender's: drop the message, log, go on
 │   ├── DecodeError               bytes that are not the message they claim to be
@@ -200,6 +201,13 @@ class PersonError(DataError):
     """An identifier that is not of the federation's form; the text never shows it."""
 
     code = "person"
+
+
+class NotFoundError(DataError):
+    """Something was asked for by an id that nothing here has."""
+
+    code = "not_found"
+    public = "nothing of this id"
 
 
 class ProtocolError(RiskWeaveError):

@@ -23,10 +23,15 @@ _CODES: dict[str, type[errors.RiskWeaveError]] = {
     for kind in (
         errors.CertificateError,
         errors.ConfigurationError,
+        errors.ConsentMissingError,
         errors.DataError,
         errors.DecodeError,
+        errors.DomainError,
+        errors.ForbiddenFieldError,
         errors.ManifestError,
+        errors.NotFoundError,
         errors.PersonError,
+        errors.PolicyError,
         errors.RepeatedKeyError,
         errors.StorageError,
     )
@@ -63,6 +68,11 @@ class DeskCaller:
     def status(self) -> DeskStatus:
         """How the desk stands."""
         return desk_wire.decode_status(self._ask("Status", b""))
+
+    def decide(self, application: bytes, key: str = "") -> bytes:
+        """The answer to an application, both JSON; raises what the desk refused with."""
+        data = self._ask("Decide", desk_wire.encode_decide(application, key))
+        return desk_wire.decode_document(data)
 
     def score_batch(self, batches: Iterable[list[Question]]) -> Iterator[list[Score | Failure]]:
         """Results of each batch of 1 to 256 questions, in order."""

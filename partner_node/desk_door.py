@@ -22,6 +22,7 @@ from cryptography.x509 import load_pem_x509_certificate
 from consortium import errors
 from consortium.inquiries import LARGEST_BATCH
 from partner_node import desk_wire
+from partner_node.credit.doors import CreditDesk
 from partner_node.desk_certificates import LOCAL
 from partner_node.keystore import Tls
 from partner_node.loan_desk import DEADLINE_MS, LoanDesk, failure_of
@@ -44,6 +45,7 @@ PATH_LIMIT = 107
 
 _STATUS: tuple[tuple[type[errors.RiskWeaveError], grpc.StatusCode], ...] = (
     (errors.CertificateError, grpc.StatusCode.UNAUTHENTICATED),
+    (errors.NotFoundError, grpc.StatusCode.NOT_FOUND),
     (errors.RepeatedKeyError, grpc.StatusCode.ALREADY_EXISTS),
     (errors.MessageTooLargeError, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (errors.OutOfOrderError, grpc.StatusCode.FAILED_PRECONDITION),
@@ -93,8 +95,17 @@ class Listen:
 class DeskDoor:
     """The desk over gRPC: ``start`` opens, ``stop`` ends calls that still run."""
 
-    def __init__(self, desk: LoanDesk, socket: Path, listen: Listen | None = None) -> None:
+    def __init__(
+        self,
+        desk: LoanDesk,
+        socket: Path,
+        listen: Listen | None = None,
+        *,
+        credit: CreditDesk | None = None,
+    ) -> None:
+        """``credit``: None where no decisions are made."""
         self._desk = desk
+        self._credit = credit
         self._socket = socket
         self._listen = listen
         self._server: grpc.aio.Server | None = None
@@ -112,6 +123,7 @@ class DeskDoor:
                 "Score": _unary(self._guarded(self._score)),
                 "Status": _unary(self._guarded(self._status)),
                 "ScoreBatch": grpc.stream_stream_rpc_method_handler(cast("Any", self._batch)),
+                **self._decisions(),
             },
         )
         server.add_generic_rpc_handlers((handler,))
@@ -138,6 +150,51 @@ class DeskDoor:
     async def _status(self, _data: bytes, context: Context) -> bytes:
         self._caller(context)
         return desk_wire.encode_status(self._desk.status())
+
+    def _decisions(self) -> dict[str, Method]:
+        """The credit desk's methods; none where no decisions are made."""
+        credit = self._credit
+        if credit is None:
+            return {}
+
+        async def decide(data: bytes, context: Context) -> bytes:
+            asked, caller = desk_wire.decode_decide(data), self._caller(context)
+            left = _time_left(context, credit.deadline_ms)
+            made = await credit.decide(
+                asked.document, key=asked.key, caller=caller, left_ms=left
+            )
+            return desk_wire.encode_document(made)
+
+        async def decision(data: bytes, context: Context) -> bytes:
+            self._caller(context)
+            found = await credit.decision(desk_wire.decode_decision_id(data))
+            return desk_wire.encode_document(found)
+
+        async def override(data: bytes, context: Context) -> bytes:
+            asked, caller = desk_wire.decode_override(data), self._caller(context)
+            made = await credit.override(asked.id, asked.document, caller=caller)
+            return desk_wire.encode_document(made)
+
+        async def offer(data: bytes, context: Context) -> bytes:
+            asked, caller = desk_wire.decode_offer(data), self._caller(context)
+            made = await credit.offer(asked.document, key=asked.key, caller=caller)
+            return desk_wire.encode_document(made)
+
+        async def notice(data: bytes, context: Context) -> bytes:
+            self._caller(context)
+            asked = desk_wire.decode_notice(data)
+            return desk_wire.encode_document(
+                *await credit.notice(asked.id, asked.form, asked.lang)
+            )
+
+        calls = {
+            "Decide": decide,
+            "GetDecision": decision,
+            "Override": override,
+            "Offer": offer,
+            "GetNotice": notice,
+        }
+        return {name: _unary(self._guarded(_sized(call))) for name, call in calls.items()}
 
     async def _batch(
         self, requests: AsyncIterator[bytes], context: Context
@@ -259,6 +316,17 @@ async def _abort(context: Context, error: errors.RiskWeaveError) -> None:
     trailing: Sequence[tuple[str, str]] = ((CODE, failure.code),)
     log.debug("desk refuses: %s", failure.code)
     await context.abort(status_of(error), failure.text, cast("Any", trailing))
+
+
+def _sized(
+    call: Callable[[bytes, Context], Awaitable[bytes]],
+) -> Callable[[bytes, Context], Awaitable[bytes]]:
+    async def sized(data: bytes, context: Context) -> bytes:
+        if len(data) > desk_wire.DOCUMENT_LIMIT:
+            raise errors.MessageTooLargeError(len(data), desk_wire.DOCUMENT_LIMIT)
+        return await call(data, context)
+
+    return sized
 
 
 def _unary(call: Callable[[bytes, Context], Awaitable[bytes]]) -> Method:

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from partner_node.config import REST_SOCKET, Config
+from partner_node.credit.doors import CreditDesk
 from partner_node.desk_certificates import DeskAuthority
 from partner_node.desk_door import DeskDoor, Listen
 from partner_node.loan_desk import LoanDesk
@@ -11,7 +12,11 @@ from partner_node.loan_desk import LoanDesk
 
 @asynccontextmanager
 async def open_doors(
-    config: Config, desk: LoanDesk, *, now: Callable[[], int]
+    config: Config,
+    desk: LoanDesk,
+    *,
+    now: Callable[[], int],
+    credit: CreditDesk | None = None,
 ) -> AsyncIterator[None]:
     """The unix socket always; TCP and REST if they are configured.
 
@@ -29,7 +34,7 @@ async def open_doors(
             authority.create(config.partner, now=now())
             tls = authority.server([_host(config.desk.listen)], now=now())
             listen = Listen(address=config.desk.listen, tls=tls, admit=admit)
-        door = DeskDoor(desk, config.desk_socket, listen)
+        door = DeskDoor(desk, config.desk_socket, listen, credit=credit)
         await door.start()
         stack.push_async_callback(door.stop)
         if config.desk.rest is not None:
@@ -43,7 +48,7 @@ async def open_doors(
                 authority.create(config.partner, now=now())
                 tls = authority.server([_host(config.desk.rest)], now=now())
                 where = rest.RestListen(address=address, tls=tls, admit=admit)
-            http = rest.RestDoor(desk, where)
+            http = rest.RestDoor(desk, where, credit)
             await http.start()
             stack.push_async_callback(http.stop)
         yield

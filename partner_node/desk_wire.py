@@ -5,6 +5,7 @@ fields say is checked in ``partner_node.loan_desk``.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
@@ -18,6 +19,8 @@ from proto.v1 import desk_pb2 as wire
 SERVICE = "riskweave.v1.CreditDesk"
 REQUEST_LIMIT = 64 << 10
 """Bytes of one question."""
+DOCUMENT_LIMIT = 66 << 10
+"""Bytes of a request of the credit desk: its document, an id and a key."""
 BATCH_LIMIT = 4 << 20
 """Bytes of one message of a batch."""
 
@@ -117,6 +120,89 @@ def _attributes_to(
             for name, value in attributes.items()
         }
     )
+
+
+# --- decisions --------------------------------------------------------------------------------
+
+JSON_TYPE = "application/json"
+
+
+class Named(NamedTuple):
+    """What a request of the credit desk names: an id and a document, or one of them."""
+
+    id: str = ""
+    document: bytes = b""
+    key: str = ""
+
+
+class NoticeOf(NamedTuple):
+    """Which notice is asked for."""
+
+    id: str
+    form: str
+    lang: str
+
+
+def decode_decide(data: bytes) -> Named:
+    """Application and key, or DecodeError."""
+    message = wire.DeskDecideRequest()
+    _parse(message, data)
+    return Named(document=message.application, key=message.idempotency_key)
+
+
+def encode_decide(document: bytes, key: str) -> bytes:
+    """The bytes of a request for a decision."""
+    return wire.DeskDecideRequest(application=document, idempotency_key=key).SerializeToString()
+
+
+def decode_decision_id(data: bytes) -> str:
+    """The id, or DecodeError."""
+    message = wire.DeskDecisionId()
+    _parse(message, data)
+    return message.id
+
+
+def encode_decision_id(name: str) -> bytes:
+    """The bytes of a request for a stored decision."""
+    return wire.DeskDecisionId(id=name).SerializeToString()
+
+
+def decode_override(data: bytes) -> Named:
+    """Id and what the officer decides, or DecodeError."""
+    message = wire.DeskOverrideRequest()
+    _parse(message, data)
+    return Named(id=message.id, document=message.override)
+
+
+def encode_override(name: str, document: bytes) -> bytes:
+    """The bytes of an officer's decision."""
+    return wire.DeskOverrideRequest(id=name, override=document).SerializeToString()
+
+
+def decode_offer(data: bytes) -> Named:
+    """What is asked for and the key, or DecodeError."""
+    message = wire.DeskOfferRequest()
+    _parse(message, data)
+    return Named(document=message.request, key=message.idempotency_key)
+
+
+def decode_notice(data: bytes) -> NoticeOf:
+    """Which notice, or DecodeError."""
+    message = wire.DeskNoticeRequest()
+    _parse(message, data)
+    return NoticeOf(message.id, message.format, message.lang)
+
+
+def encode_document(document: bytes, media_type: str = JSON_TYPE) -> bytes:
+    """The bytes of what is answered."""
+    return wire.DeskDocument(document=document, media_type=media_type).SerializeToString()
+
+
+def decode_document(data: bytes) -> bytes:
+    """The document of an answer, or DecodeError."""
+    message = wire.DeskDocument()
+    _parse(message, data)
+    return message.document
 
 
 # --- scores -----------------------------------------------------------------------------------

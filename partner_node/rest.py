@@ -29,10 +29,12 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from consortium import errors
 from consortium.inquiries import LARGEST_BATCH
+from partner_node.credit.doors import CreditDesk
 from partner_node.desk import Score
 from partner_node.desk_certificates import LOCAL
 from partner_node.keystore import Tls, write_file
 from partner_node.loan_desk import DEADLINE_MS, Failure, LoanDesk, failure_of
+from partner_node.rest_decisions import add_decisions
 from partner_node.rest_forms import (
     BatchIn,
     BatchOut,
@@ -56,6 +58,7 @@ _BAD_REQUEST, _TOO_LARGE, _MISDIRECTED = 400, 413, 421
 
 _STATUS: tuple[tuple[type[errors.RiskWeaveError], int], ...] = (
     (errors.CertificateError, 401),
+    (errors.NotFoundError, 404),
     (errors.RepeatedKeyError, 409),
     (errors.MessageTooLargeError, _TOO_LARGE),
     (errors.OutOfOrderError, 503),
@@ -100,12 +103,15 @@ _FAILURES: dict[int | str, dict[str, Any]] = {
 }
 
 
-def application(desk: LoanDesk, admit: Admit | None = None) -> FastAPI:
-    """The three paths and their description, at ``/docs`` and ``/openapi.json``.
+def application(
+    desk: LoanDesk, admit: Admit | None = None, credit: CreditDesk | None = None
+) -> FastAPI:
+    """All paths and their description, at ``/docs`` and ``/openapi.json``.
 
     Args:
         desk: Private answers come from it.
         admit: Where there is TLS: whose certificate it is.
+        credit: The credit desk, where decisions are made.
     """
     app = FastAPI(
         title="RiskWeave desk",
@@ -148,6 +154,9 @@ def application(desk: LoanDesk, admit: Admit | None = None) -> FastAPI:
         _caller(request, admit)
         now = desk.status()
         return StatusOut(**{name: getattr(now, name) for name in StatusOut.model_fields})
+
+    if credit is not None:
+        add_decisions(app, credit, lambda request: _caller(request, admit))
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
@@ -261,10 +270,14 @@ class RestListen:
 class RestDoor:
     """The desk over HTTP: ``start`` opens, ``stop`` ends requests that still run."""
 
-    def __init__(self, desk: LoanDesk, listen: RestListen) -> None:
+    def __init__(
+        self, desk: LoanDesk, listen: RestListen, credit: CreditDesk | None = None
+    ) -> None:
+        """``credit``: None where no decisions are made."""
         self._listen = listen
         plain_port = listen.tls is None and isinstance(listen.address, str)
-        app = Gate(cast("Application", application(desk, listen.admit)), loopback=plain_port)
+        inner = application(desk, listen.admit, credit)
+        app = Gate(cast("Application", inner), loopback=plain_port)
         tls = listen.tls
         self._config = uvicorn.Config(
             cast("Any", app),

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -384,6 +384,8 @@ async def _serve(desk: Desk, worker: Worker) -> None:
         node_control,
         scoring_parts,
     )
+    from partner_node.credit.doors import CreditDesk  # noqa: PLC0415 - likewise
+    from partner_node.credit.opening import open_service  # noqa: PLC0415 - likewise
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -401,10 +403,14 @@ async def _serve(desk: Desk, worker: Worker) -> None:
             scoring=session,
         )
         loans = scoring_parts.loan_desk(desk, session, now, entropy=entropy)
-        async with (
-            node_control.listening(desk.config.directory, session),
-            desk_serving.open_doors(desk.config, loans, now=now),
-        ):
+        scores = scoring_parts.decision_scores(desk, session, loans, now)
+        async with AsyncExitStack() as stack:
+            service = stack.enter_context(open_service(desk, scores))
+            credit = CreditDesk(service, deadline_ms=desk.config.credit.deadline_ms)
+            doors = desk_serving.open_doors(desk.config, loans, now=now, credit=credit)
+            listening = node_control.listening(desk.config.directory, session)
+            await stack.enter_async_context(listening)
+            await stack.enter_async_context(doors)
             await _until(
                 stop,
                 Link(ports).run(stop),

@@ -61,6 +61,14 @@ class SignedOrder:
     signature: bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signer:
+    """Whose signature an order must have, and when it is carried out."""
+
+    public: bytes
+    at: int
+
+
 def load(connection: Connection, day: date) -> Kept:
     """The state of a day; a new ramp at its first stage if there is none yet."""
     row = storage.admission_row(connection)
@@ -182,8 +190,7 @@ def obey(
     policy: Policy,
     signed: SignedOrder,
     *,
-    public: bytes,
-    at: int,
+    by: Signer,
 ) -> Kept:
     """Carry out an order and keep it with its signature.
 
@@ -192,12 +199,12 @@ def obey(
         OutOfOrderError: it is about another state, or its event does not follow this one.
         DomainError: an event that counts decide, not persons.
     """
-    verify_signature(public, Label.ADMISSION_ORDER, signed.document, signed.signature)
+    verify_signature(by.public, Label.ADMISSION_ORDER, signed.document, signed.signature)
     order = parse_document(Order, signed.document)
     if order.event not in ORDERED:
         raise DomainError(f"{order.event}: not what a person decides")
     if order.before != digest_of(kept.state):
         raise OutOfOrderError("the ramp has moved since this order was made")
     after = _turned(kept, ramp.apply(kept.state, order.event, policy))
-    storage.keep_order(connection, signed.document, signed.signature, at)
+    storage.keep_order(connection, signed.document, signed.signature, by.at)
     return after

@@ -10,8 +10,10 @@ log holds a value of an application.
 import asyncio
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, tzinfo
+from typing import TypeVar
 
 from consortium.canonical import Label, canonical_json, hash_with
 from consortium.credit.admission import headroom
@@ -27,8 +29,7 @@ from consortium.credit.verdict import (
     ReasonSource,
     override,
 )
-from consortium.documents import plain_of
-from consortium.errors import DataError, RepeatedKeyError
+from consortium.errors import NotFoundError, RepeatedKeyError
 from consortium.ids import Digest
 from consortium.scoring.scorecard import from_units, pd_of
 from partner_node.credit import admission, storage
@@ -44,6 +45,8 @@ from partner_node.credit.storage import (
     StoredDecision,
     StoredOverride,
 )
+
+T = TypeVar("T")
 
 KEYS_S = 86_400
 """How long an idempotency key brings the same bytes, if nothing else is set."""
@@ -97,6 +100,10 @@ class DeskService:
     def close(self) -> None:
         """Do what waits, then end."""
         self._committer.close()
+
+    def submit(self, work: Callable[[Connection], T]) -> "Future[T]":
+        """Have ``work`` done in a transaction of the desk's database (``Committer``)."""
+        return self._committer.submit(work)
 
     def today(self) -> date:
         """The partner's calendar date."""
@@ -217,7 +224,7 @@ class DeskService:
     # --- what was decided ---------------------------------------------------------------------
 
     def decision(self, name: str) -> StoredDecision:
-        """A stored decision; DataError if there is none of that id."""
+        """A stored decision; NotFoundError if there is none of that id."""
         with self._ports.store.reading() as connection:
             return _found(connection, name)
 
@@ -261,7 +268,8 @@ class DeskService:
             The override, canonical JSON.
 
         Raises:
-            DataError: no such decision, or what it says does not hold together.
+            NotFoundError: no such decision.
+            DomainError: what it says does not hold together.
         """
         return self._committer.submit(
             lambda connection: self._override(connection, name, wish, by)
@@ -308,7 +316,7 @@ def _same(question: str, known: str) -> None:
 def _found(connection: Connection, name: str) -> StoredDecision:
     found = storage.decision_of(connection, name)
     if found is None:
-        raise DataError("no decision of this id")
+        raise NotFoundError("no decision of this id")
     return found
 
 
@@ -353,14 +361,18 @@ def _stored(draft: _Draft, inputs: DecisionInput, decision: Decision) -> StoredD
         grade=decision.grade or "",
         input=inputs.to_bytes(),
         decision=data,
-        answer=_answer(name, inputs, decision, draft.scored.texts),
+        answer=_answer((name, data), inputs, decision, draft.scored.texts),
     )
 
 
 def _answer(
-    name: str, inputs: DecisionInput, decision: Decision, texts: tuple[ReasonText, ...]
+    made: tuple[Digest, bytes],
+    inputs: DecisionInput,
+    decision: Decision,
+    texts: tuple[ReasonText, ...],
 ) -> bytes:
     """What the desk is told: the decision as it is stored, and words for its codes."""
+    name, document = made
     score = inputs.score
     said = {one.code: one for one in texts}
     reasons = []
@@ -369,10 +381,9 @@ def _answer(
         zh, en = (text.zh, text.en) if text else ("", "")
         reasons.append({"code": one.code, "zh": zh, "en": en, "points": one.points})
     code = RULE_TEXTS.get(decision.code)
-    return canonical_json(
+    rest = canonical_json(
         {
             "id": name,
-            "decision": plain_of(decision),
             "reasons": reasons,
             "why": {"zh": code.zh, "en": code.en} if code else {},
             "score": {}
@@ -385,3 +396,5 @@ def _answer(
             },
         }
     )
+    # "decision" is the first of the names: so this is canonical as well.
+    return b'{"decision":' + document + b"," + rest[1:]

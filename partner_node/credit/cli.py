@@ -9,17 +9,20 @@ import importlib
 import importlib.util
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from consortium.credit.admission import Event
 from consortium.credit.verdict import OverrideCode
 from consortium.errors import ConfigurationError, DigestMismatchError
 from partner_node import wiring
 from partner_node.credit import rules
 from partner_node.credit.forms import override_of, parse_json
 from partner_node.credit.opening import open_service
+from partner_node.credit.ramp import Ramp
 from partner_node.keystore import read_file
 
 if TYPE_CHECKING:
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 
 DIFFERS = 3
 """Exit status of `replay` if a decision comes out otherwise."""
+ORDERS = {"resume": Event.RESUME, "end": Event.END, "reviewed": Event.REVIEWED}
+_PAYMENTS = 16 << 20
 _MORE = ("partner_node.credit.cli_path", "partner_node.credit.cli_watch")
 """Files that add verbs of their own."""
 
@@ -77,6 +82,11 @@ def _add_decisions(verbs: "Verbs") -> None:
     verb.add_argument(
         "--example", action="store_true", help="with the levers of the Taiwan example"
     )
+    verb = add_verb(verbs, "decide", _decide, "ask the serving node for a decision")
+    verb.add_argument(
+        "--application", required=True, metavar="FILE", help="JSON; - reads it from stdin"
+    )
+    verb.add_argument("--key", default="", help="a UUID: the same key, the same decision")
     verb = add_verb(verbs, "show", _show, "a stored decision, as the desk was told it")
     verb.add_argument("id", metavar="ID", help="of the decision, 64 hex")
     verb = add_verb(verbs, "replay", _replay, "decide stored decisions again, byte for byte")
@@ -91,6 +101,18 @@ def _add_decisions(verbs: "Verbs") -> None:
     verb.add_argument("--limit", type=int, default=0, help="minor units, if approved")
     verb.add_argument("--reason", action="append", default=[], help="code, if declined")
     verb.add_argument("--note", default="", help="free text; stays in this node")
+    text = "growth caps and ramp: how they stand, first payments, signed orders"
+    verb = add_verb(verbs, "admission", _admission, text)
+    verb.add_argument(
+        "action", choices=("status", "observe", *ORDERS), nargs="?", default="status"
+    )
+    verb.add_argument("--role", default="", help="of who orders; no name")
+    verb.add_argument("--reason", default="", help="a code of your own, for an order")
+    verb.add_argument(
+        "--payments",
+        type=Path,
+        help="for observe: JSON, decision id -> true if its first payment was 30 days late",
+    )
 
 
 # --- commands ---------------------------------------------------------------------------------
@@ -119,15 +141,34 @@ def _day(text: str) -> date:
         raise ConfigurationError(f"--since {text[:20]!r}: expected YYYY-MM-DD") from error
 
 
+def _decide(arguments: argparse.Namespace) -> int:
+    from partner_node.desk_caller import DeskCaller  # noqa: PLC0415 - loads gRPC
+
+    data = _bytes(arguments.application)
+    with DeskCaller(wiring.open_desk(arguments.directory).config.desk_socket) as desk:
+        answer = json.loads(desk.decide(data, arguments.key))
+    return show(answer, answer_lines(answer), as_json=arguments.json)
+
+
+def answer_lines(answer: Mapping[str, Any]) -> list[str]:
+    """A decision for who stands at the desk."""
+    decision = answer["decision"]
+    why = answer["why"]
+    return [
+        f"{decision['application']}: {decision['outcome']} on {decision['decided_on']}",
+        f"limit {decision['limit']:,} minor units, grade {''.join(decision['grade']) or '-'}",
+        *([f"{decision['code']}  {why['en']}  {why['zh']}"] if why else []),
+        *(f"{one['code']}  {one['en']}  {one['zh']}" for one in answer["reasons"]),
+        f"decision {answer['id']}",
+    ]
+
+
 def _show(arguments: argparse.Namespace) -> int:
     with open_service(wiring.open_desk(arguments.directory)) as service:
         answer = json.loads(service.decision(arguments.id).answer)
         overrides = service.overrides(arguments.id)
-    decision = answer["decision"]
     lines = [
-        f"{decision['application']}: {decision['outcome']} on {decision['decided_on']}",
-        f"limit {decision['limit']:,} minor units, grade {''.join(decision['grade']) or '-'}",
-        *(f"{one['code']}  {one['en']}  {one['zh']}" for one in answer["reasons"]),
+        *answer_lines(answer),
         *(f"overridden on {one.on}: {one.after} ({one.code})" for one in overrides),
     ]
     return show(answer, lines, as_json=arguments.json)
@@ -165,7 +206,46 @@ def _override(arguments: argparse.Namespace) -> int:
     return show(made, lines, as_json=arguments.json)
 
 
+def _admission(arguments: argparse.Namespace) -> int:
+    desk = wiring.open_desk(arguments.directory)
+    with open_service(desk) as service:
+        ramp = Ramp(service)
+        if arguments.action == "observe":
+            ramp.first_payments(_payments(arguments.payments))
+        elif arguments.action in ORDERS:
+            if not arguments.role or not arguments.reason:
+                raise ConfigurationError("an order needs --role and --reason")
+            ramp.order(
+                ORDERS[arguments.action],
+                role=arguments.role,
+                reason=arguments.reason,
+                key=desk.keys.identity(),
+            )
+        found = ramp.status()
+    lines = [
+        f"week of {found.week}: {found.phase}, {found.stage_percent} % of the caps",
+        f"first payments of this stage: {found.good} on time, {found.bad} late",
+        *(
+            f"{grade}  used {found.used[grade]:>16,}  left {found.left[grade]:>16,}"
+            for grade in found.used
+        ),
+    ]
+    return show(asdict(found), lines, as_json=arguments.json)
+
+
+def _payments(path: Path | None) -> dict[str, bool]:
+    if path is None:
+        raise ConfigurationError("observe needs --payments")
+    found = parse_json(read_file(path), most=_PAYMENTS)
+    if not isinstance(found, dict) or any(type(one) is not bool for one in found.values()):
+        raise ConfigurationError(f"{path}: not an object of true and false")
+    return found
+
+
+def _bytes(path: str) -> bytes:
+    return sys.stdin.buffer.read() if path == "-" else read_file(Path(path))
+
+
 def read_application(path: str) -> object:
     """The application in a file; - reads it from standard input."""
-    data = sys.stdin.buffer.read() if path == "-" else read_file(Path(path))
-    return parse_json(data)
+    return parse_json(_bytes(path))

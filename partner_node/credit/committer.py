@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from consortium.errors import OutOfOrderError
-from partner_node.credit.storage import Connection, CreditStore
+from partner_node.credit.storage import Connection, CreditStore, savepoint
 
 T = TypeVar("T")
 
@@ -80,7 +80,7 @@ class Committer:
             with self._store.transaction() as connection:
                 for job in batch:
                     try:
-                        with connection.begin_nested():
+                        with savepoint(connection):
                             result = job.work(connection)
                     except Exception as error:  # noqa: BLE001 - told to who asked for it
                         failed.append((job, error))

@@ -9,13 +9,14 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TypeVar, cast
 
 from consortium.credit.facts import Consent, Standing, Wish, refuse_forbidden
 from consortium.credit.terms import Purpose
 from consortium.credit.verdict import Final, Outcome, OverrideCode
 from consortium.documents import value_of
-from consortium.errors import DecodeError, DomainError
+from consortium.errors import DecodeError, DomainError, MessageTooLargeError
 
 T = TypeVar("T")
 
@@ -58,10 +59,10 @@ class OverrideWish:
     """Free text; stays in this node."""
 
 
-def parse_json(data: bytes) -> object:
+def parse_json(data: bytes, *, most: int = LARGEST) -> object:
     """The object of a request's body; DecodeError."""
-    if len(data) > LARGEST:
-        raise DecodeError(f"more than {LARGEST} bytes")
+    if len(data) > most:
+        raise MessageTooLargeError(len(data), most)
     try:
         return json.loads(data, object_pairs_hook=_unique)
     except (ValueError, RecursionError):
@@ -87,7 +88,7 @@ def application_of(plain: object) -> Application:
         DomainError: a value outside its bounds.
     """
     for name in _names(plain, 0):
-        refuse_forbidden(name)
+        _allowed(name)
     top = _object(plain, "application")
     known = {"application", "person", "attributes", "wish", "standing", "consents"}
     if odd := sorted(set(top) - known):
@@ -151,6 +152,12 @@ def _names(value: object, depth: int) -> Iterator[str]:
     elif isinstance(value, list):
         for inner in value:
             yield from _names(inner, depth + 1)
+
+
+@lru_cache(maxsize=4_096)
+def _allowed(name: str) -> None:
+    """As ``refuse_forbidden``, which takes names apart; the same ones come all day."""
+    refuse_forbidden(name)
 
 
 def _wish(plain: Mapping[str, object]) -> dict[str, object]:

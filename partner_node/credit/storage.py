@@ -9,7 +9,7 @@ Other files of the desk define their tables on ``META`` and call ``CreditStore.m
 once they are imported.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -142,6 +142,19 @@ class CreditStore:
 
 
 @contextmanager
+def savepoint(connection: sa.Connection) -> Iterator[None]:
+    """What is written within is undone alone if it raises."""
+    connection.exec_driver_sql("SAVEPOINT work")
+    try:
+        yield
+    except BaseException:
+        connection.exec_driver_sql("ROLLBACK TO work")
+        raise
+    finally:
+        connection.exec_driver_sql("RELEASE work")
+
+
+@contextmanager
 def _wrapped() -> Iterator[None]:
     try:
         yield
@@ -166,6 +179,17 @@ def _set_pragmas(connection: Any, _record: object) -> None:  # noqa: ANN401 - of
 def _begin(connection: sa.Connection) -> None:
     begin = connection.get_execution_options().get("begin", "BEGIN IMMEDIATE")
     connection.exec_driver_sql(begin)
+
+
+def _insert(table: sa.Table, names: Iterable[str], verb: str = "INSERT") -> str:
+    """A statement for the driver: a decision has some milliseconds, and no compiler's time."""
+    columns = [f'"{table.c[name].name}"' for name in names]
+    marks = ", ".join("?" * len(columns))
+    return f"{verb} INTO {table.name} ({', '.join(columns)}) VALUES ({marks})"
+
+
+def _values(row: "StoredDecision | Grant") -> tuple[object, ...]:
+    return tuple(getattr(row, name) for name in row.__dataclass_fields__)
 
 
 # --- decisions --------------------------------------------------------------------------------
@@ -197,13 +221,14 @@ class KeyedQuestion:
     question: str
 
 
+_KEEP_KEY = _insert(KEYS, ("key", "question", "decision", "at"), "INSERT OR REPLACE")
+_KEEP_DECISION = _insert(DECISIONS, StoredDecision.__dataclass_fields__, "INSERT OR IGNORE")
 _DECISION = tuple(DECISIONS.c[name] for name in StoredDecision.__dataclass_fields__)
 
 
 def keep_decision(connection: sa.Connection, stored: StoredDecision) -> None:
     """Keep a decision; the same bytes again are the same decision."""
-    row = {name: getattr(stored, name) for name in StoredDecision.__dataclass_fields__}
-    connection.execute(DECISIONS.insert().prefix_with("OR IGNORE"), row)
+    connection.exec_driver_sql(_KEEP_DECISION, _values(stored))
 
 
 def decision_of(connection: sa.Connection, name: str) -> StoredDecision | None:
@@ -237,8 +262,8 @@ def answered(connection: sa.Connection, key: str, since: int) -> tuple[str, byte
 
 def keep_key(connection: sa.Connection, asked: KeyedQuestion, decision: str, at: int) -> None:
     """Keep what answers a key from now on; an older answer's time is over."""
-    row = {"key": asked.key, "question": asked.question, "decision": decision, "at": at}
-    connection.execute(KEYS.insert().prefix_with("OR REPLACE"), row)
+    row = (asked.key, asked.question, decision, at)
+    connection.exec_driver_sql(_KEEP_KEY, row)
 
 
 def drop_keys(connection: sa.Connection, until: int) -> None:
@@ -312,19 +337,20 @@ class Grant:
     """None until the first payment fell due."""
 
 
+_KEEP_ADMISSION = _insert(ADMISSION, ("one", "state", "turn"), "INSERT OR REPLACE")
+_KEEP_GRANT = _insert(GRANTS, Grant.__dataclass_fields__, "INSERT OR REPLACE")
 _GRANT = tuple(GRANTS.c[name] for name in Grant.__dataclass_fields__)
 
 
 def admission_row(connection: sa.Connection) -> tuple[bytes, int] | None:
     """State and turn of the ramp; None before the first decision."""
-    row = connection.execute(sa.select(ADMISSION.c.state, ADMISSION.c.turn)).first()
+    row = connection.exec_driver_sql("SELECT state, turn FROM admission").first()
     return None if row is None else (row[0], row[1])
 
 
 def keep_admission(connection: sa.Connection, state: bytes, turn: int) -> None:
     """Keep state and turn: there is one of both."""
-    row = {"one": 1, "state": state, "turn": turn}
-    connection.execute(ADMISSION.insert().prefix_with("OR REPLACE"), row)
+    connection.exec_driver_sql(_KEEP_ADMISSION, (1, state, turn))
 
 
 def grant_of(connection: sa.Connection, decision: str) -> Grant | None:
@@ -336,8 +362,7 @@ def grant_of(connection: sa.Connection, decision: str) -> Grant | None:
 
 def keep_grant(connection: sa.Connection, grant: Grant) -> None:
     """Keep what a decision reserved."""
-    row = {name: getattr(grant, name) for name in Grant.__dataclass_fields__}
-    connection.execute(GRANTS.insert().prefix_with("OR REPLACE"), row)
+    connection.exec_driver_sql(_KEEP_GRANT, _values(grant))
 
 
 def keep_order(connection: sa.Connection, document: bytes, signature: bytes, at: int) -> None:

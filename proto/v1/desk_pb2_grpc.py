@@ -49,6 +49,31 @@ class CreditDeskStub:
                 request_serializer=proto_dot_v1_dot_desk__pb2.DeskStatusRequest.SerializeToString,
                 response_deserializer=proto_dot_v1_dot_desk__pb2.DeskStatus.FromString,
                 _registered_method=True)
+        self.Decide = channel.unary_unary(
+                '/riskweave.v1.CreditDesk/Decide',
+                request_serializer=proto_dot_v1_dot_desk__pb2.DeskDecideRequest.SerializeToString,
+                response_deserializer=proto_dot_v1_dot_desk__pb2.DeskDocument.FromString,
+                _registered_method=True)
+        self.GetDecision = channel.unary_unary(
+                '/riskweave.v1.CreditDesk/GetDecision',
+                request_serializer=proto_dot_v1_dot_desk__pb2.DeskDecisionId.SerializeToString,
+                response_deserializer=proto_dot_v1_dot_desk__pb2.DeskDocument.FromString,
+                _registered_method=True)
+        self.Override = channel.unary_unary(
+                '/riskweave.v1.CreditDesk/Override',
+                request_serializer=proto_dot_v1_dot_desk__pb2.DeskOverrideRequest.SerializeToString,
+                response_deserializer=proto_dot_v1_dot_desk__pb2.DeskDocument.FromString,
+                _registered_method=True)
+        self.Offer = channel.unary_unary(
+                '/riskweave.v1.CreditDesk/Offer',
+                request_serializer=proto_dot_v1_dot_desk__pb2.DeskOfferRequest.SerializeToString,
+                response_deserializer=proto_dot_v1_dot_desk__pb2.DeskDocument.FromString,
+                _registered_method=True)
+        self.GetNotice = channel.unary_unary(
+                '/riskweave.v1.CreditDesk/GetNotice',
+                request_serializer=proto_dot_v1_dot_desk__pb2.DeskNoticeRequest.SerializeToString,
+                response_deserializer=proto_dot_v1_dot_desk__pb2.DeskDocument.FromString,
+                _registered_method=True)
 
 
 class CreditDeskServicer:
@@ -73,6 +98,38 @@ class CreditDeskServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Decide(self, request, context):
+        """Documents below are JSON, the same as REST takes and gives: so every name in a request
+        is seen, and one that no rule may see is refused by its name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDecision(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Override(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Offer(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetNotice(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CreditDeskServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -90,6 +147,31 @@ def add_CreditDeskServicer_to_server(servicer, server):
                     servicer.Status,
                     request_deserializer=proto_dot_v1_dot_desk__pb2.DeskStatusRequest.FromString,
                     response_serializer=proto_dot_v1_dot_desk__pb2.DeskStatus.SerializeToString,
+            ),
+            'Decide': grpc.unary_unary_rpc_method_handler(
+                    servicer.Decide,
+                    request_deserializer=proto_dot_v1_dot_desk__pb2.DeskDecideRequest.FromString,
+                    response_serializer=proto_dot_v1_dot_desk__pb2.DeskDocument.SerializeToString,
+            ),
+            'GetDecision': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDecision,
+                    request_deserializer=proto_dot_v1_dot_desk__pb2.DeskDecisionId.FromString,
+                    response_serializer=proto_dot_v1_dot_desk__pb2.DeskDocument.SerializeToString,
+            ),
+            'Override': grpc.unary_unary_rpc_method_handler(
+                    servicer.Override,
+                    request_deserializer=proto_dot_v1_dot_desk__pb2.DeskOverrideRequest.FromString,
+                    response_serializer=proto_dot_v1_dot_desk__pb2.DeskDocument.SerializeToString,
+            ),
+            'Offer': grpc.unary_unary_rpc_method_handler(
+                    servicer.Offer,
+                    request_deserializer=proto_dot_v1_dot_desk__pb2.DeskOfferRequest.FromString,
+                    response_serializer=proto_dot_v1_dot_desk__pb2.DeskDocument.SerializeToString,
+            ),
+            'GetNotice': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetNotice,
+                    request_deserializer=proto_dot_v1_dot_desk__pb2.DeskNoticeRequest.FromString,
+                    response_serializer=proto_dot_v1_dot_desk__pb2.DeskDocument.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -173,6 +255,141 @@ class CreditDesk:
             '/riskweave.v1.CreditDesk/Status',
             proto_dot_v1_dot_desk__pb2.DeskStatusRequest.SerializeToString,
             proto_dot_v1_dot_desk__pb2.DeskStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Decide(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/riskweave.v1.CreditDesk/Decide',
+            proto_dot_v1_dot_desk__pb2.DeskDecideRequest.SerializeToString,
+            proto_dot_v1_dot_desk__pb2.DeskDocument.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDecision(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/riskweave.v1.CreditDesk/GetDecision',
+            proto_dot_v1_dot_desk__pb2.DeskDecisionId.SerializeToString,
+            proto_dot_v1_dot_desk__pb2.DeskDocument.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Override(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/riskweave.v1.CreditDesk/Override',
+            proto_dot_v1_dot_desk__pb2.DeskOverrideRequest.SerializeToString,
+            proto_dot_v1_dot_desk__pb2.DeskDocument.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Offer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/riskweave.v1.CreditDesk/Offer',
+            proto_dot_v1_dot_desk__pb2.DeskOfferRequest.SerializeToString,
+            proto_dot_v1_dot_desk__pb2.DeskDocument.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetNotice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/riskweave.v1.CreditDesk/GetNotice',
+            proto_dot_v1_dot_desk__pb2.DeskNoticeRequest.SerializeToString,
+            proto_dot_v1_dot_desk__pb2.DeskDocument.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,14 @@ class CreditDeskStub:
     ScoreBatch: _grpc.StreamStreamMultiCallable[_desk_pb2.DeskBatchRequest, _desk_pb2.DeskBatchReply]
     """Replies in the order of the requests, one for each."""
     Status: _grpc.UnaryUnaryMultiCallable[_desk_pb2.DeskStatusRequest, _desk_pb2.DeskStatus]
+    Decide: _grpc.UnaryUnaryMultiCallable[_desk_pb2.DeskDecideRequest, _desk_pb2.DeskDocument]
+    """Documents below are JSON, the same as REST takes and gives: so every name in a request
+    is seen, and one that no rule may see is refused by its name.
+    """
+    GetDecision: _grpc.UnaryUnaryMultiCallable[_desk_pb2.DeskDecisionId, _desk_pb2.DeskDocument]
+    Override: _grpc.UnaryUnaryMultiCallable[_desk_pb2.DeskOverrideRequest, _desk_pb2.DeskDocument]
+    Offer: _grpc.UnaryUnaryMultiCallable[_desk_pb2.DeskOfferRequest, _desk_pb2.DeskDocument]
+    GetNotice: _grpc.UnaryUnaryMultiCallable[_desk_pb2.DeskNoticeRequest, _desk_pb2.DeskDocument]
 
 @_typing.type_check_only
 class CreditDeskAsyncStub(CreditDeskStub):
@@ -45,6 +53,14 @@ class CreditDeskAsyncStub(CreditDeskStub):
     ScoreBatch: _aio.StreamStreamMultiCallable[_desk_pb2.DeskBatchRequest, _desk_pb2.DeskBatchReply]  # type: ignore[assignment]
     """Replies in the order of the requests, one for each."""
     Status: _aio.UnaryUnaryMultiCallable[_desk_pb2.DeskStatusRequest, _desk_pb2.DeskStatus]  # type: ignore[assignment]
+    Decide: _aio.UnaryUnaryMultiCallable[_desk_pb2.DeskDecideRequest, _desk_pb2.DeskDocument]  # type: ignore[assignment]
+    """Documents below are JSON, the same as REST takes and gives: so every name in a request
+    is seen, and one that no rule may see is refused by its name.
+    """
+    GetDecision: _aio.UnaryUnaryMultiCallable[_desk_pb2.DeskDecisionId, _desk_pb2.DeskDocument]  # type: ignore[assignment]
+    Override: _aio.UnaryUnaryMultiCallable[_desk_pb2.DeskOverrideRequest, _desk_pb2.DeskDocument]  # type: ignore[assignment]
+    Offer: _aio.UnaryUnaryMultiCallable[_desk_pb2.DeskOfferRequest, _desk_pb2.DeskDocument]  # type: ignore[assignment]
+    GetNotice: _aio.UnaryUnaryMultiCallable[_desk_pb2.DeskNoticeRequest, _desk_pb2.DeskDocument]  # type: ignore[assignment]
 
 class CreditDeskServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -68,5 +84,43 @@ class CreditDeskServicer(metaclass=_abc_1.ABCMeta):
         request: _desk_pb2.DeskStatusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_desk_pb2.DeskStatus, _abc.Awaitable[_desk_pb2.DeskStatus]]: ...
+
+    @_abc_1.abstractmethod
+    def Decide(
+        self,
+        request: _desk_pb2.DeskDecideRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_desk_pb2.DeskDocument, _abc.Awaitable[_desk_pb2.DeskDocument]]:
+        """Documents below are JSON, the same as REST takes and gives: so every name in a request
+        is seen, and one that no rule may see is refused by its name.
+        """
+
+    @_abc_1.abstractmethod
+    def GetDecision(
+        self,
+        request: _desk_pb2.DeskDecisionId,
+        context: _ServicerContext,
+    ) -> _typing.Union[_desk_pb2.DeskDocument, _abc.Awaitable[_desk_pb2.DeskDocument]]: ...
+
+    @_abc_1.abstractmethod
+    def Override(
+        self,
+        request: _desk_pb2.DeskOverrideRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_desk_pb2.DeskDocument, _abc.Awaitable[_desk_pb2.DeskDocument]]: ...
+
+    @_abc_1.abstractmethod
+    def Offer(
+        self,
+        request: _desk_pb2.DeskOfferRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_desk_pb2.DeskDocument, _abc.Awaitable[_desk_pb2.DeskDocument]]: ...
+
+    @_abc_1.abstractmethod
+    def GetNotice(
+        self,
+        request: _desk_pb2.DeskNoticeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_desk_pb2.DeskDocument, _abc.Awaitable[_desk_pb2.DeskDocument]]: ...
 
 def add_CreditDeskServicer_to_server(servicer: CreditDeskServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
