@@ -1,4 +1,4 @@
-"""Ask a partner's own RiskWeave node for joint scores: typed, over gRPC, without numpy.
+"""Ask a partner's own RiskWeave node for scores and decisions: typed, gRPC, no numpy.
 
 ```python
 from riskweave_client import Client, Consent, Tls
@@ -11,9 +11,23 @@ with Client("unix:/srv/node/desk.sock") as desk:
 A score is never an error of the federation's: if partners are silent or the coordinator is
 gone, the node answers with its own score, ``band`` is "0" and ``fallback`` says why. Errors
 (``DeskError``) are about the question: no consent, a malformed identifier, a key used twice.
+
+``Client.decide`` takes a ``CreditApplication`` and brings a ``CreditDecision``.
 """
 
 from riskweave_client.client import AsyncClient, Client, Tls
+from riskweave_client.decisions import (
+    ConsentRecord,
+    CreditApplication,
+    CreditDecision,
+    DecisionReason,
+    FinalDecision,
+    Income,
+    Obligation,
+    Review,
+    Standing,
+    Wish,
+)
 from riskweave_client.values import (
     Applicant,
     Change,
@@ -32,11 +46,21 @@ __all__ = [
     "Change",
     "Client",
     "Consent",
+    "ConsentRecord",
+    "CreditApplication",
+    "CreditDecision",
+    "DecisionReason",
     "DeskError",
     "Failure",
+    "FinalDecision",
+    "Income",
     "Loss",
+    "Obligation",
     "Reason",
+    "Review",
     "Score",
+    "Standing",
     "Status",
     "Tls",
+    "Wish",
 ]

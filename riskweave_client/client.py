@@ -4,7 +4,7 @@ Both are thin: values to messages, one call, messages to values. A client may be
 threads (``Client``) or tasks (``AsyncClient``) and should live as long as its user.
 """
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,8 +13,15 @@ from typing import Any, Self, cast
 
 import grpc
 import grpc.aio
+from google.protobuf.message import Message
 
 from proto.v1 import desk_pb2 as wire
+from riskweave_client.decisions import (
+    CreditApplication,
+    CreditDecision,
+    FinalDecision,
+    decision_of,
+)
 from riskweave_client.messages import (
     request_of,
     result_of,
@@ -105,6 +112,8 @@ class Client:
             wire.DeskBatchReply.FromString,
         )
 
+        self._document = _documents(unary)
+
     def __enter__(self) -> Self:
         return self
 
@@ -158,6 +167,64 @@ class Client:
         except grpc.RpcError as error:
             raise _error_of(cast("grpc.Call", error)) from None
 
+    def decide(
+        self,
+        application: CreditApplication,
+        *,
+        idempotency_key: str = "",
+        timeout: float = TIMEOUT_S,
+    ) -> CreditDecision:
+        """Decide on an application.
+
+        Args:
+            application: Its person never leaves the node.
+            idempotency_key: A UUID: asked again while the node keeps it, the same bytes.
+            timeout: Seconds. Time left for the joint answer; without it the node's own counts.
+
+        Raises:
+            DeskError: the application was refused, or no desk is there.
+        """
+        asked = wire.DeskDecideRequest(
+            application=application.to_json(), idempotency_key=idempotency_key
+        )
+        return decision_of(self._asked("Decide", asked, timeout).document)
+
+    def decision(self, name: str, *, timeout: float = TIMEOUT_S) -> CreditDecision:
+        """A stored decision with what officers made of it; raises as ``decide``."""
+        asked = wire.DeskDecisionId(id=name)
+        return decision_of(self._asked("GetDecision", asked, timeout).document)
+
+    def override(self, name: str, final: FinalDecision, *, timeout: float = TIMEOUT_S) -> bytes:
+        """An officer's final decision on a stored one; returns its record, JSON."""
+        asked = wire.DeskOverrideRequest(id=name, override=final.to_json())
+        return self._asked("Override", asked, timeout).document
+
+    def offer(
+        self, request: bytes, *, idempotency_key: str = "", timeout: float = TIMEOUT_S
+    ) -> bytes:
+        """What suits an applicant, JSON both ways; raises as ``decide``."""
+        asked = wire.DeskOfferRequest(request=request, idempotency_key=idempotency_key)
+        return self._asked("Offer", asked, timeout).document
+
+    def notice(
+        self,
+        name: str,
+        *,
+        form: str = "html",
+        lang: str = "zh",
+        timeout: float = TIMEOUT_S,
+    ) -> bytes:
+        """The notice of a decision, ``html`` or ``pdf``, in ``zh`` or ``en``."""
+        asked = wire.DeskNoticeRequest(id=name, format=form, lang=lang)
+        return self._asked("GetNotice", asked, timeout).document
+
+    def _asked(self, method: str, message: Message, timeout: float) -> wire.DeskDocument:
+        try:
+            reply: wire.DeskDocument = self._document[method](message, timeout=timeout)
+        except grpc.RpcError as error:
+            raise _error_of(cast("grpc.Call", error)) from None
+        return reply
+
     def status(self, *, timeout: float = TIMEOUT_S) -> Status:
         """How the desk stands; raises as ``score``."""
         try:
@@ -188,6 +255,8 @@ class AsyncClient:
             wire.DeskBatchRequest.SerializeToString,
             wire.DeskBatchReply.FromString,
         )
+
+        self._document = _documents(unary)
 
     async def __aenter__(self) -> Self:
         return self
@@ -220,6 +289,23 @@ class AsyncClient:
         except grpc.aio.AioRpcError as error:
             raise _error_of(error) from None
 
+    async def decide(
+        self,
+        application: CreditApplication,
+        *,
+        idempotency_key: str = "",
+        timeout: float = TIMEOUT_S,  # noqa: ASYNC109 - it is the call's own deadline
+    ) -> CreditDecision:
+        """As ``Client.decide``."""
+        asked = wire.DeskDecideRequest(
+            application=application.to_json(), idempotency_key=idempotency_key
+        )
+        try:
+            reply = await self._document["Decide"](asked, timeout=timeout)
+        except grpc.aio.AioRpcError as error:
+            raise _error_of(error) from None
+        return decision_of(reply.document)
+
     async def score_batch(
         self, applicants: AsyncIterable[Applicant]
     ) -> AsyncIterator[Score | Failure]:
@@ -230,6 +316,22 @@ class AsyncClient:
                     yield result_of(result)
         except grpc.aio.AioRpcError as error:
             raise _error_of(error) from None
+
+
+def _documents(unary: Callable[..., Any]) -> dict[str, Any]:
+    """Calls of the credit desk by name: each takes a message and brings a document."""
+    reply = wire.DeskDocument.FromString
+    kinds: dict[str, type[Message]] = {
+        "Decide": wire.DeskDecideRequest,
+        "GetDecision": wire.DeskDecisionId,
+        "Override": wire.DeskOverrideRequest,
+        "Offer": wire.DeskOfferRequest,
+        "GetNotice": wire.DeskNoticeRequest,
+    }
+    return {
+        name: unary(f"{_SERVICE}{name}", kind.SerializeToString, reply)
+        for name, kind in kinds.items()
+    }
 
 
 def _messages(applicants: Iterable[Applicant]) -> Iterator[wire.DeskBatchRequest]:

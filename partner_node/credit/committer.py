@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from consortium.errors import OutOfOrderError
-from partner_node.credit.storage import Connection, CreditStore, savepoint
+from partner_node.credit.storage import Connection, CreditStore, check_open, savepoint
 
 T = TypeVar("T")
 
@@ -86,6 +86,7 @@ class Committer:
                         failed.append((job, error))
                     else:
                         done.append((job, result))
+                    check_open(connection)
         except BaseException as error:  # noqa: BLE001 - nothing is kept: all learn why
             failed = [(job, error) for job in batch]
             done = []

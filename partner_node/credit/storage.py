@@ -10,7 +10,7 @@ once they are imported.
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -107,7 +107,7 @@ class CreditStore:
             StorageError: not a database, or written by another version of this program.
         """
         touch(path)
-        self._engine = sa.create_engine(f"sqlite:///{path.absolute()}")
+        self._engine = sa.create_engine(f"sqlite:///{path.absolute()}", hide_parameters=True)
         self._reading = self._engine.execution_options(begin="BEGIN")
         sa.event.listen(self._engine, "connect", _set_pragmas)
         sa.event.listen(self._engine, "begin", _begin)
@@ -144,14 +144,26 @@ class CreditStore:
 @contextmanager
 def savepoint(connection: sa.Connection) -> Iterator[None]:
     """What is written within is undone alone if it raises."""
-    connection.exec_driver_sql("SAVEPOINT work")
-    try:
-        yield
-    except BaseException:
-        connection.exec_driver_sql("ROLLBACK TO work")
-        raise
-    finally:
+    with _wrapped():
+        connection.exec_driver_sql("SAVEPOINT work")
+        try:
+            yield
+        except BaseException:
+            with suppress(SQLAlchemyError):
+                connection.exec_driver_sql("ROLLBACK TO work")
+                connection.exec_driver_sql("RELEASE work")
+            raise
         connection.exec_driver_sql("RELEASE work")
+
+
+def check_open(connection: sa.Connection) -> None:
+    """Raise StorageError if SQLite has ended the transaction by itself, as a full disk does.
+
+    What is written after that would be kept at once, and what was before is lost.
+    """
+    driver: Any = connection.connection.driver_connection
+    if not driver.in_transaction:
+        raise StorageError("database: the transaction was undone")
 
 
 @contextmanager

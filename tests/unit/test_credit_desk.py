@@ -9,11 +9,15 @@ from uuid import UUID
 import pytest
 
 from consortium.credit.decision import Outcome
+from consortium.credit.facts import DecisionInput
+from consortium.credit.terms import ConsentPurpose
 from consortium.errors import (
     ConsentMissingError,
     DataError,
     DigestMismatchError,
     RepeatedKeyError,
+    ScoreRefusal,
+    ScoreRefusalError,
     TransportError,
 )
 from consortium.scoring.scorecard import cut_units
@@ -90,6 +94,19 @@ def test_same_key_at_the_same_moment_is_one_decision(home: Path) -> None:
     assert one == other
 
 
+def test_same_key_in_two_processes_is_one_decision(home: Path) -> None:
+    async def both() -> tuple[bytes, bytes]:
+        with desk(home) as one, desk(home) as other:
+            first, second = await asyncio.gather(
+                one.decide(application(), key=KEY, caller="loans"),
+                other.decide(application(), key=KEY, caller="loans"),
+            )
+        return first, second
+
+    first, second = asyncio.run(both())
+    assert first == second
+
+
 def test_same_key_with_another_application_is_refused(home: Path) -> None:
     with desk(home) as service:
         decided(service, application(), key=KEY)
@@ -148,6 +165,42 @@ def test_others_that_are_not_there_do_not_stop_a_decision(home: Path) -> None:
     scores = Scores(fails=TransportError("gone"))
     with desk(home, scores) as service:
         assert decided(service, application())["score"]["band"] == "0"
+
+
+def test_consent_withdrawn_at_this_node_is_recorded_as_withdrawn(home: Path) -> None:
+    scores = Scores(fails=ScoreRefusalError(ScoreRefusal.PURPOSE, "withdrawn"))
+    with desk(home, scores) as service:
+        name = decided(service, application())["id"]
+        inputs = DecisionInput.from_bytes(service.decision(name).input)
+    assert scores.alone == ["no_consent"]
+    assert not inputs.consented(ConsentPurpose.JOINT_SCORE)
+
+
+def test_thousand_stored_decisions_replay_to_the_byte(home: Path) -> None:
+    people = {
+        f"p{place}": replace(SCORE, eta=cut_units(f"0.{place:02}")) for place in range(1, 60)
+    }
+
+    async def many() -> None:
+        calls = [
+            service.decide(
+                application(
+                    f"a{place}",
+                    person=f"p{place % 60}",
+                    wish={"amount": 500_000 + 13_577 * place},
+                    standing={"dpd_now": 91 if place % 37 == 0 else 0},
+                ),
+                caller="loans",
+            )
+            for place in range(1_000)
+        ]
+        await asyncio.gather(*calls)
+
+    with desk(home, Scores(people)) as service:
+        asyncio.run(many())
+        outcomes = [one.outcome for one in service.replay_last(2_000)]
+    assert len(outcomes) == 1_000
+    assert set(outcomes) == set(Outcome)
 
 
 def test_without_consent_to_a_decision_nothing_is_decided_or_kept(home: Path) -> None:
