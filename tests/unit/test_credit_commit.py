@@ -63,22 +63,35 @@ def test_result_is_not_told_before_it_is_on_disk(tmp_path: Path) -> None:
     committer.close()
 
 
-def test_transaction_that_cannot_end_is_told_to_all_of_it(tmp_path: Path) -> None:
+def test_transaction_that_ended_by_itself_is_told_to_all_of_it(tmp_path: Path) -> None:
     store = CreditStore(tmp_path / "credit.db")
     committer = Committer(store)
+    began, go = threading.Event(), threading.Event()
 
-    def spoilt(connection: Connection) -> str:
-        keep(connection, "spoilt")
-        connection.exec_driver_sql("DROP TABLE idempotency_keys")
-        connection.exec_driver_sql("ROLLBACK")
-        return "spoilt"
+    def slow(connection: Connection) -> str:
+        began.set()
+        assert go.wait(30)
+        return keep(connection, "slow")
 
-    done = committer.submit(spoilt)
-    with pytest.raises(StorageError):
-        done.result(30)
+    def undone(connection: Connection) -> str:
+        connection.exec_driver_sql("ROLLBACK")  # as SQLite does it when the disk is full
+        raise DataError("and the work knows nothing of it")
+
+    first = committer.submit(slow)
+    assert began.wait(30)
+    jobs = [
+        committer.submit(lambda connection: keep(connection, "before")),
+        committer.submit(undone),
+        committer.submit(lambda connection: keep(connection, "behind")),
+    ]
+    go.set()
+    assert first.result(30) == "slow"
+    for job in jobs:
+        with pytest.raises(StorageError):
+            job.result(30)
+    assert kept(store) == {"slow"}
     after = committer.submit(lambda connection: keep(connection, "after"))
     assert after.result(30) == "after"
-    assert kept(store) == {"after"}
     committer.close()
 
 
@@ -103,6 +116,15 @@ def test_error_of_the_database_shows_no_parameter(tmp_path: Path) -> None:
         with store.transaction() as connection, savepoint(connection):
             connection.exec_driver_sql("INSERT INTO nowhere VALUES (?)", ("Planted5551234",))
 
+    committer = Committer(store)
+    insert = "INSERT INTO nowhere VALUES (?)"
+    job = committer.submit(
+        lambda connection: connection.exec_driver_sql(insert, ("Planted5551234",))
+    )
+    with pytest.raises(StorageError) as told:
+        job.result(30)
+    assert "Planted5551234" not in str(told.value)
+    committer.close()
     with pytest.raises(StorageError) as refused:
         write()
     assert "Planted5551234" not in str(refused.value)
