@@ -16,6 +16,7 @@ NAMES = (
     "verify",
     "canary",
     "score_log",
+    "desk",
 )
 
 

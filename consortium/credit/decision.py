@@ -44,6 +44,7 @@ from consortium.errors import (
     PolicyError,
     ReasonMissingError,
 )
+from consortium.ids import Digest
 from consortium.scoring.reasons import Source
 
 __all__ = ["Assessment", "Decision", "Outcome", "Rule", "assess", "decide", "replay"]
@@ -53,12 +54,13 @@ SERIOUS_DPD = 90
 STAGE_3 = 3
 
 
-def decide(inputs: DecisionInput, rules: Rules) -> Decision:
+def decide(inputs: DecisionInput, rules: Rules, *, digest: Digest | None = None) -> Decision:
     """Apply the rules in their order.
 
     Args:
         inputs: Private.
         rules: Pack, policy and catalogue that the input names.
+        digest: Of the input, from who has it already; a wrong one does not replay.
 
     Raises:
         DigestMismatchError: they are others than the input names.
@@ -74,7 +76,7 @@ def decide(inputs: DecisionInput, rules: Rules) -> Decision:
     approved = case.offer if outcome is Outcome.APPROVE else None
     return Decision(
         application=inputs.application,
-        input=inputs.digest,
+        input=inputs.digest if digest is None else digest,
         decided_on=inputs.decided_on,
         outcome=outcome,
         code=code,

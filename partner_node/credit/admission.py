@@ -74,12 +74,12 @@ def load(connection: Connection, day: date) -> Kept:
     row = storage.admission_row(connection)
     if row is None:
         return Kept(state=ramp.start(day), turn=0)
-    return Kept(state=ramp.at(Admission.from_bytes(row[0]), day), turn=row[1])
+    return Kept(state=ramp.at(row[0], day), turn=row[1])
 
 
 def save(connection: Connection, kept: Kept) -> None:
     """Keep the state; within the transaction in which it was loaded."""
-    storage.keep_admission(connection, kept.state.to_bytes(), kept.turn)
+    storage.keep_admission(connection, kept.state, kept.turn)
 
 
 def digest_of(state: Admission) -> Digest:

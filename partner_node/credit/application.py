@@ -202,8 +202,10 @@ class DeskService:
         policy = found.rules.policy
         kept = admission.load(connection, today)
         inputs = _input(draft, found.rules, (today, at), headroom(kept.state, policy))
-        decision = decide(inputs, found.rules)
-        stored = _stored(draft, inputs, decision)
+        data = inputs.to_bytes()
+        digest = hash_with(Label.DECISION_INPUT, data)
+        decision = decide(inputs, found.rules, digest=digest)
+        stored = _stored(draft, (inputs, data), decision)
         if decision.outcome is Outcome.APPROVE and decision.grade is not None:
             granted = Granting(stored.id, decision.grade, decision.limit)
             kept = admission.grant(connection, kept, policy, granted)
@@ -349,7 +351,10 @@ def _withdrawn(one: Consent, today: date) -> Consent:
     return replace(one, withdrawn_on=today)
 
 
-def _stored(draft: _Draft, inputs: DecisionInput, decision: Decision) -> StoredDecision:
+def _stored(
+    draft: _Draft, made_from: tuple[DecisionInput, bytes], decision: Decision
+) -> StoredDecision:
+    inputs, document = made_from
     data = decision.to_bytes()
     name = hash_with(Label.DECISION, data)
     return StoredDecision(
@@ -359,7 +364,7 @@ def _stored(draft: _Draft, inputs: DecisionInput, decision: Decision) -> StoredD
         at=inputs.decided_at,
         outcome=decision.outcome,
         grade=decision.grade or "",
-        input=inputs.to_bytes(),
+        input=document,
         decision=data,
         answer=_answer((name, data), inputs, decision, draft.scored.texts),
     )

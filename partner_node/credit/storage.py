@@ -9,15 +9,19 @@ Other files of the desk define their tables on ``META`` and call ``CreditStore.m
 once they are imported.
 """
 
+import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
+from consortium.credit.admission import Admission, Phase
+from consortium.credit.terms import GRADES
 from consortium.errors import StorageError
 from consortium.ids import Digest
 from partner_node.database import BUSY_MS, touch
@@ -73,7 +77,12 @@ ADMISSION = sa.Table(
     "admission",
     META,
     sa.Column("one", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("state", sa.LargeBinary, nullable=False),
+    sa.Column("week", sa.String(10), nullable=False),
+    *(sa.Column(f"used_{grade}", sa.BigInteger, nullable=False) for grade in GRADES),
+    sa.Column("phase", sa.String(8), nullable=False),
+    sa.Column("stage", sa.Integer, nullable=False),
+    sa.Column("good", sa.BigInteger, nullable=False),
+    sa.Column("bad", sa.BigInteger, nullable=False),
     sa.Column("turn", sa.Integer, nullable=False),
 )
 GRANTS = sa.Table(
@@ -145,15 +154,24 @@ class CreditStore:
 def savepoint(connection: sa.Connection) -> Iterator[None]:
     """What is written within is undone alone if it raises."""
     with _wrapped():
-        connection.exec_driver_sql("SAVEPOINT work")
+        _execute(connection, "SAVEPOINT work")
         try:
             yield
         except BaseException:
-            with suppress(SQLAlchemyError):
-                connection.exec_driver_sql("ROLLBACK TO work")
-                connection.exec_driver_sql("RELEASE work")
+            with suppress(sqlite3.Error):
+                _execute(connection, "ROLLBACK TO work")
+                _execute(connection, "RELEASE work")
             raise
-        connection.exec_driver_sql("RELEASE work")
+        _execute(connection, "RELEASE work")
+
+
+def _execute(
+    connection: sa.Connection, statement: str, row: tuple[object, ...] = ()
+) -> sqlite3.Cursor:
+    """A statement by the driver: a decision has some milliseconds, and no compiler's time."""
+    driver: Any = connection.connection.driver_connection
+    found: sqlite3.Cursor = driver.execute(statement, row)
+    return found
 
 
 def check_open(connection: sa.Connection) -> None:
@@ -170,9 +188,10 @@ def check_open(connection: sa.Connection) -> None:
 def _wrapped() -> Iterator[None]:
     try:
         yield
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, sqlite3.Error) as error:
         # Never the statement's parameters: they are a person's.
-        cause = getattr(error, "orig", None) or type(error).__name__
+        plain = str(error) if isinstance(error, sqlite3.Error) else type(error).__name__
+        cause = getattr(error, "orig", None) or plain
         raise StorageError(f"database: {cause}") from None
 
 
@@ -194,7 +213,6 @@ def _begin(connection: sa.Connection) -> None:
 
 
 def _insert(table: sa.Table, names: Iterable[str], verb: str = "INSERT") -> str:
-    """A statement for the driver: a decision has some milliseconds, and no compiler's time."""
     columns = [f'"{table.c[name].name}"' for name in names]
     marks = ", ".join("?" * len(columns))
     return f"{verb} INTO {table.name} ({', '.join(columns)}) VALUES ({marks})"
@@ -240,7 +258,7 @@ _DECISION = tuple(DECISIONS.c[name] for name in StoredDecision.__dataclass_field
 
 def keep_decision(connection: sa.Connection, stored: StoredDecision) -> None:
     """Keep a decision; the same bytes again are the same decision."""
-    connection.exec_driver_sql(_KEEP_DECISION, _values(stored))
+    _execute(connection, _KEEP_DECISION, _values(stored))
 
 
 def decision_of(connection: sa.Connection, name: str) -> StoredDecision | None:
@@ -275,7 +293,7 @@ def answered(connection: sa.Connection, key: str, since: int) -> tuple[str, byte
 def keep_key(connection: sa.Connection, asked: KeyedQuestion, decision: str, at: int) -> None:
     """Keep what answers a key from now on; an older answer's time is over."""
     row = (asked.key, asked.question, decision, at)
-    connection.exec_driver_sql(_KEEP_KEY, row)
+    _execute(connection, _KEEP_KEY, row)
 
 
 def drop_keys(connection: sa.Connection, until: int) -> None:
@@ -349,20 +367,32 @@ class Grant:
     """None until the first payment fell due."""
 
 
-_KEEP_ADMISSION = _insert(ADMISSION, ("one", "state", "turn"), "INSERT OR REPLACE")
+_KEEP_ADMISSION = _insert(ADMISSION, ADMISSION.c.keys(), "INSERT OR REPLACE")
 _KEEP_GRANT = _insert(GRANTS, Grant.__dataclass_fields__, "INSERT OR REPLACE")
 _GRANT = tuple(GRANTS.c[name] for name in Grant.__dataclass_fields__)
 
 
-def admission_row(connection: sa.Connection) -> tuple[bytes, int] | None:
-    """State and turn of the ramp; None before the first decision."""
-    row = connection.exec_driver_sql("SELECT state, turn FROM admission").first()
-    return None if row is None else (row[0], row[1])
+def admission_row(connection: sa.Connection) -> tuple[Admission, int] | None:
+    """State and turn of the ramp; None before the first grant."""
+    row = _execute(connection, "SELECT * FROM admission").fetchone()
+    if row is None:
+        return None
+    _, week, *used, phase, stage, good, bad, turn = row
+    state = Admission(
+        week=date.fromisoformat(week),
+        used=tuple(used),
+        phase=Phase(phase),
+        stage=stage,
+        good=good,
+        bad=bad,
+    )
+    return state, turn
 
 
-def keep_admission(connection: sa.Connection, state: bytes, turn: int) -> None:
+def keep_admission(connection: sa.Connection, state: Admission, turn: int) -> None:
     """Keep state and turn: there is one of both."""
-    connection.exec_driver_sql(_KEEP_ADMISSION, (1, state, turn))
+    row = (1, state.week.isoformat(), *state.used, state.phase, state.stage)
+    _execute(connection, _KEEP_ADMISSION, (*row, state.good, state.bad, turn))
 
 
 def grant_of(connection: sa.Connection, decision: str) -> Grant | None:
@@ -374,7 +404,7 @@ def grant_of(connection: sa.Connection, decision: str) -> Grant | None:
 
 def keep_grant(connection: sa.Connection, grant: Grant) -> None:
     """Keep what a decision reserved."""
-    connection.exec_driver_sql(_KEEP_GRANT, _values(grant))
+    _execute(connection, _KEEP_GRANT, _values(grant))
 
 
 def keep_order(connection: sa.Connection, document: bytes, signature: bytes, at: int) -> None:

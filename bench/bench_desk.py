@@ -1,0 +1,179 @@
+"""Decisions a second at one node, and how long one takes, on the real database.
+
+Without the joint leg: scores come from a table, all else is the product's: the reader, rules,
+growth caps, one flushed transaction, idempotency keys, and the gRPC door on its unix socket
+with clients in a process of their own. ``rate``: clients that ask again as soon as they are
+answered. ``p50``, ``p99``: applications that arrive at ARRIVALS a second whatever becomes of
+those before them, so that a queue is seen.
+
+``bare_commits`` is what the disk gives: one row, one flushed transaction, one after the other.
+Processor time of a decision is given beside the wall's, which a busy machine stretches.
+"""
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+
+from bench.result import Result
+from partner_node.credit.application import DeskService
+from partner_node.credit.doors import CreditDesk
+from partner_node.desk_serving import open_doors
+from tests.credit_desk_house import application, desk, write_rules
+from tests.desk_house import NOW, Session, config, loan_desk
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+
+WARM, DECISIONS, CLIENTS = 200, 2_000, 32
+ARRIVALS, SECONDS = 500, 4
+WIDE = {
+    "G1 = 50000000000": "G1 = 9000000000000000",
+    "ramp_percent = [1, 5, 20, 100]": "ramp_percent = [100]",
+}
+"""No cap binds: each decision reserves."""
+
+Decide = Callable[[int], Awaitable[object]]
+
+
+def run(out: Path) -> Result:
+    """Rates, latencies and their ratio to what the disk gives."""
+    out.mkdir(parents=True, exist_ok=True)
+    # A unix socket's path is short: no directory under build/.
+    with tempfile.TemporaryDirectory(prefix="rwd-") as name:
+        home = Path(name)
+        write_rules(home, **WIDE)
+        bare = _bare_commits(home)
+        with desk(home) as service:
+            inside = asyncio.run(measure(_called(service)))
+            used = asyncio.run(_processor_time(_called(service, DECISIONS * 8)))
+            door = asyncio.run(_through_the_door(home, service))
+            count = sum(1 for _ in service.replay_last(1_000))
+    _plot(out / "desk.svg", {"service": inside[1], "gRPC": door[1]})
+    p50, p99 = np.percentile(door[1], (50, 99))
+    inner50, inner99 = np.percentile(inside[1], (50, 99))
+    return Result(
+        name="desk",
+        figures={
+            "decisions_per_s": round(door[0]),
+            "p50_ms": round(float(p50), 2),
+            "p99_ms": round(float(p99), 2),
+            "arrivals_per_s": ARRIVALS,
+            "service_decisions_per_s": round(inside[0]),
+            "service_p50_ms": round(float(inner50), 2),
+            "service_p99_ms": round(float(inner99), 2),
+            "service_processor_ms": round(used, 3),
+            "bare_commits_per_s": round(bare),
+            "replayed": count,
+        },
+        anchors={"decisions_per_s": 500, "p99_ms": 20},
+        ratios={
+            "rate_to_goal": round(door[0] / 500, 2),
+            "service_to_bare_commits": round(inside[0] / bare, 2),
+            "door_to_service": round(door[0] / inside[0], 2),
+        },
+    )
+
+
+def _called(service: DeskService, first: int = 0) -> Decide:
+    async def decide(place: int) -> object:
+        return await service.decide(application(f"in-{first + place}"), caller="bench")
+
+    return decide
+
+
+async def measure(decide: Decide) -> tuple[float, list[float]]:
+    """Decisions a second of busy clients, then milliseconds of each at a fixed rate."""
+    await _busy(decide, 0, WARM)
+    began = time.perf_counter()
+    await _busy(decide, WARM, WARM + DECISIONS)
+    rate = DECISIONS / (time.perf_counter() - began)
+    return rate, await _arriving(decide, WARM + DECISIONS)
+
+
+async def _busy(decide: Decide, first: int, end: int) -> None:
+    places = iter(range(first, end))
+
+    async def client() -> None:
+        for place in places:
+            await decide(place)
+
+    await asyncio.gather(*(client() for _ in range(CLIENTS)))
+
+
+async def _arriving(decide: Decide, first: int) -> list[float]:
+    began = time.perf_counter()
+    times: list[float] = []
+
+    # A door takes 1,024 calls at a time; who waits here has been waiting since it was due.
+    window = asyncio.Semaphore(512)
+
+    async def one(place: int, due: float) -> None:
+        async with window:
+            await decide(place)
+        # From when it was due, not from when this client got round to it.
+        times.append(1_000 * (time.perf_counter() - due))
+
+    tasks = []
+    for place in range(ARRIVALS * SECONDS):
+        due = began + place / ARRIVALS
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        tasks.append(asyncio.create_task(one(first + place, due)))
+    await asyncio.gather(*tasks)
+    return times
+
+
+async def _processor_time(decide: Decide) -> float:
+    began = time.process_time()
+    await _busy(decide, 0, 1_000)
+    return time.process_time() - began
+
+
+async def _through_the_door(home: Path, service: DeskService) -> tuple[float, list[float]]:
+    loans, credit = loan_desk(Session()), CreditDesk(service)
+    async with open_doors(config(home), loans, now=lambda: NOW, credit=credit):
+        clients = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "bench.desk_clients", str(home / "desk.sock")),
+            stdout=subprocess.PIPE,
+        )
+        printed, _ = await clients.communicate()
+    rate, *times = map(float, printed.split())
+    return rate, times
+
+
+def _bare_commits(home: Path) -> float:
+    connection = sqlite3.connect(home / "bare.db", isolation_level=None)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("CREATE TABLE bare (number INTEGER PRIMARY KEY, data BLOB)")
+    began, count = time.perf_counter(), 1_000
+    for _ in range(count):
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("INSERT INTO bare (data) VALUES (?)", (bytes(3_000),))
+        connection.execute("COMMIT")
+    connection.close()
+    return count / (time.perf_counter() - began)
+
+
+def _plot(path: Path, series: dict[str, list[float]]) -> None:
+    figure, axes = plt.subplots(figsize=(6, 4))
+    for name, times in series.items():
+        axes.plot(np.sort(times), np.linspace(0, 1, len(times)), label=name)
+    axes.axvline(20, color="grey", linestyle=":", label="20 ms")
+    axes.set(
+        xscale="log",
+        xlabel="milliseconds of a decision",
+        ylabel="share of decisions",
+        title=f"{ARRIVALS} applications a second at one node",
+    )
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(path)
+    plt.close(figure)
