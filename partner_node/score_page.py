@@ -22,6 +22,7 @@ _WHY = {
     "incomplete": "a partner did not answer in time",
     "no_model": "the model in force is not served here yet",
     "quota": "the quota of questions is used up",
+    "no_consent": "the person allows no joint score, so nobody was asked",
 }
 
 

@@ -10,7 +10,8 @@ where the head is the first 8 bytes, big-endian.
 
 One assumption must be said wherever results are shown: every partner knows the outcome of
 its own persons. The table has only one label. A second one: everybody has consented to
-being asked about.
+being asked about. A third one, where decisions are shown: incomes are made up (column
+``INCOME_MADE_UP``), for the table has none.
 
     python examples/taiwan/cut.py DIRECTORY
 """
@@ -34,6 +35,8 @@ REPAYMENT = ("PAY_0", *(f"PAY_{month}" for month in range(2, 7)))
 BILLING = ("LIMIT_BAL", *(f"BILL_AMT{month}" for month in range(1, 7)))
 CONSENT = "'supposed' AS consent"
 """A reference to each person's consent to studies. In the example everybody has given it."""
+MADE_UP_INCOME = "INCOME_MADE_UP"
+"""NT$ a month, at the banks, for decisions only."""
 PAYMENTS = tuple(f"PAY_AMT{month}" for month in range(1, 7))
 
 
@@ -68,7 +71,8 @@ def cut(
         paths = []
         for partner in PARTNERS:
             role, columns = ("bank", banks) if "bank" in partner else ("platform", platforms)
-            listed = ", ".join(("ID", *columns, "default_next_month", CONSENT))
+            bank_only = (_made_up_income(),) if "bank" in partner else ()
+            listed = ", ".join(("ID", *columns, "default_next_month", CONSENT, *bank_only))
             paths.append(directory / f"{partner}.parquet")
             rows = connection.table("person").filter(f"{role} = '{partner}'").order("ID")
             rows.project(listed).write_parquet(str(paths[-1]))
@@ -86,10 +90,30 @@ def check_split(connection: duckdb.DuckDBPyConnection) -> None:
         raise ValueError(message)
 
 
+def _head(tag: str) -> str:
+    """SQL: ``u(tag, ID)·2**64``."""
+    return f"(('0x' || sha256('{SALT}|{tag}|' || ID)[:16])::UBIGINT)"
+
+
 def _below(tag: str, share: str) -> str:
     """SQL: ``u(tag, ID) < share``, in integers."""
     bound = -(-(Fraction(share).numerator << 64) // Fraction(share).denominator)
-    return f"(('0x' || sha256('{SALT}|{tag}|' || ID)[:16])::UBIGINT < {bound}::UBIGINT)"
+    return f"({_head(tag)} < {bound}::UBIGINT)"
+
+
+def _made_up_income() -> str:
+    """SQL: 20,000 to 79,000 by ``20,000 + 1,000·⌊60·u²⌋``, or nothing; in integers.
+
+    The table has no income, and decisions need one. This one is drawn from the person's id
+    alone, so it says nothing of anybody, and one in twenty has declared none. It is in no
+    schema and in no model; whoever shows a figure that rests on it says that it is made up.
+    """
+    draw = f"({_head('income')} >> 44)::BIGINT"
+    none = _below("no income", "0.05")
+    return (
+        f"CASE WHEN {none} THEN NULL "
+        f"ELSE 20000 + 1000 * ((60 * {draw} * {draw}) >> 40) END AS {MADE_UP_INCOME}"
+    )
 
 
 def main() -> None:

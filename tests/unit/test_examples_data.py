@@ -164,3 +164,21 @@ def test_debt_is_a_ratio_with_income_and_an_amount_without(tmp_path: Path) -> No
     schema = parse_schema(text, source="schema.toml")
     names = {feature.name for feature in schema.features}
     assert names <= set(duckdb.read_parquet(str(paths[0])).columns)
+
+
+def test_incomes_are_made_up_from_the_id_alone_and_said_to_be(partners: Path) -> None:
+    with duckdb.connect(":memory:") as connection:
+        rows = connection.execute(
+            "SELECT count(*), count(INCOME_MADE_UP), min(INCOME_MADE_UP), max(INCOME_MADE_UP), "
+            "corr(INCOME_MADE_UP, default_next_month) FROM read_parquet(?)",
+            [f"{partners}/bank_?.parquet"],
+        ).fetchone()
+    assert rows is not None
+    persons, declared, least, most, bad = rows
+    assert 0.94 < declared / persons < 0.96
+    assert (least, most) == (20_000, 79_000)
+    assert abs(bad) < 0.02
+    readme = (ROOT / "examples/taiwan/README.md").read_text(encoding="utf-8")
+    assert "**Incomes\n  are made up.**" in readme
+    text = (ROOT / "examples/taiwan/schema.toml").read_text(encoding="utf-8")
+    assert "INCOME" not in text

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
+from datetime import UTC, date
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,11 @@ from consortium.scoring.head import Head
 from consortium.scoring.scorecard import to_units
 from partner_node import scoring_asking
 from partner_node.answers import Applicant, JointAnswer
+from partner_node.credit.forms import application_of
+from partner_node.credit.scores import ScoreLeg, ScorePorts
+from partner_node.desk import Score
+from partner_node.loan_desk import Question
+from tests.credit_desk_house import application
 from tests.joint_house import (
     BASE,
     LINES,
@@ -256,6 +262,79 @@ def test_person_who_withdrew_at_the_asker_is_not_asked_about(tmp_path: Path) -> 
             await ask(house, "bank_a", "P1")
 
     run(tmp_path, story)
+
+
+def test_own_answer_asks_nobody_and_needs_no_consent_to_a_joint_score(tmp_path: Path) -> None:
+    async def story(house: House) -> None:
+        bank = house.nodes[PartnerId("bank_a")]
+        bank.store.withdraw(bank.people.subject(bank.people.form("P1")), [Purpose.JOINT_SCORE])
+        before = {name: len(node.store.accesses()) for name, node in house.nodes.items()}
+        answer = house.session("bank_a").alone("P1", why="no_consent")
+        assert (answer.band, answer.fallback, answer.context) == ("0", "no_consent", None)
+        assert answer.calibration == "local"
+        assert answer.model is not None
+        after = {name: len(node.store.accesses()) for name, node in house.nodes.items()}
+        assert after == before
+
+    run(tmp_path, story)
+
+
+def test_consent_withdrawn_stops_the_joint_score_of_the_next_decision(tmp_path: Path) -> None:
+    async def story(house: House) -> None:
+        session = house.session("bank_a")
+        bank = house.nodes[PartnerId("bank_a")]
+        asked: list[str] = []
+
+        async def joint(question: Question, _caller: str, _milliseconds: int) -> Score:
+            given = replace(applicant(question.person), attributes=None)
+            (answer,) = await session.ask([given], deadline_ms=PATIENT_MS)
+            asked.append(answer.band)
+            return told(answer)
+
+        def alone(person: str, _attributes: object, why: str) -> Score:
+            return told(session.alone(person, why=why))
+
+        ports = ScorePorts(joint=joint, alone=alone, schema=lambda: "c" * 64)
+        leg = ScoreLeg(ports, UTC)
+        plain = application_of(application(person="P1"))
+        today = date(2026, 11, 26)
+        how = {"today": today, "caller": "loans", "deadline_ms": PATIENT_MS}
+        first = await leg.score(plain, **how)  # type: ignore[arg-type]
+        subject = bank.people.subject(bank.people.form("P1"))
+        bank.store.withdraw(subject, [Purpose.JOINT_SCORE])
+        second = await leg.score(plain, **how)  # type: ignore[arg-type]
+        assert first.facts is not None
+        assert second.facts is not None
+        assert (first.facts.band, first.withdrawn) == ("3+", False)
+        assert (second.facts.band, second.facts.fallback) == ("0", "no_consent")
+        assert second.withdrawn
+        assert asked == ["3+"]
+
+    run(tmp_path, story)
+
+
+def told(answer: JointAnswer) -> Score:
+    """What a desk is told of an answer, as far as a decision's score goes."""
+    return Score(
+        points=600,
+        pd="0.0500",
+        eta=answer.eta,
+        band=answer.band,
+        fallback=answer.fallback,
+        calibration=answer.calibration,
+        best=900,
+        unattributed=0,
+        reasons=(),
+        losses=(),
+        no_data=(),
+        what_if=(),
+        model=answer.model or "",
+        head=answer.head or "",
+        policy=answer.policy,
+        request=answer.context or "",
+        interval="",
+        answered_at=0,
+    )
 
 
 # --- what goes wrong (protocol 7.9, 7.10) -----------------------------------------------------
