@@ -50,6 +50,8 @@ T = TypeVar("T")
 
 KEYS_S = 86_400
 """How long an idempotency key brings the same bytes, if nothing else is set."""
+TIDY_S = 600
+"""How often keys whose time is over are erased."""
 DEADLINE_MS = 500
 PD_DECIMALS = 4
 
@@ -91,6 +93,7 @@ class DeskService:
         self._running: dict[str, tuple[str, asyncio.Task[bytes]]] = {}
         self._kept_rules: tuple[Digest, ...] = ()
         """Of decisions that are on disk."""
+        self._tidied = 0
 
     @property
     def ports(self) -> DeskServicePorts:
@@ -214,7 +217,14 @@ class DeskService:
         self._keep_rules(connection, found, at)
         if draft.keyed is not None:
             storage.keep_key(connection, draft.keyed, stored.id, at)
+            self._forget_keys(connection, at)
         return stored.answer, tuple(one.digest for one in found.files)
+
+    def _forget_keys(self, connection: Connection, at: int) -> None:
+        """Erase keys whose time is over, once in a while."""
+        if at >= self._tidied + TIDY_S:
+            storage.drop_keys(connection, at - self._ports.keys_s)
+            self._tidied = at
 
     def _keep_rules(self, connection: Connection, found: InForce, at: int) -> None:
         """Keep the files with the first decision that names them."""

@@ -21,7 +21,7 @@ from consortium.errors import (
     TransportError,
 )
 from consortium.scoring.scorecard import cut_units
-from partner_node.credit.storage import DECISIONS, GRANTS
+from partner_node.credit.storage import DECISIONS, GRANTS, KEYS
 from tests.credit_desk_house import Scores, application, consent, decided, desk, write_rules
 from tests.credit_house import NOW, SCORE
 
@@ -125,6 +125,8 @@ def test_key_of_another_caller_or_after_its_time_is_a_new_key(home: Path) -> Non
         clock[0] += 86_400
         later = decided(service, application("application-3"), key=KEY)
         assert later["decision"]["application"] == "application-3"
+        with service.ports.store.reading() as connection:
+            assert len(connection.execute(KEYS.select()).all()) == 1
 
 
 def test_without_consent_to_a_joint_score_nobody_is_asked_and_the_own_answer_counts(
