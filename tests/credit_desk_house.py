@@ -27,6 +27,7 @@ from partner_node.people import desk_hash
 from tests.credit_house import CATALOGUE_FILE, NOW, POLICY_FILE, SCORE, changed
 from tests.joint_house import secret
 
+SUBJECT = desk_hash(secret("subjects"))
 SINCE = date(2026, 11, 1)
 CONSENTS = ("CREDIT_DECISION", "JOINT_SCORE", "INCOME_DATA")
 
@@ -149,7 +150,7 @@ def desk(
             store=store,
             rules=RulesBook(directory),
             scores=ScoreLeg((scores or Scores()).ports(), UTC),
-            subject=lambda person: desk_hash(secret("subjects"))(person).encode()[:16],
+            subject=lambda person: SUBJECT(person).encode()[:16],
             keyed=desk_hash(secret("credit desk")),
             now=now,
             zone=UTC,

@@ -9,7 +9,7 @@ from partner_node.credit.application import DeskService, DeskServicePorts
 from partner_node.credit.rules import RulesBook
 from partner_node.credit.scores import ScoreLeg, ScorePorts
 from partner_node.credit.storage import CreditStore
-from partner_node.people import desk_hash
+from partner_node.people import People, desk_hash
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def open_service(desk: wiring.Desk, scores: ScorePorts | None = None) -> Iterato
             store=store,
             rules=RulesBook(config.directory),
             scores=None if scores is None else ScoreLeg(scores, zone),
-            subject=lambda person: _subject(desk, person),
+            subject=_Subjects(desk),
             keyed=desk_hash(desk.keys.local(wiring.entropy)),
             now=wiring.now,
             zone=zone,
@@ -45,9 +45,31 @@ def open_service(desk: wiring.Desk, scores: ScorePorts | None = None) -> Iterato
         store.close()
 
 
-def _subject(desk: wiring.Desk, person: str) -> bytes:
-    """Under which this node keeps a person, by the federation's form of identifiers."""
-    from partner_node.scoring_parts import people_of  # noqa: PLC0415 - loads models
+class _Subjects:
+    """Under which this node keeps a person, by the form of identifiers of the pinned manifest.
 
-    people = people_of(desk, desk.known_pin().manifest, wiring.entropy)
-    return people.subject(people.form(person))
+    The pin is read again when its file has changed, for an operator may have moved it.
+    """
+
+    def __init__(self, desk: wiring.Desk) -> None:
+        self._desk = desk
+        self._made: tuple[tuple[int, int], People] | None = None
+
+    def __call__(self, person: str) -> bytes:
+        """ManifestError: none is pinned; PersonError: not of the form."""
+        people = self._people()
+        return people.subject(people.form(person))
+
+    def _people(self) -> People:
+        desk, made = self._desk, self._made
+        try:
+            stat = desk.keys.trust_file.stat()
+        except FileNotFoundError:
+            stat = None
+        seen = (stat.st_mtime_ns, stat.st_ino) if stat else (0, 0)
+        if made is None or made[0] != seen:
+            from partner_node.scoring_parts import people_of  # noqa: PLC0415 - loads models
+
+            made = (seen, people_of(desk, desk.known_pin().manifest, wiring.entropy))
+            self._made = made
+        return made[1]

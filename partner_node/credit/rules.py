@@ -7,6 +7,7 @@ field: yesterday's rules are not quietly used on. Files are kept with the decisi
 them, so that replay needs nothing of the directory.
 """
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -108,8 +109,12 @@ class RulesBook:
     def _seen(self) -> Stamp:
         """What stands in the directory, by name, time and size."""
         try:
-            files = sorted(self._folder.glob("*.toml"))
-            stats = [(path.name, path.stat()) for path in files]
+            with os.scandir(self._folder) as entries:
+                stats = [
+                    (one.name, one.stat()) for one in entries if one.name.endswith(".toml")
+                ]
+        except FileNotFoundError:
+            stats = []
         except OSError as error:
             raise ConfigurationError(f"{self._folder}: {error.strerror}") from error
         if not stats:
@@ -117,7 +122,7 @@ class RulesBook:
                 f"{self._folder}: no credit rules; run: riskweave desk init "
                 f"{self._folder.parent}"
             )
-        return tuple((name, one.st_mtime_ns, one.st_size) for name, one in stats)
+        return tuple(sorted((name, one.st_mtime_ns, one.st_size) for name, one in stats))
 
 
 # --- reading ----------------------------------------------------------------------------------
