@@ -11,6 +11,7 @@ from partner_node.config import (
     TEMPLATE_SETTINGS,
     Addresses,
     Budget,
+    CreditSettings,
     DeskDoors,
     Speed,
     Votes,
@@ -28,6 +29,7 @@ DOORS = Addresses(federation="c.example:7443", enrolment="[::1]:7444")
 def test_sample_states_the_defaults_and_names_no_table() -> None:
     config = parse_config(SAMPLE, PATH)
     assert (config.budget, config.votes, config.speed) == (Budget(), Votes(), Speed())
+    assert config.credit == CreditSettings()
     assert config.partner == PartnerId("bank_a")
     assert config.addresses is None
     assert config.data is None
@@ -120,6 +122,15 @@ def test_plain_http_beyond_loopback_is_refused(address: str) -> None:
 def test_desk_may_be_open_by_http_on_this_machine(address: str) -> None:
     text = f'[node]\nid = "bank_a"\n[desk]\nlisten = "0.0.0.0:9443"\nrest = "{address}"\n'
     assert parse_config(text, PATH).desk == DeskDoors(listen="0.0.0.0:9443", rest=address)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ['time_zone = "Taipei"', 'time_zone = "../etc"', "key_hours = 0", "deadline_ms = 1"],
+)
+def test_credit_setting_that_is_not_of_its_form_is_refused(setting: str) -> None:
+    with pytest.raises(ConfigurationError):
+        parse_config(f'[node]\nid = "bank_a"\n[credit]\n{setting}\n', PATH)
 
 
 @pytest.mark.parametrize(
