@@ -11,6 +11,7 @@ import pytest
 
 import coordinator.cli
 import partner_node.cli
+import partner_node.credit.cli
 import regulator.cli
 import rehearsal.cli
 import rehearsal.shadow.cli
@@ -24,6 +25,7 @@ ROLES: dict[str, Callable[[list[str]], int]] = {
     "audit": regulator.cli.main,
     "rehearse": rehearsal.cli.main,
     "shadow": rehearsal.shadow.cli.main,
+    "desk": partner_node.credit.cli.main,
 }
 VERBS: dict[str, tuple[str, ...]] = {
     "coordinator": (
@@ -46,6 +48,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     "audit": ("artefacts", "report", "verify", "join", "trust", "watch", "sample", "replay"),
     "rehearse": (),
     "shadow": (),
+    "desk": ("init", "decide", "show", "replay", "override", "admission"),
 }
 _LISTED = re.compile(r"^ {4}([a-z][a-z-]+)(?: |$)", re.MULTILINE)
 
