@@ -89,6 +89,7 @@ class Label(StrEnum):
     CATALOGUE = "riskweave/catalogue/v1\n"
     DECISION_INPUT = "riskweave/decision-input/v1\n"
     DECISION = "riskweave/decision/v1\n"
+    HOUSE_TERMS = "riskweave/house-terms/v1\n"
     DKG_LOGGED = "riskweave/dkg-logged/v1\n"
     AUDIT_NONCE = "riskweave/audit-nonce/v1\n"
     AUDIT_CHOICE = "riskweave/audit-choice/v1\n"

@@ -1,0 +1,318 @@
+"""Papers of stored decisions: notice, offers, the list for all, sheet, confirmation, contract.
+
+Everything is read from the desk's database and rules; nothing is asked of anybody. Times of
+showing and confirming are this node's own, so that no client can claim to have read.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from consortium.credit.cost import (
+    Channel,
+    Choice,
+    Confirmation,
+    CostSheet,
+    Reading,
+    chosen,
+    require_confirmation,
+    sheet_digest,
+)
+from consortium.credit.facts import DecisionInput
+from consortium.credit.hooks import Hook
+from consortium.credit.offers import SHOWN_MINOR, Listed, listed_for_all
+from consortium.credit.pack import Language, Pack
+from consortium.credit.terms import Money, Segment
+from consortium.credit.tiers import Rules
+from consortium.credit.verdict import Decision, Override
+from consortium.documents import document_of, parse_document
+from consortium.errors import DataError, NotConfirmedError, OutOfOrderError
+from consortium.features.schema import Schema
+from partner_node.credit import storage_path
+from partner_node.credit.application import DeskService
+from partner_node.credit.document import Paper
+from partner_node.credit.house_terms import HouseTerms, Words, terms_at
+from partner_node.credit.notices import Noticed, notice_of
+from partner_node.credit.offers import Granted, Offered, granted, offers_of, sheet_of
+from partner_node.credit.page_html import html_of
+from partner_node.credit.page_pdf import pdf_of
+from partner_node.credit.sheets import list_paper, sheet_paper
+from partner_node.credit.storage import Connection
+from partner_node.credit.storage_path import Contract, StoredSheet
+from partner_node.credit.what_helps import Basis, Help, help_of
+
+FORMATS = ("html", "pdf")
+_READING = Reading(forced_reading_s=0, confirm=True, channels=tuple(Channel))
+"""Where a pack asks for nothing, a sheet is confirmed all the same."""
+
+
+def printed(paper: Paper, form: str) -> bytes:
+    """A paper as HTML or PDF; DataError for any other form."""
+    if form == "pdf":
+        return pdf_of(paper)
+    if form != "html":
+        raise DataError(f"format: expected one of {', '.join(FORMATS)}")
+    return html_of(paper).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A stored decision and what it was made by. Private."""
+
+    decision: Decision
+    final: Override | None
+    inputs: DecisionInput
+    rules: Rules
+    answer: bytes
+
+
+class PaperDesk:
+    """Makes and keeps papers; safe to use from any thread."""
+
+    def __init__(
+        self, service: DeskService, directory: Path, schema: Schema | None = None
+    ) -> None:
+        """``schema``: in force; it says what a federation's own reason codes are about."""
+        service.ports.store.make_tables()
+        self._service = service
+        self._directory = directory
+        self._schema = schema
+
+    # --- decisions ----------------------------------------------------------------------------
+
+    def keep_help(self, name: str, basis: Basis) -> None:
+        """Work out and keep what would change a decision, while its answer is at hand."""
+        found = self._found(name)
+        document = help_of(found.inputs, found.rules, basis).to_bytes()
+        with self._service.ports.store.transaction() as connection:
+            at = self._service.ports.now()
+            storage_path.keep_help(connection, name, document, at)
+
+    def noticed(self, name: str) -> Noticed:
+        """All that the notice of a decision is made from. Private."""
+        found = self._found(name)
+        with self._service.ports.store.reading() as connection:
+            helps = storage_path.help_for(connection, name)
+            sheet = storage_path.newest_sheet(connection, name)
+        return Noticed(
+            id=found.decision.digest,
+            decision=found.decision,
+            inputs=found.inputs,
+            rules=found.rules,
+            texts=_texts(found.answer),
+            final=found.final,
+            helps=None if helps is None else Help.from_bytes(helps),
+            offered=offers_of(found.inputs, found.rules),
+            terms=self._terms(found.decision.decided_on),
+            sheet=None if sheet is None else sheet.digest,
+            schema=self._schema,
+        )
+
+    def notice(self, name: str, language: Language) -> Paper:
+        """The notice of a decision.
+
+        Raises:
+            DataError: no decision of this id.
+            DigestMismatchError: what would change it does not come out as it was found.
+        """
+        return notice_of(self.noticed(name), language)
+
+    def offers(self, name: str, *, repays_arrears: bool = False) -> Offered:
+        """What suits the applicant of a decision, on the day of the decision."""
+        found = self._found(name)
+        return offers_of(found.inputs, found.rules, repays_arrears=repays_arrears)
+
+    def listed(self) -> tuple[Listed, ...]:
+        """The list that is not personal, today."""
+        day = self._service.today()
+        return listed_for_all(self._service.ports.rules.at(day).rules, day=day)
+
+    def list_paper(self, language: Language) -> Paper:
+        """The same as a paper."""
+        day = self._service.today()
+        currency = self._service.ports.rules.at(day).rules.policy.currency
+        return list_paper(
+            self.listed(),
+            language,
+            amount=Money(SHOWN_MINOR, currency),
+            lender=self._terms(day).lender,
+        )
+
+    # --- sheets -------------------------------------------------------------------------------
+
+    def make_sheet(self, name: str) -> CostSheet:
+        """Make and keep the sheet of what a decision granted, paid out today.
+
+        Raises:
+            OutOfOrderError: the last word on it is no approval.
+            CostCapError: it would cost more than the pack's cap.
+        """
+        found, day = self._found(name), self._service.today()
+        what = _granted(found)
+        sheet = sheet_of(what, found.rules, self._terms(day), day=day)
+        stored = StoredSheet(
+            digest=sheet_digest(sheet),
+            decision=name,
+            product=what.product.id,
+            document=document_of(sheet),
+            at=self._service.ports.now(),
+        )
+        with self._service.ports.store.transaction() as connection:
+            storage_path.keep_sheet(connection, stored)
+        return sheet
+
+    def sheet_paper(self, digest: str, language: Language) -> Paper:
+        """A kept sheet as a paper."""
+        with self._service.ports.store.reading() as connection:
+            stored = _sheet(connection, digest)
+        sheet = parse_document(CostSheet, stored.document)
+        found = self._found(stored.decision)
+        product = _granted(found).product
+        return sheet_paper(
+            sheet,
+            language,
+            product=Words(zh=product.name_zh, en=product.name_en),
+            lender=self._terms(sheet.payout_on).lender,
+            reading=reading_of(found.rules.pack, product.segment, sheet.payout_on),
+        )
+
+    def show_sheet(self, digest: str, channel: str) -> int:
+        """Keep that a sheet is shown now; returns when."""
+        if channel not in set(Channel):
+            raise DataError(f"channel: expected one of {', '.join(Channel)}")
+        now = self._service.ports.now()
+        with self._service.ports.store.transaction() as connection:
+            _sheet(connection, digest)
+            storage_path.keep_showing(connection, digest, channel, now)
+        return now
+
+    def confirm_sheet(self, digest: str) -> Confirmation:
+        """Keep that the borrower confirmed the sheet that was shown last.
+
+        Raises:
+            NotConfirmedError: it was not shown.
+        """
+        now = self._service.ports.now()
+        with self._service.ports.store.transaction() as connection:
+            _sheet(connection, digest)
+            shown = storage_path.last_showing(connection, digest)
+            if shown is None:
+                raise NotConfirmedError("this sheet was shown to nobody")
+            storage_path.confirm_showing(connection, shown.number, now)
+            return _confirmation(connection, digest)
+
+    def choose(self, digest: str, addon: str, *, taken: bool) -> None:
+        """Keep what the borrower said to an add-on of a sheet."""
+        with self._service.ports.store.transaction() as connection:
+            sheet = parse_document(CostSheet, _sheet(connection, digest).document)
+            if addon not in {one.addon.code for one in sheet.addons}:
+                raise DataError("no add-on of this code is on the sheet")
+            day = self._service.today()
+            storage_path.keep_choice(connection, digest, addon, taken=taken, on=day)
+
+    def sign(self, digest: str) -> Contract:
+        """Sign under a sheet: the contract names its digest. Again: the same contract.
+
+        Raises:
+            NotConfirmedError: not shown, not confirmed, too short a time, or another channel.
+            OutOfOrderError: of another day, signed under another sheet, or what was granted
+                is another loan now.
+        """
+        now, day = self._service.ports.now(), self._service.today()
+        with self._service.ports.store.transaction() as connection:
+            stored = _sheet(connection, digest)
+            before = storage_path.contract_of(connection, stored.decision)
+            if before is not None:
+                if before.sheet != digest:
+                    raise OutOfOrderError("a contract under this decision names another sheet")
+                return before
+            sheet = parse_document(CostSheet, stored.document)
+            found = self._found(stored.decision)
+            what = _granted(found)
+            made = sheet_of(what, found.rules, self._terms(day), day=day)
+            _check_current(stored, sheet, made)
+            reading = reading_of(found.rules.pack, what.product.segment, day)
+            confirmation = _confirmation(connection, digest)
+            named = require_confirmation(sheet, confirmation, reading, now=now)
+            taken = chosen(sheet, _choices(connection, digest))
+            contract = Contract(
+                decision=stored.decision,
+                sheet=named,
+                addons=" ".join(one.code for one in taken),
+                at=now,
+            )
+            storage_path.keep_contract(connection, contract)
+        return contract
+
+    # --- parts --------------------------------------------------------------------------------
+
+    def _terms(self, day: date) -> HouseTerms:
+        return terms_at(self._directory, day)
+
+    def _found(self, name: str) -> _Found:
+        stored = self._service.decision(name)
+        inputs = DecisionInput.from_bytes(stored.input)
+        with self._service.ports.store.reading() as connection:
+            rules = self._service.rules_of(connection, inputs)
+        finals = self._service.overrides(name)
+        return _Found(
+            decision=Decision.from_bytes(stored.decision),
+            final=finals[-1] if finals else None,
+            inputs=inputs,
+            rules=rules,
+            answer=stored.answer,
+        )
+
+
+def reading_of(pack: Pack, segment: Segment, day: date) -> Reading:
+    """What the pack asks for before a contract; a confirmation always."""
+    demanded = pack.demands(Hook.COST_SHEET, day, segment)
+    return _READING if demanded is None else Reading.of(demanded)
+
+
+def _granted(found: _Found) -> Granted:
+    return granted(found.decision, found.final, found.inputs, found.rules)
+
+
+def _check_current(stored: StoredSheet, sheet: CostSheet, made: CostSheet) -> None:
+    """The sheet is the one that would be made now: day, amount, price, terms, cap."""
+    if sheet.payout_on != made.payout_on:
+        raise OutOfOrderError("the sheet is of another day; make it again")
+    if sheet_digest(made) != stored.digest:
+        raise OutOfOrderError("what was granted is not what the sheet says; make it again")
+
+
+def _sheet(connection: Connection, digest: str) -> StoredSheet:
+    found = storage_path.sheet_by(connection, digest)
+    if found is None:
+        raise DataError("no cost sheet of this digest")
+    return found
+
+
+def _confirmation(connection: Connection, digest: str) -> Confirmation:
+    shown = storage_path.last_showing(connection, digest)
+    if shown is None or shown.confirmed_at is None:
+        raise NotConfirmedError("the sheet was not shown, or not confirmed")
+    sheet = _sheet(connection, digest)
+    return Confirmation(
+        sheet=sheet.digest,
+        channel=Channel(shown.channel),
+        shown_at=shown.shown_at,
+        confirmed_at=shown.confirmed_at,
+    )
+
+
+def _choices(connection: Connection, digest: str) -> list[Choice]:
+    sheet = _sheet(connection, digest).digest
+    return [
+        Choice(sheet=sheet, addon=addon, taken=taken, on=on)
+        for addon, taken, on in storage_path.choices_of(connection, digest)
+    ]
+
+
+def _texts(answer: bytes) -> Mapping[str, Words]:
+    """Words of the codes, as the desk was told them when it was decided."""
+    reasons = json.loads(answer)["reasons"]
+    return {one["code"]: Words(zh=one["zh"], en=one["en"]) for one in reasons if one["en"]}
