@@ -147,7 +147,7 @@ def assemble(
     Raises:
         DomainError: the answer is not of these versions.
     """
-    case, tables = _case_of(answer, served)
+    case, tables = case_of(answer, served)
     told = reasons.explain(case, tables, step=served.step)
     return Score(
         points=told.points,
@@ -171,7 +171,8 @@ def assemble(
     )
 
 
-def _case_of(answer: JointAnswer, served: Served) -> tuple[Case, Tables]:
+def case_of(answer: JointAnswer, served: Served) -> tuple[Case, Tables]:
+    """An answer as it is explained, and the tables that explain it. Private."""
     local = answer.calibration == LOCAL
     line = served.local if local else served.strata[answer.stratum]
     parts = tuple(

@@ -237,6 +237,13 @@ class LoanDesk:
             return (await self._ask([(question, applicant)], inquiry))[0]
         return Score.from_bytes(await self._once(question, applicant, inquiry))
 
+    async def explained(
+        self, question: Question, *, caller: str, deadline_ms: int = DEADLINE_MS
+    ) -> tuple[Score, JointAnswer]:
+        """As ``score`` without a key, and the answer that the score tells of; kept nowhere."""
+        asked = [(question, self._checked(question))]
+        return (await self._answers(asked, _Inquiry(caller, deadline_ms)))[0]
+
     async def score_many(
         self, questions: Sequence[Question], *, caller: str, deadline_ms: int = DEADLINE_MS
     ) -> list[Score | Failure]:
@@ -286,6 +293,11 @@ class LoanDesk:
     async def _ask(
         self, asked: Sequence[tuple[Question, Applicant]], inquiry: "_Inquiry"
     ) -> list[Score]:
+        return [score for score, _ in await self._answers(asked, inquiry)]
+
+    async def _answers(
+        self, asked: Sequence[tuple[Question, Applicant]], inquiry: "_Inquiry"
+    ) -> list[tuple[Score, JointAnswer]]:
         if not asked:
             return []
         if inquiry.deadline_ms < LEAST_MS:
@@ -299,7 +311,10 @@ class LoanDesk:
         )
         now = ports.now()
         return [
-            assemble(answer, ports.served(answer), brief=question.brief, answered_at=now)
+            (
+                assemble(answer, ports.served(answer), brief=question.brief, answered_at=now),
+                answer,
+            )
             for (question, _), answer in zip(asked, answers, strict=True)
         ]
 

@@ -4,6 +4,7 @@ Imported when a node serves, for it loads the curve library, DuckDB and the mode
 and entropy come from ``wiring``.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -17,8 +18,10 @@ from consortium.manifest import Manifest
 from consortium.scoring.layout import Layout
 from models.document import Document, HeadDocument, ModelDocument, parse_any, verify_version
 from models.partials import families_of
+from partner_node.answers import JointAnswer
 from partner_node.credit.forms import Attributes
 from partner_node.credit.scores import ScorePorts
+from partner_node.credit.what_helps import Basis
 from partner_node.customers import (
     Persons,
     Reading,
@@ -26,7 +29,7 @@ from partner_node.customers import (
     no_customers,
     read_customers,
 )
-from partner_node.desk import Score, assemble
+from partner_node.desk import Score, assemble, case_of
 from partner_node.desk_tables import Explainer
 from partner_node.keystore import Pin
 from partner_node.loan_desk import DeskPorts, DeskStatus, LoanDesk, Question
@@ -36,6 +39,9 @@ from partner_node.scoring_store import ScoringStore
 from partner_node.served import ServedHead, Shelf, ShelfPorts
 from partner_node.storage import NodeStore
 from partner_node.wiring import Desk
+
+_MOST_BASES = 64
+"""Scores whose basis is held: taken at once, but by whose deadline was over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,18 +130,47 @@ def decision_scores(
     """What the credit desk asks for scores, over the session of this node."""
     explain = Explainer(session.basis, lambda: desk.pinned().schema, desk.config.partner)
 
+    bases = Bases(explain)
+
     async def joint(question: Question, caller: str, milliseconds: int) -> Score:
-        return await loans.score(question, caller=caller, deadline_ms=milliseconds)
+        score, answer = await loans.explained(question, caller=caller, deadline_ms=milliseconds)
+        bases.note(score, answer)
+        return score
 
     def alone(person: str, attributes: Attributes | None, why: str) -> Score:
         answer = session.alone(person, attributes, why=why)
-        return assemble(answer, explain(answer), brief=True, answered_at=now())
+        score = assemble(answer, explain(answer), brief=True, answered_at=now())
+        bases.note(score, answer)
+        return score
 
     def schema() -> str:
         manifest = session.manifest
         return manifest.schema if manifest is not None else ""
 
-    return ScorePorts(joint=joint, alone=alone, schema=schema)
+    return ScorePorts(joint=joint, alone=alone, schema=schema, basis=bases.take)
+
+
+class Bases:
+    """What the newest scores were made from, each until it is taken. One event loop."""
+
+    def __init__(self, explain: Explainer) -> None:
+        self._explain = explain
+        self._kept: OrderedDict[int, tuple[Score, JointAnswer]] = OrderedDict()
+
+    def note(self, score: Score, answer: JointAnswer) -> None:
+        """Hold what a score was made from."""
+        self._kept[id(score)] = (score, answer)
+        while len(self._kept) > _MOST_BASES:
+            self._kept.popitem(last=False)
+
+    def take(self, score: Score) -> Basis | None:
+        """What it was made from, once; None if it is not held any more."""
+        found = self._kept.pop(id(score), None)
+        if found is None:
+            return None
+        served = self._explain(found[1])
+        case, tables = case_of(found[1], served)
+        return Basis(case, tables, served.labels)
 
 
 class _Parts:

@@ -385,7 +385,7 @@ async def _serve(desk: Desk, worker: Worker) -> None:
         scoring_parts,
     )
     from partner_node.credit.doors import CreditDesk  # noqa: PLC0415 - likewise
-    from partner_node.credit.opening import open_service  # noqa: PLC0415 - likewise
+    from partner_node.credit.opening import open_papers, open_service  # noqa: PLC0415 - likewise
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -406,7 +406,9 @@ async def _serve(desk: Desk, worker: Worker) -> None:
         scores = scoring_parts.decision_scores(desk, session, loans, now)
         async with AsyncExitStack() as stack:
             service = stack.enter_context(open_service(desk, scores))
-            credit = CreditDesk(service, deadline_ms=desk.config.credit.deadline_ms)
+            papers = stack.enter_context(open_papers(desk, service))
+            deadline_ms = desk.config.credit.deadline_ms
+            credit = CreditDesk(service, papers, deadline_ms=deadline_ms)
             doors = desk_serving.open_doors(desk.config, loans, now=now, credit=credit)
             listening = node_control.listening(desk.config.directory, session)
             await stack.enter_async_context(listening)

@@ -45,6 +45,7 @@ from partner_node.credit.storage import (
     StoredDecision,
     StoredOverride,
 )
+from partner_node.credit.what_helps import Basis
 
 T = TypeVar("T")
 
@@ -94,6 +95,8 @@ class DeskService:
         self._kept_rules: tuple[Digest, ...] = ()
         """Of decisions that are on disk."""
         self._tidied = 0
+        self.on_decided: Callable[[str, Basis], None] | None = None
+        """Told of what is on disk and no approval, while what it was made from is at hand."""
 
     @property
     def ports(self) -> DeskServicePorts:
@@ -189,6 +192,10 @@ class DeskService:
         done = self._committer.submit(lambda connection: self._decide(connection, draft))
         answer, names = await asyncio.wrap_future(done)
         self._kept_rules = names
+        if self.on_decided is not None and scored.basis is not None:
+            told = json.loads(answer)
+            if told["decision"]["outcome"] != Outcome.APPROVE:
+                self.on_decided(told["id"], scored.basis)
         return answer
 
     def _decide(

@@ -14,8 +14,7 @@ from consortium.credit.offers import Offer
 from consortium.credit.pack import Language
 from consortium.credit.terms import Money
 from consortium.documents import plain_of
-from consortium.errors import ConfigurationError, ManifestError
-from consortium.features.schema import Schema
+from consortium.errors import ConfigurationError
 from partner_node import wiring
 from partner_node.credit.application import DeskService
 from partner_node.credit.cli import add_verb, show
@@ -24,8 +23,8 @@ from partner_node.credit.document import Paper, money, percent
 from partner_node.credit.forms import parse_json
 from partner_node.credit.house_terms import terms_at
 from partner_node.credit.notices import module_paper, modules_of
-from partner_node.credit.opening import open_service
-from partner_node.credit.papers import FORMATS, PaperDesk, printed
+from partner_node.credit.opening import open_service, schema_of
+from partner_node.credit.papers import FORMATS, PaperDesk, plain_offered, printed
 from partner_node.credit.path import (
     Counselled,
     PathDesk,
@@ -93,14 +92,7 @@ def _add_output(verb: argparse.ArgumentParser) -> None:
 def _opened(arguments: argparse.Namespace) -> Iterator[tuple[DeskService, PaperDesk]]:
     desk = wiring.open_desk(arguments.directory)
     with open_service(desk) as service:
-        yield service, PaperDesk(service, arguments.directory, _schema(desk))
-
-
-def _schema(desk: wiring.Desk) -> Schema | None:
-    try:
-        return desk.known_pin().schema
-    except ManifestError:
-        return None
+        yield service, PaperDesk(service, arguments.directory, schema_of(desk))
 
 
 def _language(arguments: argparse.Namespace, service: DeskService) -> Language:
@@ -154,13 +146,7 @@ def _notice(arguments: argparse.Namespace) -> int:
 def _offer(arguments: argparse.Namespace) -> int:
     with _opened(arguments) as (_, papers):
         offered = papers.offers(arguments.id, repays_arrears=arguments.repays_arrears)
-    found = {
-        "none_suits": not offered.offers,
-        "why": list(offered.why),
-        "counselling": offered.counselling,
-        "offers": [_plain_offer(one) for one in offered.offers],
-        "refused": [{"product": name, "why": why} for name, why in offered.refused],
-    }
+    found = plain_offered(offered)
     lines = [
         f"{one.product}: {money(one.terms.amount)} over {one.terms.months} months at "
         f"{percent(one.terms.price_apr)}, total cost {_minor(one, one.total_cost)}"
@@ -173,20 +159,6 @@ def _offer(arguments: argparse.Namespace) -> int:
 
 def _minor(offer: Offer, minor: int) -> str:
     return money(Money(minor, offer.terms.amount.currency))
-
-
-def _plain_offer(one: Offer) -> dict[str, object]:
-    return {
-        "product": one.product,
-        "amount": one.terms.amount.minor,
-        "currency": one.terms.amount.currency,
-        "months": one.terms.months,
-        "price_apr": one.terms.price_apr,
-        "monthly_due": one.monthly_due,
-        "total_cost": one.total_cost,
-        "fit": one.fit,
-        "documents": list(one.documents),
-    }
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -364,7 +336,7 @@ def _case_lines(made: Counselled) -> Iterator[str]:
 
 def _learn(arguments: argparse.Namespace) -> int:
     with _opened(arguments) as (service, _):
-        schema = _schema(wiring.open_desk(arguments.directory))
+        schema = schema_of(wiring.open_desk(arguments.directory))
         modules = modules_of(tuple(arguments.codes), schema)
         language = _language(arguments, service)
         lender = terms_at(arguments.directory, service.today()).lender.of(language)

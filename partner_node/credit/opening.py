@@ -4,11 +4,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from zoneinfo import ZoneInfo
 
+from consortium.errors import ManifestError
+from consortium.features.schema import Schema
 from partner_node import wiring
 from partner_node.credit.application import DeskService, DeskServicePorts
+from partner_node.credit.papers import DoorPapers, PaperDesk
 from partner_node.credit.rules import RulesBook
 from partner_node.credit.scores import ScoreLeg, ScorePorts
 from partner_node.credit.storage import CreditStore
+from partner_node.credit.what_helps import Helper
 from partner_node.people import People, desk_hash
 
 
@@ -43,6 +47,27 @@ def open_service(desk: wiring.Desk, scores: ScorePorts | None = None) -> Iterato
     finally:
         service.close()
         store.close()
+
+
+@contextmanager
+def open_papers(desk: wiring.Desk, service: DeskService) -> Iterator[DoorPapers]:
+    """Papers of a desk that serves, and what would help, worked out beside it."""
+    papers = PaperDesk(service, desk.config.directory, schema_of(desk))
+    helper = Helper(papers.keep_help)
+    service.on_decided = helper.submit
+    try:
+        yield DoorPapers(papers, helper)
+    finally:
+        service.on_decided = None
+        helper.close()
+
+
+def schema_of(desk: wiring.Desk) -> Schema | None:
+    """The schema of the manifest that is trusted; None before one is."""
+    try:
+        return desk.known_pin().schema
+    except ManifestError:
+        return None
 
 
 class _Subjects:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from consortium.canonical import canonical_json
 from consortium.credit.cost import (
     Channel,
     Choice,
@@ -22,13 +23,19 @@ from consortium.credit.cost import (
 )
 from consortium.credit.facts import DecisionInput
 from consortium.credit.hooks import Hook
-from consortium.credit.offers import SHOWN_MINOR, Listed, listed_for_all
+from consortium.credit.offers import SHOWN_MINOR, Listed, Offer, listed_for_all
 from consortium.credit.pack import Language, Pack
 from consortium.credit.terms import Money, Segment
 from consortium.credit.tiers import Rules
 from consortium.credit.verdict import Decision, Override
-from consortium.documents import document_of, parse_document
-from consortium.errors import DataError, NotConfirmedError, OutOfOrderError
+from consortium.documents import document_of, parse_document, plain_of
+from consortium.errors import (
+    DataError,
+    DecodeError,
+    NotConfirmedError,
+    NotFoundError,
+    OutOfOrderError,
+)
 from consortium.features.schema import Schema
 from partner_node.credit import storage_path
 from partner_node.credit.application import DeskService
@@ -41,9 +48,12 @@ from partner_node.credit.page_pdf import pdf_of
 from partner_node.credit.sheets import list_paper, sheet_paper
 from partner_node.credit.storage import Connection
 from partner_node.credit.storage_path import Contract, StoredSheet
-from partner_node.credit.what_helps import Basis, Help, help_of
+from partner_node.credit.what_helps import Basis, Help, Helper, help_of
 
 FORMATS = ("html", "pdf")
+MEDIA_TYPES = {"html": "text/html; charset=utf-8", "pdf": "application/pdf"}
+_HELP_S = 5.0
+"""How long a notice waits for what would help to be worked out."""
 _READING = Reading(forced_reading_s=0, confirm=True, channels=tuple(Channel))
 """Where a pack asks for nothing, a sheet is confirmed all the same."""
 
@@ -266,6 +276,72 @@ class PaperDesk:
         )
 
 
+class DoorPapers:
+    """Offers and notices as the desk's doors ask for them (``doors.Papers``)."""
+
+    def __init__(self, papers: PaperDesk, helper: Helper) -> None:
+        self._papers = papers
+        self._helper = helper
+
+    def offer(self, plain: object, *, key: str, caller: str) -> bytes:
+        """What suits the applicant of a decision; without one, the list for everybody.
+
+        Args:
+            plain: ``decision`` and, if the funds are to pay arrears, ``repays_arrears``.
+            key: Not needed: the answer follows from what is stored, and nothing is kept.
+            caller: Likewise.
+
+        Raises:
+            DecodeError: not of its form.
+            NotFoundError: no decision of this id.
+        """
+        del key, caller
+        if not isinstance(plain, dict) or set(plain) - {"decision", "repays_arrears"}:
+            raise DecodeError("expected an object of decision and repays_arrears")
+        name, arrears = plain.get("decision"), plain.get("repays_arrears", False)
+        if type(arrears) is not bool or not isinstance(name, str | None):
+            raise DecodeError("decision: a text; repays_arrears: true or false")
+        if name is None:
+            lines = [plain_of(one) for one in self._papers.listed()]
+            return canonical_json({"personal": False, "products": lines})
+        return canonical_json(plain_offered(self._papers.offers(name, repays_arrears=arrears)))
+
+    def notice(self, decision: str, form: str, lang: str) -> tuple[bytes, str]:
+        """The notice of a decision and its media type, once what helps is worked out."""
+        if form not in FORMATS or lang not in set(Language):
+            known = f"{' or '.join(FORMATS)}, lang {' or '.join(Language)}"
+            raise DecodeError(f"expected format {known}")
+        self._helper.wait(decision, _HELP_S)
+        paper = self._papers.notice(decision, Language(lang))
+        return printed(paper, form), MEDIA_TYPES[form]
+
+
+def plain_offered(offered: Offered) -> dict[str, object]:
+    """Offers as JSON holds them."""
+    return {
+        "personal": True,
+        "none_suits": not offered.offers,
+        "why": list(offered.why),
+        "counselling": offered.counselling,
+        "offers": [_plain_offer(one) for one in offered.offers],
+        "refused": [{"product": name, "why": why} for name, why in offered.refused],
+    }
+
+
+def _plain_offer(one: Offer) -> dict[str, object]:
+    return {
+        "product": one.product,
+        "amount": one.terms.amount.minor,
+        "currency": one.terms.amount.currency,
+        "months": one.terms.months,
+        "price_apr": one.terms.price_apr,
+        "monthly_due": one.monthly_due,
+        "total_cost": one.total_cost,
+        "fit": one.fit,
+        "documents": list(one.documents),
+    }
+
+
 def reading_of(pack: Pack, segment: Segment, day: date) -> Reading:
     """What the pack asks for before a contract; a confirmation always."""
     demanded = pack.demands(Hook.COST_SHEET, day, segment)
@@ -287,7 +363,7 @@ def _check_current(stored: StoredSheet, sheet: CostSheet, made: CostSheet) -> No
 def _sheet(connection: Connection, digest: str) -> StoredSheet:
     found = storage_path.sheet_by(connection, digest)
     if found is None:
-        raise DataError("no cost sheet of this digest")
+        raise NotFoundError("no cost sheet of this digest")
     return found
 
 

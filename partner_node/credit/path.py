@@ -34,10 +34,10 @@ from consortium.credit.tiers import Rules
 from consortium.documents import document_of, parse_document, value_of
 from consortium.errors import (
     ConsentMissingError,
-    DataError,
     DecodeError,
     DigestMismatchError,
     DomainError,
+    NotFoundError,
     OutOfOrderError,
 )
 from consortium.ids import Digest
@@ -388,7 +388,7 @@ def _reinstated(
 def _restart(connection: Connection, line: str) -> Restart:
     found = storage_path.restart_of(connection, line)
     if found is None:
-        raise DataError("no restart of this line; place it first")
+        raise NotFoundError("no restart of this line; place it first")
     return parse_document(Restart, found)
 
 
@@ -405,7 +405,7 @@ def _check_offer(connection: Connection, found: Restart, *, applied: bool) -> No
 def _stored(connection: Connection, line: str) -> StoredLadder:
     found = storage_path.ladder_of(connection, line)
     if found is None:
-        raise DataError("no ladder of this line")
+        raise NotFoundError("no ladder of this line")
     return found
 
 
@@ -450,7 +450,7 @@ def _check_month(now: Standing, event: Step, day: date) -> None:
 def _case(connection: Connection, name: str) -> Counselled:
     document = storage_path.case_by(connection, name)
     if document is None:
-        raise DataError("no counselling case of this reference")
+        raise NotFoundError("no counselling case of this reference")
     return Counselled(
         case=parse_document(Case, document),
         filed=True,

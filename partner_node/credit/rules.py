@@ -267,7 +267,7 @@ def write_starters(
     except OSError as error:
         raise ConfigurationError(f"{folder}: {error.strerror}") from error
     written = []
-    for name in ("policy", "catalogue"):
+    for name in ("policy", "catalogue", "terms"):
         text = read_file(STARTERS / f"{name}.toml").decode()
         if example and name == "policy":
             text += read_file(STARTERS / "levers_taiwan.toml").decode()

@@ -25,6 +25,7 @@ from consortium.errors import (
 from partner_node import loan_desk
 from partner_node.answers import NO_CONSENT, UNREACHABLE
 from partner_node.credit.forms import Application, Attributes
+from partner_node.credit.what_helps import Basis
 from partner_node.desk import Score
 from partner_node.loan_desk import Question
 
@@ -48,6 +49,8 @@ class Scored:
 
     facts: ScoreFacts | None = field(repr=False)
     texts: tuple[ReasonText, ...] = field(repr=False, default=())
+    basis: Basis | None = field(repr=False, default=None)
+    """What the score was made from; kept nowhere."""
     withdrawn: bool = False
     """The person has withdrawn JOINT_SCORE at this node."""
 
@@ -62,6 +65,8 @@ class ScorePorts:
     """The own answer, for which nobody is asked: person, attributes, and why."""
     schema: Callable[[], str]
     """Digest of the schema in force."""
+    basis: Callable[[Score], Basis | None] = lambda _: None
+    """What a score was made from, once, while it is at hand."""
 
 
 class ScoreLeg:
@@ -125,7 +130,7 @@ class ScoreLeg:
             request=score.request,
         )
         texts = tuple(ReasonText(one.code, one.zh, one.en) for one in score.reasons)
-        return Scored(facts=facts, texts=texts)
+        return Scored(facts=facts, texts=texts, basis=self._ports.basis(score))
 
 
 def joint_consent(consents: tuple[Consent, ...], today: date) -> Consent | None:
