@@ -283,13 +283,19 @@ def _sources(what: Noticed, language: Language) -> Iterator[str]:
     known, inputs = SOURCES[language], what.inputs
     if inputs.standing.has_history or inputs.score is not None:
         yield known[ReasonSource.OWN]
-    if inputs.score is not None and inputs.score.band != "0":
+    if _others_count(inputs):
         yield known[ReasonSource.OTHERS]
     if inputs.standing.income is not None and inputs.consented(ConsentPurpose.INCOME_DATA):
         yield known["income"]
     if inputs.standing.elsewhere:
         yield known["declared"]
     yield known[ReasonSource.RULE]
+
+
+def _others_count(inputs: DecisionInput) -> bool:
+    """Whether another institution's knowledge is in the score; band 1 may be this one's own."""
+    band = "0" if inputs.score is None else inputs.score.band
+    return band not in {"0", "1"} or (band == "1" and not inputs.standing.has_history)
 
 
 def _consents(what: Noticed, language: Language) -> Iterator[Block]:

@@ -107,7 +107,7 @@ _TEXTS: Mapping[Language, Mapping[str, str]] = MappingProxyType(
             "principal": "Principal",
             "interest": "Interest",
             "fees": "Charges",
-            "left": "Left to pay",
+            "left": "Left",
             "h_late": "Late and early payment",
             "h_addons": "What you may take beside it",
             "addons_about": "None of these is needed for the credit or changes its price. "
