@@ -150,7 +150,7 @@ def _both(text: str, more: str) -> list[Flowable]:
     return [_text(text, _BODY), *([_text(more, _SMALL)] if more else [])]
 
 
-class _Square(Flowable):  # type: ignore[misc] - reportlab has no types
+class _Square(Flowable):  # type: ignore[misc]  # reportlab has no types
     """An empty box to tick by hand."""
 
     def __init__(self) -> None:
