@@ -12,11 +12,15 @@ from consortium.manifest import Disclosure
 from consortium.scoring.head import ONE, Head
 from consortium.scoring.scorecard import from_units, points
 from partner_node.answers import JointAnswer
+from partner_node.credit.what_helps import help_of
 from partner_node.desk import Score
 from partner_node.desk_tables import Basis, Explainer
 from partner_node.loan_desk import Consent, DeskPorts, DeskStatus, LoanDesk, Question
 from partner_node.people import desk_hash
+from partner_node.scoring_parts import Bases
+from tests.credit_house import case, under
 from tests.joint_house import SCORING, House, applicant, secret
+from tests.paper_house import with_levers
 
 ROWS = {
     "bank_a": {"P1": 0.25, "P2": 1.0, "P3": 0.0, "P9": None},
@@ -170,3 +174,26 @@ def test_without_any_model_nobody_is_given_a_number(tmp_path: Path) -> None:
 
 def _no_basis(_answer: JointAnswer) -> Basis | None:
     return None
+
+
+def test_what_would_help_is_found_from_what_a_joint_answer_was_made_of(tmp_path: Path) -> None:
+    async def story(house: House) -> None:
+        session = house.session("bank_a")
+        member = next(one.id for one in house.manifest.partners if one.id == "bank_a")
+        explain = Explainer(session.basis, lambda: house.schema, member)
+        bases = Bases(explain)
+        told, answer = await desk_of(house, "bank_a").explained(
+            QUESTION, caller="loans", deadline_ms=5_000
+        )
+        bases.note(told, answer)
+        basis = bases.take(told)
+        assert basis is not None
+        assert bases.take(told) is None
+        assert basis.case.eta == told.eta
+        rules = with_levers()
+        inputs = under(rules, case(eta=told.eta, points=told.points, band=told.band))
+        helps = help_of(inputs, rules, basis)
+        made = helps.promised(rules)
+        assert (made is None) is not bool(helps.moves)
+
+    run(tmp_path, story)
