@@ -5,6 +5,7 @@ leaves before it. What is relied on is looked up in this node's own mirror, once
 check of its signature; all else there is examined beside the rounds.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -39,6 +40,9 @@ class Booked(Protocol):
 
     def attempts(self, run: RunId) -> tuple[Key, ...]:
         """All attempts of the run that were joined, in order."""
+
+    def paid(self, run: RunId) -> Collection[Key]:
+        """All attempts of the run that were charged."""
 
     def debited(self, debit: BudgetDebit) -> bool:
         """Whether a debit of the log is booked here, with its units."""
@@ -149,8 +153,9 @@ class LogGate:
             Entries that a head must have to cover all of it.
 
         Raises:
-            RefusalError: something is missing (R08), another sum stands there (R09), or the
-                log has debits that the database lacks (R12).
+            RefusalError: something is missing (R08), another sum stands there or a charged
+                attempt is called free (R09), or the log has debits that the database lacks
+                (R12).
         """
         self._check_debits(booked)
         found = self._log_of(plan.run)
@@ -166,6 +171,7 @@ class LogGate:
         for key in found.joined:
             if key != own:
                 self._confirm_closed(found, key)
+                self._confirm_charged(found, key, plan.run, booked)
         for key, one in list(found.published.items()):
             self._confirm_sum(found, key, one)
         found.joined[own] = None
@@ -217,6 +223,21 @@ class LogGate:
             raise self._lacks(f"the closing of {kind.value} {number}, attempt {attempt}")
         found.confirmed.add(key)
         found.reach = max(found.reach, found.closings[key][0] + 1)
+
+    @staticmethod
+    def _confirm_charged(found: _RunLog, key: Key, run: RunId, booked: Booked) -> None:
+        """An attempt that this node was charged for may not stand in the log as a free one.
+
+        Else the coordinator could have the words of an attempt that no statement counts.
+        """
+        _, body = found.closings[key]
+        if isinstance(body, RoundAbort) and not body.charged and key in booked.paid(run):
+            kind, number, attempt = key
+            raise RefusalError(
+                RefusalCode.PREVIOUS_ROUND,
+                f"the log calls {kind.value} {number}, attempt {attempt} free, and this node "
+                "was charged for it",
+            )
 
     def _confirm_sum(self, found: _RunLog, key: Key, one: Published) -> None:
         self._confirm_closed(found, key)

@@ -212,6 +212,13 @@ class NodeStore:
             rows = connection.execute(query)
             return tuple((ReleaseKind(row.kind), row.round, row.attempt) for row in rows)
 
+    def paid(self, run: RunId) -> frozenset[tuple[ReleaseKind, int, int]]:
+        """Kind, round and attempt of all charges of a run."""
+        query = sa.select(ENTRIES).where(ENTRIES.c.run == run)
+        with self._database.transaction() as connection:
+            rows = connection.execute(query)
+            return frozenset((ReleaseKind(row.kind), row.round, row.attempt) for row in rows)
+
     def debited(self, debit: BudgetDebit) -> bool:
         """Whether a debit of the log is booked here, with its units (protocol 4.6 (5))."""
         key = [ENTRIES.c[name] == getattr(debit, name) for name in _DEBIT_KEY]

@@ -173,6 +173,11 @@ class MemoryCommitments:
         del run
         return tuple(self.joins)
 
+    def paid(self, run: RunId) -> frozenset[tuple[ReleaseKind, int, int]]:
+        return frozenset(
+            (one.kind, one.round, one.attempt) for one, _, _ in self.debits if one.run == run
+        )
+
     def debited(self, debit: BudgetDebit) -> bool:
         return any(
             (one.run, one.kind, one.round, one.attempt, units)

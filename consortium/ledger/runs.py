@@ -57,6 +57,7 @@ def audit_runs(
         for number, closing in enumerate(run.closings):
             used |= _check_closing(audit, number, closing)
         _check_open(audit)
+        _check_hidden(audit)
         _check_gates(audit)
         _replay(audit, machines)
         check_budget(audit)
@@ -360,6 +361,32 @@ def _check_open(audit: RunAudit) -> None:
         audit.findings.note(
             Check.ORDER, "run.under_way", "an attempt is under way", *sorted(left)
         )
+
+
+def _check_hidden(audit: RunAudit) -> None:
+    """A member's JOINs are counted: one that the log lacks was made in some attempt (10).
+
+    It may be lost in one that was charged, or in which the member did not answer.
+    """
+    run, made = audit.run, defaultdict[PartnerId, list[tuple[int, int]]](list)
+    for index, name, join in run.joins:
+        made[name].append((index, join.count))
+    for name, joins in made.items():
+        before, known = run.proposed, 0
+        for index, count in joins:
+            lost = sum(
+                isinstance(one.body, RoundAbort)
+                and before < one.index < index
+                and (one.body.charged or name in one.body.missing)
+                for one in run.closings
+            )
+            if count - known - 1 > lost:
+                text = (
+                    f"{name} joined {count - known - 1} attempts that the log does not show, "
+                    f"of which {lost} can have been lost"
+                )
+                audit.findings.warn(Check.CONTEXTS, "join.hidden", text, index)
+            before, known = index, count
 
 
 def _check_gates(audit: RunAudit) -> None:

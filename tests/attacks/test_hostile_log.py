@@ -18,6 +18,7 @@ from consortium.ledger.entries import (
     Incident,
     ManifestAdopted,
     PlanRefused,
+    RoundAbort,
     RoundSum,
     RoundUpload,
     from_jcs,
@@ -37,7 +38,7 @@ from partner_node.log_gate import LogGate
 from partner_node.log_mirror import LogMirror, MirrorPorts
 from partner_node.log_store import LogStore
 from tests.attacks.hostile import SHOP_D, SHORT
-from tests.simulator import Consortium, Node
+from tests.simulator import Consortium, Node, reply_words
 
 DAY_S = 24 * 3600
 Forge = Callable[["House", LogHead], LogHead]
@@ -244,6 +245,40 @@ def test_sum_that_is_logged_otherwise_than_it_was_published_stops_the_run(
     with pytest.raises(RunFailedError):
         house.train()
     assert {house.charged(name) for name in house.house.nodes} == {1}
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_attempt_whose_words_were_taken_and_that_is_logged_as_free_stops_the_run(
+    house: House, *, free: bool
+) -> None:
+    """The words of the last one to send are said to be lost; was the attempt paid for?"""
+    sent = 0
+
+    def lost(_name: PartnerId, payload: bytes) -> bytes | None:
+        nonlocal sent
+        if reply_words(payload) is None:
+            return payload
+        sent += 1
+        return None if sent == 3 * len(house.house.nodes) else payload
+
+    def on_closed(request: SumRequest, seconds: float, closed: ClosedSum | None) -> None:
+        if closed is not None or not free:
+            house.on_closed(request, seconds, closed)
+            return
+        attempt = house.session.state.attempts[-1]
+        body = RoundAbort(
+            request=request, missing=attempt.missing, reasons=attempt.reasons, charged=False
+        )
+        house.log.append([house.log.entry(body)])
+
+    house.house.fault, house.house.on_closed = lost, on_closed
+    if not free:
+        house.train()
+        assert house.session.finished
+        return
+    with pytest.raises(RunFailedError):
+        house.train()
+    assert {house.charged(name) for name in house.house.nodes} == {3}
 
 
 def test_plan_that_a_node_refuses_is_said_for_the_log_once(house: House) -> None:

@@ -626,6 +626,34 @@ def test_abort_after_all_had_joined_that_is_called_free_is_found() -> None:
     assert found["abort.uncharged"].entries[0] == index_of(house, RoundAbort)
 
 
+@pytest.mark.parametrize(("charged", "found"), [(False, {"join.hidden"}), (True, set())])
+def test_attempt_that_is_shown_without_the_joins_that_were_made_in_it_is_looked_at(
+    *, charged: bool, found: set[str]
+) -> None:
+    house = House(silos=4, rounds=2)
+    house.adopt()
+    house.commit()
+    house.attempt()
+    request, _ = house.session.request(house.names)
+    for name in request.roster:
+        house.counts[name] += 1  # all joined, and nothing of it is logged
+    missing = {house.names[1]: "no answer"}
+    house.append(
+        COORDINATOR,
+        RoundAbort(
+            request=request,
+            missing=tuple(missing),
+            reasons=tuple(missing.values()),
+            charged=charged,
+        ),
+    )
+    house.session.on_missing(request, missing, charged=charged)
+    house.checkpoint()
+    house.attempt()
+    warned = audit(house.bundle(), house).findings
+    assert {one.name for one in warned if one.grade is Grade.WARNING} == found
+
+
 def test_words_that_left_before_they_were_charged_are_found(honest: House) -> None:
     debit, upload = index_of(honest, BudgetDebit), index_of(honest, RoundUpload)
     entries = list(honest.entries)
