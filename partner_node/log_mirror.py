@@ -61,6 +61,8 @@ class LogMirror:
         self._seen: tuple[int, int] | None = None
         self._last = Head()
         """The largest head that this process knows to be cosigned."""
+        self._flushed = 0
+        """Size of the largest one that it knows to be on disk, whatever happens."""
 
     @property
     def store(self) -> LogStore:
@@ -174,6 +176,7 @@ class LogMirror:
         with self._turn:
             self._ports.store.forget_mirror()
             self._tree, self._seen, self._before, self._last = None, None, None, Head()
+            self._flushed = 0
 
     def _newest(self) -> tuple[int, int]:
         with self._turn:
@@ -201,7 +204,8 @@ class LogMirror:
                     raise
                 continue
             self._check_witnessed(tree)
-            if not leaves and self._last.size >= head.size:
+            written = self._flushed if flushed else self._last.size
+            if not leaves and written >= head.size:
                 self._ports.store.check_settled()
                 return self._last  # nothing is new, and it was cosigned: nothing to write
             data = shown.entries[held - shown.first :][: len(leaves)]
@@ -215,6 +219,7 @@ class LogMirror:
             witnessed = self._ports.store.add(rows, head, flushed=flushed)
             if witnessed is not None:
                 self._last = witnessed
+                self._flushed = witnessed.size if flushed else self._flushed
                 return witnessed
             self._tree = None
         raise OutOfOrderError("the mirror is being written by another process")

@@ -40,6 +40,7 @@ _LEAVES = (
 _NEW_MIRROR = MIRROR.insert()
 _WITNESSED = sa.select(WITNESSED).order_by(WITNESSED.c.size.desc()).limit(1)
 _NEW_WITNESSED = WITNESSED.insert()
+_OLD_WITNESSED = WITNESSED.delete().where(WITNESSED.c.size == sa.bindparam("known"))
 _ROWS = sa.select(MIRROR.c.number, MIRROR.c.type, MIRROR.c.data)
 _OF_RUN = _ROWS.where(
     MIRROR.c.number >= sa.bindparam("since"),
@@ -113,6 +114,12 @@ class LogStore:
                 connection.execute(_NEW_MIRROR, rows)
             before = _witnessed(connection)
             if head.size <= before.size:
+                if flushed:
+                    # It may be there unflushed, by the other process, and a transaction that
+                    # changes nothing flushes nothing. SQLite leaves equal values alone.
+                    connection.execute(_OLD_WITNESSED, {"known": before.size})
+                    row = {"size": before.size, "root": before.root, "at": self._now()}
+                    connection.execute(_NEW_WITNESSED, row)
                 return before
             row = {"size": head.size, "root": head.root, "at": self._now()}
             connection.execute(_NEW_WITNESSED, row)

@@ -1,5 +1,6 @@
 """Partners as witnesses of the coordinator's log: what they sign, and what they refuse."""
 
+import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -244,6 +245,24 @@ def test_mirror_goes_on_where_the_other_process_stopped(
     rows = one.store.log.portion(0, 100)
     assert tuple(row.data for row in rows) == log._store.log_entries()
     assert {row.type for row in rows} == {"incident"}
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_head_that_was_taken_unflushed_is_written_again_before_its_cosignature_leaves(
+    make: Make, witnesses: list[Witness], tmp_path: Path, *, same: bool
+) -> None:
+    """A round takes a head along unflushed; then the witness is asked about the same one."""
+    one, log = witnesses[0], make("log.db")
+    other = one if same else another(one, tmp_path)
+    shown = shown_by(log, 0)
+    one.mirror.take(one.pin.manifest, shown, flushed=False)
+    with sqlite3.connect(tmp_path / f"{one.name}.db") as reader:
+        seen = [reader.execute("PRAGMA data_version").fetchone()]
+        for _ in range(2):
+            assert other.mirror.take(one.pin.manifest, shown).cosignature
+            seen.append(reader.execute("PRAGMA data_version").fetchone())
+    assert seen[1] != seen[0]
+    assert seen[2] == seen[1]  # and once is enough
 
 
 def test_entries_that_are_missing_are_asked_for_and_no_incident(
