@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from consortium.errors import LogError, RefusalError, RiskWeaveError, TransportError
+from consortium.ids import PartnerId
 from consortium.ledger.entries import ManifestAdopted, from_jcs, verify_entry
 from consortium.manifest import Manifest
 from consortium.messages import LogHead, WitnessQuestion
@@ -75,8 +76,10 @@ class Witnessing:
         self._pause = pause_s
         self._told = ""
         self._examined = 0
-        self._under = ""
-        """Digest of the manifest that entries are examined under, once it was adopted."""
+        self._pinned = ""
+        """Digest of the manifest that entries are examined under."""
+        self._adopted: set[PartnerId] = set()
+        """Whose adoption of it was examined."""
         self.state = LogState()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -131,12 +134,13 @@ class Witnessing:
     def examine(self, most: int = EXAMINED_AT_ONCE) -> int:
         """Look at the next entries of the mirror, form and signature; returns how many.
 
-        Under the pinned manifest, from its adoption on; of what is older the form.
-        One that is not what it must be is an incident.
+        Under the pinned manifest, once all its signers have adopted it; of what is older the
+        form, for it may be of a member or under a key that is no more. One that is not what it
+        must be is an incident.
         """
         manifest, mirror = self._ports.pin().manifest, self._ports.mirror
-        if self._under not in {"", manifest.digest}:
-            self._examined, self._under = 0, ""
+        if self._pinned != manifest.digest:
+            self._examined, self._pinned, self._adopted = 0, manifest.digest, set()
         rows = mirror.store.portion(self._examined, most)
         for row in rows:
             try:
@@ -151,11 +155,12 @@ class Witnessing:
     def _examine(self, data: bytes, manifest: Manifest) -> None:
         entry = from_jcs(data)
         body = entry.body
-        if isinstance(body, ManifestAdopted) and body.manifest == manifest.digest:
-            self._under = manifest.digest
-        elif not self._under or isinstance(body, ManifestAdopted):
-            return
-        verify_entry(entry, data, manifest.member(entry.actor))
+        adopts = isinstance(body, ManifestAdopted) and body.manifest == manifest.digest
+        in_force = self._adopted.issuperset(one.id for one in manifest.signers())
+        if adopts or (in_force and not isinstance(body, ManifestAdopted)):
+            verify_entry(entry, data, manifest.member(entry.actor))
+        if adopts:
+            self._adopted.add(entry.actor)
 
     def silence(self) -> str:
         """Why nobody may rely on the log now, or nothing."""

@@ -299,25 +299,46 @@ def test_head_counts_at_the_node_with_the_quorum_and_for_a_day(
     assert last.mirror.fresh(24 * 3600) == counts
 
 
+def adoption(house: House, name: PartnerId) -> bytes:
+    body = ManifestAdopted(manifest=house.manifest.digest, version=1, signature=bytes(64))
+    bare = Entry(seq_hint=0, at=1, actor=name, body=body)
+    return sign_entry(bare, house.identities[name]).to_jcs()
+
+
+def test_entry_of_a_member_that_leaves_while_a_manifest_is_being_adopted_is_no_incident(
+    house: House, make: Make, witnesses: list[Witness]
+) -> None:
+    """Its last word stands between the first adoption and the last, under the old manifest."""
+    one, log = witnesses[0], make("log.db")
+    first, *others = [signer.id for signer in house.manifest.signers()]
+    leaver = Entry(
+        seq_hint=0,
+        at=1,
+        actor=PartnerId("leaver"),
+        body=Incident(kind="leaves", text=Digest("ab" * 32)),
+    )
+    entries = [adoption(house, first), sign_entry(leaver, house.identities[first]).to_jcs()]
+    log._store.append(entries + [adoption(house, name) for name in others])
+    one.ask(log)
+    assert one.rules.examine() == 5 + len(entries) + len(others)
+    assert one.store.log.incident() is None
+
+
 def test_entry_that_its_actor_did_not_sign_is_an_incident(
     house: House, make: Make, witnesses: list[Witness]
 ) -> None:
     one, log = witnesses[0], make("log.db")
-    stranger = house.identities[house.names[1]]
-    for name, key in ((REGULATOR, house.identities[REGULATOR]), (house.names[0], stranger)):
-        body = (
-            ManifestAdopted(manifest=house.manifest.digest, version=1, signature=bytes(64))
-            if name == REGULATOR
-            else Incident(kind="forged", text=Digest("ab" * 32))
-        )
-        bare = Entry(seq_hint=0, at=1, actor=name, body=body)
-        log._store.append([sign_entry(bare, key).to_jcs()])
+    for signer in house.manifest.signers():
+        log._store.append([adoption(house, signer.id)])
+    forged = Incident(kind="forged", text=Digest("ab" * 32))
+    bare = Entry(seq_hint=0, at=1, actor=house.names[0], body=forged)
+    log._store.append([sign_entry(bare, house.identities[house.names[1]]).to_jcs()])
     one.ask(log)
     with pytest.raises(SignatureError):
         one.rules.examine()
     found = one.store.log.incident()
     assert found is not None
-    assert (found.kind, found.text.split(":")[0]) == ("log.entry", "entry 6 of the log")
+    assert (found.kind, found.text.split(":")[0]) == ("log.entry", "entry 10 of the log")
 
 
 def test_scores_stop_after_three_days_without_a_cosigned_head(
