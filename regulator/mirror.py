@@ -11,8 +11,8 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 from consortium.errors import ConfigurationError, StorageError
 from consortium.ids import digest_of
@@ -54,7 +54,8 @@ class Mirror:
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             # "a+b": every write goes to the end, wherever was read before.
-            self._file: BinaryIO = (self._directory / "entries.bin").open("a+b")
+            # Not buffered: what could not be written must not be written later.
+            self._file: FileIO = (self._directory / "entries.bin").open("a+b", buffering=0)
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ConfigurationError(f"{self._directory}: in use by another process") from error
@@ -82,16 +83,24 @@ class Mirror:
         The tree must have been grown by these entries already.
 
         Raises:
-            StorageError: the disk is full; the state is as before.
+            StorageError: the disk is full; state, file and tree are as before.
         """
-        if entries:
-            try:
-                self._file.write(encode_bundle_of(entries))
-                self._file.flush()
-                os.fsync(self._file.fileno())
-            except OSError as error:
-                raise StorageError(f"{self._directory}: {error.strerror}") from error
-        self._keep(replace(self.state, head=head, note=note))
+        try:
+            if entries:
+                self._append(encode_bundle_of(entries))
+            self._keep(replace(self.state, head=head, note=note))
+        except StorageError:
+            self.reload()
+            raise
+
+    def _append(self, data: bytes) -> None:
+        left = memoryview(data)
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise StorageError(f"{self._directory}: {error.strerror}") from error
 
     def keep_counted(self, note: bytes) -> None:
         """The newest head that the quorum cosigned."""

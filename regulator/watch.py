@@ -182,6 +182,8 @@ class Watch:
         ports.mirror.advance(head, shown.note, shown.entries)
         self._progress(known, head, entries)
         ports.outbox.seen(shown.entries)
+        if ports.mirror.state.alarm:  # not settled: what grows is kept, and not cosigned
+            return WitnessQuestion(known=head.size)
         return WitnessQuestion(known=head.size, size=head.size, cosignature=line.signature)
 
     def _checked(  # noqa: PLR0917 - one portion and what it is held against

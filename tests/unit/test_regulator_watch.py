@@ -1,5 +1,6 @@
 """The regulator's witness against logs that lie, and its draws; its disk real, its wire not."""
 
+import resource
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from consortium.errors import (
     EnrolmentError,
     ManifestError,
     OutOfOrderError,
+    StorageError,
     TransportError,
 )
 from consortium.ids import Digest, PartnerId, RunId, digest_of
@@ -33,7 +35,9 @@ from consortium.ledger.entries import (
     sign_entry,
 )
 from consortium.ledger.findings import Grade
+from consortium.ledger.merkle import Tree, leaf_hash
 from consortium.ledger.note import cosign_note, parse_note
+from consortium.ledger.witness import Head
 from consortium.manifest import Role
 from consortium.messages import LogHead, ManifestBundle, WitnessQuestion
 from coordinator import wiring as coordinator_wiring
@@ -312,6 +316,34 @@ def test_mirror_goes_on_where_it_stopped_and_forgets_what_a_crash_left_behind(
     assert grown == list(office.house.desk.store.log_entries())[: len(grown)]
 
 
+def test_full_disk_is_no_lie_of_the_log_and_leaves_the_mirror_as_it_was(
+    tmp_path: Path,
+) -> None:
+    mirror, tree = Mirror(tmp_path), Tree()
+
+    def grow(*entries: bytes) -> None:
+        for one in entries:
+            mirror.tree.append(leaf_hash(one))
+        root = mirror.tree.root()
+        mirror.advance(Head(size=mirror.tree.size, root=root), b"note", entries)
+
+    grow(b"first")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (7 + 4, hard))
+    try:
+        with pytest.raises(StorageError):
+            grow(b"second", b"third")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (mirror.tree.size, mirror.head.size) == (1, 1)
+    grow(b"second")
+    mirror.close()
+    for one in (b"first", b"second"):
+        tree.append(leaf_hash(one))
+    state, entries = read_mirror(tmp_path)
+    assert (state.head.root, entries) == (tree.root(), [b"first", b"second"])
+
+
 def test_mirror_whose_entries_were_changed_is_refused(office: Office) -> None:
     office.look()
     path = office.directory / "log" / "entries.bin"
@@ -352,6 +384,29 @@ def test_log_that_did_not_grow_raises_alarm_once_and_is_never_cosigned_again(
     assert digest_of(evidence) == raised[0].text
     assert office.look() is Grade.ERROR
     assert "not settled" in office.told[-1]
+
+
+def test_log_that_is_shown_rightly_again_is_not_cosigned_before_the_alarm_is_settled(
+    office: Office,
+) -> None:
+    office.say("one", "two")
+    office.look(2)
+    size = read_mirror(office.directory)[0].head.size
+    lies = [True]
+
+    def once(shown: LogHead) -> LogHead:
+        if len(shown.entries) and lies:
+            lies.pop()
+            return replace(shown, proof=(b"\x00" * 32,))
+        return shown
+
+    office.door.change = once
+    office.say("three")
+    office.door.asked.clear()
+    assert office.look(4, keep=True) is Grade.ERROR
+    state, _ = read_mirror(office.directory)
+    assert (state.alarm, state.head.size > size) == ("log.rewritten", True)
+    assert {one.size for one in office.door.asked} == {0}
 
 
 def test_settled_alarm_lets_a_log_that_grows_again_be_cosigned(office: Office) -> None:
