@@ -32,6 +32,9 @@ from consortium.plan import ModelKind, ReleaseKind
 from consortium.privacy.recomputed import epsilons_of, worst_of
 from consortium.privacy.statement import statement
 
+RESULTS = frozenset({"passed", "failed", "waived"})
+"""What an audit's result may say."""
+
 Fields = Mapping[str, object]
 
 
@@ -341,6 +344,7 @@ def _check_audits(
             case AuditChallenge() as challenge:
                 asked[challenge.run] = index
             case AuditResult() as result:
+                _check_result(done.get(result.run), (index, result), findings)
                 done[result.run] = (index, result)
             case Incident() as incident:
                 text = f"{entry.actor} reports an incident: {incident.kind}"
@@ -357,6 +361,19 @@ def _check_audits(
     if runs and not done:
         text = "no replay of noise on a partner's premises is on record (protocol 9)"
         findings.note(Check.AUDITS, "audit.none", text)
+
+
+def _check_result(
+    before: tuple[int, AuditResult] | None, said: tuple[int, AuditResult], findings: Findings
+) -> None:
+    """A verdict that there is, and none that quietly takes the place of a failed one."""
+    index, result = said
+    if result.verdict not in RESULTS:
+        text = f"the verdict {result.verdict!r:.40} is none of {', '.join(sorted(RESULTS))}"
+        findings.error(Check.AUDITS, "audit.verdict", text, index)
+    if before is not None and before[1].verdict == "failed" and result.verdict != "failed":
+        text = f"the audit had failed before it was called {result.verdict!r:.40}"
+        findings.warn(Check.AUDITS, "audit.reversed", text, index, before[0])
 
 
 def _check_challenges(

@@ -809,6 +809,23 @@ def test_release_served_against_a_failed_audit_is_found(honest: House) -> None:
     assert found["audit.contradicted"].entries == (index_of(honest, ReleaseServed), index)
 
 
+def test_failed_audit_that_is_called_something_else_later_is_looked_at(honest: House) -> None:
+    entries, index = list(honest.entries), index_of(honest, AuditResult)
+    entry = from_jcs(entries[index])
+    key = honest.identities[REGULATOR]
+
+    def said(verdict: str) -> bytes:
+        body = AuditResult(run=honest.plan.run, verdict=verdict, report=Digest("ab" * 32))
+        return sign_entry(replace(entry, body=body), key).to_jcs()
+
+    entries[index : index + 1] = [said("failed"), said("passed")]
+    found = audit(resealed(honest, entries), honest).findings
+    (one,) = [one for one in found if one.name == "audit.reversed"]
+    assert one.entries == (index + 1, index)
+    entries[index : index + 2] = [said("Failed")]
+    assert errors(resealed(honest, entries), honest)["audit.verdict"].entries == (index,)
+
+
 def test_challenge_before_the_end_or_without_an_answer_is_found(honest: House) -> None:
     challenge = AuditChallenge(run=honest.plan.run, sums=(1,), choice=Digest("ab" * 32))
     end = len(honest.entries)
