@@ -13,7 +13,7 @@ from consortium.errors import CosignatureError, OutOfOrderError, RiskWeaveError
 from consortium.ids import Digest, PartnerId
 from consortium.ledger.checkpoint import Cosigned, open_checkpoint, witness_verifiers
 from consortium.ledger.note import Note, NoteSignature, Verifier
-from consortium.ledger.witness import check_quorum
+from consortium.ledger.witness import MAX_SKEW_S, check_quorum, quorum_held
 from consortium.manifest import Manifest
 from coordinator.storage import Store
 
@@ -54,6 +54,8 @@ class LogWitnesses:
         self._looked = ""
         """Digest of the manifest under which the database was looked through."""
         self._held: dict[PartnerId, int] = {}
+        self._waiting: dict[int, dict[PartnerId, bytes]] = {}
+        """Newer lines of heads that would lose their quorum by them alone."""
 
     # --- what is known ------------------------------------------------------------------------
 
@@ -93,11 +95,13 @@ class LogWitnesses:
         return None
 
     def counts(self, note: bytes, manifest: Manifest, *, now: int | None = None) -> bool:
-        """Whether a head has its quorum (8.5): at ``now``, or when its last line was made."""
+        """Whether a head has its quorum (8.5): at ``now``, or ever had it by its lines."""
         try:
             opened = self._open(note, manifest)
-            last = max(opened.times.values(), default=0)
-            check_quorum(opened, manifest, now=last if now is None else now)
+            if now is None:
+                quorum_held(opened, manifest)
+            else:
+                check_quorum(opened, manifest, now=now)
         except RiskWeaveError:
             return False
         return True
@@ -137,24 +141,38 @@ class LogWitnesses:
     ) -> bytes | None:
         """Take cosignatures of one head, in one transaction.
 
+        A witness has one line in a head. A newer one that would take the quorum from it waits
+        in memory for those of the others: entries rest on that head.
+
         Returns:
             The head with them if it has its quorum now; else None.
 
         Raises:
             SignatureError: one fails; none is taken. Fault: the partner.
-            OutOfOrderError: of a head that there is not, or by no witness.
+            OutOfOrderError: of a head that there is not, by no witness, or made at a time
+                that is to come.
         """
         witnesses = witness_verifiers(manifest)
         if strangers := sorted(set(lines) - set(witnesses)):
             raise OutOfOrderError(f"{strangers[0]} is no witness of this log")
         made: list[Cosigned] = []
+        latest = self._now() + MAX_SKEW_S
 
         def with_lines(data: bytes) -> bytes:
             opened = self._open(data, manifest)
             note, times = opened.note, dict(opened.times)
-            for name, signature in lines.items():
+            for name, signature in (self._waiting_for(size) | dict(lines)).items():
                 note, times[name] = _added(note, witnesses[name], signature)
-            made[:] = [Cosigned(checkpoint=opened.checkpoint, note=note, times=times)]
+                if times[name] > latest:
+                    raise OutOfOrderError(f"{name} cosigned at a time that is to come")
+            grown = Cosigned(checkpoint=opened.checkpoint, note=note, times=times)
+            if _held(opened, manifest) and not _held(grown, manifest):
+                self._wait_for_others(size, lines)
+                made[:] = [opened]
+                return data
+            made[:] = [grown]
+            with self._changed:
+                self._waiting.pop(size, None)
             return note.to_bytes()
 
         after = self._store.change_head(size, with_lines)
@@ -169,6 +187,16 @@ class LogWitnesses:
             return None
         self._count(CountedHead(size, after))
         return after
+
+    def _waiting_for(self, size: int) -> dict[PartnerId, bytes]:
+        with self._changed:
+            return dict(self._waiting.get(size, {}))
+
+    def _wait_for_others(self, size: int, lines: Mapping[PartnerId, bytes]) -> None:
+        with self._changed:
+            self._waiting[size] = self._waiting.pop(size, {}) | dict(lines)
+            while len(self._waiting) > _HEADS:
+                del self._waiting[next(iter(self._waiting))]
 
     def _count(self, head: CountedHead) -> None:
         with self._changed:
@@ -191,6 +219,14 @@ class LogWitnesses:
             self._opened[key] = opened
             while len(self._opened) > _KEPT:
                 del self._opened[next(iter(self._opened))]
+
+
+def _held(opened: Cosigned, manifest: Manifest) -> bool:
+    try:
+        quorum_held(opened, manifest)
+    except CosignatureError:
+        return False
+    return True
 
 
 def _added(note: Note, witness: Verifier, signature: bytes) -> tuple[Note, int]:

@@ -32,7 +32,7 @@ from consortium.ledger.merkle import Tree, leaf_hash
 from consortium.ledger.proof import parse_proof, verify_proof
 from consortium.ledger.runs import audit_runs
 from consortium.ledger.scores import audit_scores
-from consortium.ledger.witness import MAX_AGE_S, MAX_SKEW_S, check_quorum, quorum_of
+from consortium.ledger.witness import MAX_AGE_S, MAX_SKEW_S, quorum_held, quorum_of
 from consortium.manifest import Manifest, Member, Role, verify_manifest
 
 _LAST = 2**53
@@ -249,8 +249,9 @@ def _check_newest(state: _Audited, head: Cosigned) -> None:
         if state.cosigned_by:
             state.counted.append(size)
             state.heads.append(head)
-    if head.times and state.now - max(head.times.values()) > MAX_AGE_S:
-        hours = (state.now - max(head.times.values())) // 3600
+    counted = max((head.times[name] for name in state.cosigned_by), default=0)
+    if counted and state.now - counted > MAX_AGE_S:
+        hours = (state.now - counted) // 3600
         state.findings.note(
             Check.COSIGNATURES, "head.age", f"the newest head is {hours} hours old"
         )
@@ -290,7 +291,7 @@ def _rooted(state: _Audited, opened: Cosigned, place: str) -> bool:
 
 
 def _counts(state: _Audited, opened: Cosigned, place: str) -> tuple[PartnerId, ...]:
-    """The partners by whose word the head counts, at the time of its last cosignature."""
+    """The partners by whose word the head counts, when its quorum was there last."""
     manifest = state.force[opened.checkpoint.size - 1] if state.force else state.chain[0]
     last = max(opened.times.values(), default=0)
     if last > state.now + MAX_SKEW_S:
@@ -302,7 +303,7 @@ def _counts(state: _Audited, opened: Cosigned, place: str) -> tuple[PartnerId, .
         state.findings.warn(Check.COSIGNATURES, "head.unwitnessed", text, place=place)
         return ()
     try:
-        return check_quorum(opened, manifest, now=last)
+        return quorum_held(opened, manifest)[1]
     except RiskWeaveError as error:
         state.findings.error(Check.COSIGNATURES, "head.quorum", str(error), place=place)
         return ()
@@ -407,8 +408,7 @@ def _check_proofs(state: _Audited) -> None:
             place_of = min(max(size, 1), len(state.force)) - 1
             opened = verify_proof(proof, state.evidence.entries[index], state.force[place_of])
             _no_strangers(opened)
-            last = max(opened.times.values(), default=0)
-            check_quorum(opened, state.force[place_of], now=last)
+            quorum_held(opened, state.force[place_of])
 
 
 def _size_of(checkpoint: bytes) -> int:

@@ -116,3 +116,24 @@ def check_quorum(cosigned: Cosigned, manifest: Manifest, *, now: int) -> tuple[P
             f"within {MAX_AGE_S // 3600} hours, {needed} are needed"
         )
     return fresh
+
+
+def quorum_held(cosigned: Cosigned, manifest: Manifest) -> tuple[int, tuple[PartnerId, ...]]:
+    """The last moment at which the head's quorum was there, and by whose word.
+
+    Witnesses cosign heads at different times, and who fills a mirror cosigns old ones: a line
+    that is made late takes nothing from what the others had said.
+
+    Raises:
+        CosignatureError: at no moment.
+    """
+    times = {cosigned.times[one.id] for one in manifest.partners if one.id in cosigned.times}
+    failed: CosignatureError | None = None
+    for moment in sorted(times, reverse=True):
+        try:
+            return moment, check_quorum(cosigned, manifest, now=moment)
+        except CosignatureError as error:
+            failed = failed or error
+    if failed is not None:
+        raise failed
+    return 0, check_quorum(cosigned, manifest, now=0)

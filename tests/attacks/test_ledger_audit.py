@@ -39,7 +39,7 @@ from consortium.ledger.entries import (
 from consortium.ledger.evidence import read_evidence
 from consortium.ledger.findings import Check, Finding, Findings, Grade
 from consortium.ledger.merkle import leaf_hash
-from consortium.ledger.note import Note
+from consortium.ledger.note import Note, parse_note
 from consortium.ledger.proof import LogProof
 from consortium.ledger.tiles import decode_bundle, encode_bundle
 from consortium.ledger.verify import Audit, verify_log
@@ -354,6 +354,25 @@ class Unwitnessed(House):
     def bundle(self) -> Files:
         files = super().bundle()
         return {one: data for one, data in files.items() if "checkpoints/" not in one}
+
+
+@pytest.mark.parametrize("late", [REGULATOR, PartnerId("silo-02")])
+def test_head_that_one_witness_cosigns_days_later_counts_as_before(late: PartnerId) -> None:
+    """Who fills its mirror cosigns old heads; entries that rest on them stay proven."""
+    house = House(silos=3, rounds=1)
+    house.adopt()
+    house.commit()
+    house.attempt()
+    for name in [one for one in house.files if one.startswith("checkpoints/")]:
+        note = parse_note(house.files[name])
+        house.now = START + 2 * 24 * 3600
+        house.files[name] = house.cosigned(note, late).to_bytes()
+    assert not errors_at(house, house.now + 10)
+
+
+def errors_at(house: House, now: int) -> set[str]:
+    found = audit(house.bundle(), house, now=now).findings
+    return {one.name for one in found if one.grade is Grade.ERROR}
 
 
 def test_log_that_never_had_a_witness_is_a_warning_and_no_error() -> None:

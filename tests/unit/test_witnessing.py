@@ -18,7 +18,7 @@ from consortium.errors import (
     SignatureError,
 )
 from consortium.ids import Digest, PartnerId, RunId
-from consortium.ledger.checkpoint import open_checkpoint
+from consortium.ledger.checkpoint import open_checkpoint, witness_name
 from consortium.ledger.entries import (
     Body,
     Entry,
@@ -30,7 +30,8 @@ from consortium.ledger.entries import (
     sign_entry,
     verify_entry,
 )
-from consortium.ledger.witness import WitnessKey
+from consortium.ledger.note import cosign_note, parse_note
+from consortium.ledger.witness import MAX_SKEW_S, WitnessKey
 from consortium.messages import LogHead, ManifestBundle, WitnessQuestion
 from coordinator.audit_log import AuditLog, LogKeys
 from coordinator.log_witnesses import PATIENCE_S, PORTION
@@ -392,6 +393,42 @@ def test_cosignature_that_fails_is_not_taken(
         log.on_witness(good, other, house.manifest)
     (*_, (_, note)) = log._store.log_heads()
     assert open_checkpoint(note, house.manifest).times == {}
+
+
+def cosign_at(house: House, log: AuditLog, name: PartnerId, time: int) -> bytes | None:
+    size, note = log.newest()
+    line = cosign_note(
+        parse_note(note),
+        name=witness_name(house.manifest, name),
+        key=house.notes[name],
+        time=time,
+    )
+    return log.witnesses.cosign(size, {name: line.signature}, house.manifest)
+
+
+def test_newer_word_of_one_witness_does_not_take_the_quorum_from_a_head(
+    house: House, make: Make
+) -> None:
+    log, day = make("log.db"), 24 * 3600
+    began = house.now
+    for name in house.names[:3]:
+        counted = cosign_at(house, log, name, began)
+    assert counted is not None
+    for number, name in enumerate(house.names[:3], start=1):
+        house.now = began + 3 * day + number
+        assert log.witnesses.counts(log.newest()[1], house.manifest)
+        fresh = cosign_at(house, log, name, house.now)
+        assert (fresh is not None) == (number == 3)
+    assert log.witnesses.counts(log.newest()[1], house.manifest, now=house.now)
+
+
+def test_cosignature_of_a_time_to_come_is_refused(house: House, make: Make) -> None:
+    log = make("log.db")
+    for name in house.names[:3]:
+        cosign_at(house, log, name, house.now)
+    with pytest.raises(OutOfOrderError, match="to come"):
+        cosign_at(house, log, house.names[3], house.now + MAX_SKEW_S + 1)
+    assert log.witnesses.counts(log.newest()[1], house.manifest)
 
 
 def test_cosignature_of_no_head_and_of_no_witness_is_refused(house: House, make: Make) -> None:
