@@ -88,6 +88,8 @@ class AuditLog:
         self._manifest = manifest
         self._turn = threading.Lock()
         self._tree = Tree()
+        self._rested: set[int] = set()
+        """Sizes of heads that entries rest on, found to be cosigned."""
         self.witnesses = LogWitnesses(store, now=now)
         store.log_with(self)
 
@@ -151,7 +153,7 @@ class AuditLog:
         if member not in witness_verifiers(manifest):
             raise OutOfOrderError(f"{member} is no witness of this log")
         for data in question.entries:
-            check_brought(data, manifest, member)
+            self.check_hint(check_brought(data, manifest, member))
         self.append(question.entries)
         if question.size:
             self.witnesses.cosign(question.size, {member: question.cosignature}, manifest)
@@ -159,6 +161,26 @@ class AuditLog:
         counted = self.witnesses.counted(manifest)
         shown = self._portion(question.known, member, manifest)
         return replace(shown, cosigned=b"" if counted is None else counted.note)
+
+    def check_hint(self, entry: Entry) -> None:
+        """Raise DecodeError unless an entry rests on a head that the quorum cosigned.
+
+        The audit finds any other (8.7 (9)), and the log is never pruned: one member could
+        spoil it for all.
+        """
+        size = entry.seq_hint
+        if not size or size in self._rested:
+            return
+        note, manifest = self.head_of(size), self._manifest()
+        known = [] if manifest is None else self._chain(manifest)
+        if note is None or (
+            known and not any(self.witnesses.counts(note, one) for one in known)
+        ):
+            raise DecodeError(
+                f"{entry.actor} rests {entry.type} on a head of {size} entries, which nobody "
+                "cosigned"
+            )
+        self._rested.add(size)
 
     def _portion(self, known: int, member: PartnerId, manifest: Manifest) -> LogHead:
         """The next head for a mirror of ``known`` entries, with what leads to it."""
@@ -292,8 +314,8 @@ def member_entry(data: bytes, manifest: Manifest, member: PartnerId) -> Entry:
     return entry
 
 
-def check_brought(data: bytes, manifest: Manifest, member: PartnerId) -> None:
-    """Raise unless a witness may bring this entry with its question; as ``member_entry``.
+def check_brought(data: bytes, manifest: Manifest, member: PartnerId) -> Entry:
+    """An entry that a witness may bring with its question; raises as ``member_entry``.
 
     What goes with an answer or a vote comes with it and in no other way, for there it is
     compared with the facts.
@@ -301,6 +323,7 @@ def check_brought(data: bytes, manifest: Manifest, member: PartnerId) -> None:
     entry = member_entry(data, manifest, member)
     if isinstance(entry.body, _RIDING | CEREMONY):
         raise DecodeError(f"{member} brings {entry.type}, which goes with an answer")
+    return entry
 
 
 def adoption_of(data: bytes, signed: Signed, manifest: Manifest) -> tuple[bytes, ...]:

@@ -12,6 +12,7 @@ from consortium.crypto.keys import verify_signature
 from consortium.crypto.statements import vote_statement
 from consortium.errors import ConfigurationError, OutOfOrderError
 from consortium.ids import Digest
+from consortium.ledger.entries import from_jcs
 from consortium.ledger.gate_audit import unstable
 from consortium.manifest import Manifest
 from consortium.messages import Vote
@@ -95,7 +96,10 @@ def cast_vote(
     refusal = gating.refusal_of(store, vote.version)
     if vote.accept and refusal:
         raise OutOfOrderError(f"model {vote.version[:12]}: {refusal}")
-    entries = () if logged is None else vote_of(logged.entry, vote, manifest)
+    entries: tuple[bytes, ...] = ()
+    if logged is not None:
+        entries = vote_of(logged.entry, vote, manifest)
+        logged.log.check_hint(from_jcs(logged.entry))
     if not store.add_vote(vote, now(), entries=entries):
         raise OutOfOrderError(f"{vote.member} voted later than vote {vote.number}")
     # A late vote is kept as well; what is active stays so until the operator rolls back.

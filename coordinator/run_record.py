@@ -174,7 +174,9 @@ class RunRecord:
         return (*self._joins, *self._debits, *uploads, self._log.entry(body))
 
     def _body(self, data: bytes, member: PartnerId) -> Body:
-        return member_entry(data, self._manifest, member).body
+        entry = member_entry(data, self._manifest, member)
+        self._log.check_hint(entry)
+        return entry.body
 
 
 def proposed(log: AuditLog, plan: TrainingPlan) -> tuple[bytes, ...]:

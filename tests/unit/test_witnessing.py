@@ -481,6 +481,28 @@ def test_witness_brings_nothing_in_another_name_and_nothing_that_goes_with_an_an
     assert len(log._store.log_entries()) == 5
 
 
+@pytest.mark.parametrize("hint", [4, 6, 10**9], ids=["uncosigned", "to come", "far"])
+def test_entry_that_rests_on_a_head_nobody_cosigned_is_not_taken_into_the_log(
+    house: House, make: Make, hint: int
+) -> None:
+    log, name = make("log.db"), house.names[0]
+    log._manifest = lambda: house.manifest
+    for one in house.names[:3]:
+        cosign_at(house, log, one, house.now)
+
+    def bring(hint: int) -> None:
+        body = Incident(kind="brought", text=Digest("ab" * 32))
+        bare = Entry(seq_hint=hint, at=1, actor=name, body=body)
+        data = sign_entry(bare, house.identities[name]).to_jcs()
+        log.on_witness(WitnessQuestion(known=5, entries=(data,)), name, house.manifest)
+
+    with pytest.raises(DecodeError, match="nobody cosigned"):
+        bring(hint)
+    assert log.newest()[0] == 5
+    bring(5)
+    assert log.newest()[0] == 6
+
+
 def test_mirror_that_is_far_behind_is_filled_in_portions_each_under_a_head(
     house: House, make: Make
 ) -> None:
