@@ -483,6 +483,16 @@ class ScoringStore:
                 )
         return len(gone)
 
+    def forget(self, subject: bytes) -> tuple[int, ...]:
+        """Drop all tokens of a person who is to be deleted; the epochs that had one."""
+        with self._transaction(flushed=True) as connection:
+            rows = connection.execute(
+                "SELECT epoch FROM pseudonyms WHERE subject = ? ORDER BY epoch", (subject,)
+            ).fetchall()
+            connection.execute("DELETE FROM pseudonyms WHERE subject = ?", (subject,))
+            _next_generation(connection)
+        return tuple(row[0] for row in rows)
+
     def customer_count(self, epoch: int) -> int:
         """How many customers have a token."""
         query = "SELECT count(*) FROM pseudonyms WHERE epoch = ? AND expires = 0"

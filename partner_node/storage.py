@@ -553,6 +553,12 @@ class NodeStore:
                 MODELS.insert().values(version=version, document=document, at=self._now())
             )
 
+    def models(self) -> tuple[Digest, ...]:
+        """Versions that were fetched, oldest first."""
+        with self._database.transaction() as connection:
+            query = sa.select(MODELS.c.version).order_by(MODELS.c.at)
+            return tuple(Digest(version) for version in connection.scalars(query))
+
     def model(self, version: Digest) -> bytes | None:
         """The document of that version, if it was kept."""
         with self._database.transaction() as connection:

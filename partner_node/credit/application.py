@@ -32,7 +32,7 @@ from consortium.credit.verdict import (
 from consortium.errors import NotFoundError, RepeatedKeyError
 from consortium.ids import Digest
 from consortium.scoring.scorecard import from_units, pd_of
-from partner_node.credit import admission, storage
+from partner_node.credit import admission, storage, storage_people, storage_watch
 from partner_node.credit.admission import Granting
 from partner_node.credit.committer import Committer
 from partner_node.credit.forms import Application, OverrideWish, application_of, check_key
@@ -211,7 +211,14 @@ class DeskService:
         found = self._ports.rules.at(today)
         policy = found.rules.policy
         kept = admission.load(connection, today)
-        inputs = _input(draft, found.rules, (today, at), headroom(kept.state, policy))
+        here = _Here(
+            today=today,
+            at=at,
+            headroom=headroom(kept.state, policy),
+            gone=_withdrawn_here(connection, draft),
+            stage=storage_watch.stage_of_person(connection, draft.subject),
+        )
+        inputs = _input(draft, found.rules, here)
         data = inputs.to_bytes()
         digest = hash_with(Label.DECISION_INPUT, data)
         decision = decide(inputs, found.rules, digest=digest)
@@ -339,33 +346,51 @@ def _found(connection: Connection, name: str) -> StoredDecision:
     return found
 
 
-def _input(
-    draft: _Draft, rules: Rules, when: tuple[date, int], left: tuple[int, ...]
-) -> DecisionInput:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Here:
+    """What this node knows at the moment of a decision, read where it is kept. Private."""
+
+    today: date
+    at: int
+    headroom: tuple[int, ...]
+    gone: frozenset[ConsentPurpose]
+    """Consents that the person has withdrawn at this node."""
+    stage: int
+    """Worst of the person's lines that are followed up; 1 without any."""
+
+
+def _withdrawn_here(connection: Connection, draft: _Draft) -> frozenset[ConsentPurpose]:
+    gone = set[ConsentPurpose]()
+    if draft.subject:
+        gone |= set(storage_people.withdrawn_by(connection, draft.subject))
+    if draft.scored.withdrawn:
+        gone.add(ConsentPurpose.JOINT_SCORE)
+    return frozenset(gone)
+
+
+def _input(draft: _Draft, rules: Rules, here: _Here) -> DecisionInput:
     asked, scored = draft.asked, draft.scored
-    consents = asked.consents
-    if scored.withdrawn:
-        consents = tuple(_withdrawn(one, when[0]) for one in consents)
+    standing = replace(asked.standing, stage=max(asked.standing.stage, here.stage))
     return DecisionInput(
         application=asked.application,
-        decided_on=when[0],
-        decided_at=when[1],
+        decided_on=here.today,
+        decided_at=here.at,
         pack=rules.pack_digest,
         policy=rules.policy_digest,
         catalogue=rules.catalogue_digest,
         wish=asked.wish,
-        standing=asked.standing,
+        standing=standing,
         score=scored.facts,
-        consents=consents,
-        headroom=left,
+        consents=tuple(_withdrawn(one, here) for one in asked.consents),
+        headroom=here.headroom,
     )
 
 
-def _withdrawn(one: Consent, today: date) -> Consent:
+def _withdrawn(one: Consent, here: _Here) -> Consent:
     """The consent as this node knows it: withdrawn here, whatever the desk still believes."""
-    if one.purpose is not ConsentPurpose.JOINT_SCORE or one.withdrawn_on is not None:
+    if one.purpose not in here.gone or one.withdrawn_on is not None:
         return one
-    return replace(one, withdrawn_on=today)
+    return replace(one, withdrawn_on=here.today)
 
 
 def _stored(

@@ -1,0 +1,244 @@
+"""Withdrawal, deletion and time: what goes, what stays, and what is on record."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from consortium.credit.terms import ConsentPurpose
+from consortium.errors import (
+    ConfigurationError,
+    ConsentMissingError,
+    DataError,
+    ScoreRefusal,
+    ScoreRefusalError,
+)
+from consortium.inquiries import Purpose
+from partner_node.credit import people, storage, storage_people, storage_watch
+from partner_node.credit.application import DeskService
+from partner_node.credit.people import Retention, RightsPorts
+from partner_node.credit.storage_watch import NewRows
+from partner_node.credit.watch import Known, follow_line
+from tests.credit_desk_house import Scores, application, decided, desk, write_rules
+from tests.credit_house import NOW, RULES
+from tests.unit.test_credit_watch import FLAT
+from tests.watch_house import COUNT, history
+
+PERSON = "11010519"
+TODAY = date(2026, 11, 26)
+YEAR = 366 * 86_400
+
+
+@dataclass
+class Node:
+    """Tokens and withdrawals of one node, in memory."""
+
+    tokens: dict[bytes, tuple[int, ...]] = field(default_factory=dict)
+    gone: set[tuple[bytes, Purpose]] = field(default_factory=set)
+
+    def withdraw(self, subject: bytes, purposes: Sequence[Purpose]) -> None:
+        self.gone |= {(subject, one) for one in purposes}
+
+    def restore(self, subject: bytes, purposes: Sequence[Purpose]) -> None:
+        self.gone -= {(subject, one) for one in purposes}
+
+    def forget(self, subject: bytes) -> tuple[int, ...]:
+        return self.tokens.pop(subject, ())
+
+    def tokens_left(self, subject: bytes) -> int:
+        return len(self.tokens.get(subject, ()))
+
+    def models(self) -> tuple[str, ...]:
+        return ("a" * 64,)
+
+    def influence(self) -> str:
+        return "epsilon 1"
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[DeskService]:
+    write_rules(tmp_path)
+    with desk(tmp_path) as found:
+        yield found
+
+
+def ports(service: DeskService, node: Node | None = None, **changes: object) -> RightsPorts:
+    found = RightsPorts(
+        store=service.ports.store,
+        node=node or Node(),
+        subject=service.ports.subject,
+        now=NOW,
+        today=TODAY,
+        retention=Retention(),
+    )
+    return replace(found, **changes)
+
+
+def watched(service: DeskService, person: str = PERSON, **columns: list[int]) -> None:
+    """A line of a person, with a bit of others and an income in each month."""
+    each = [{"closed_elsewhere": True, "income": 10_000, "income_consent": True}] * COUNT
+    one = history(f"line of {person}", each=each, **columns)
+    found = follow_line(one, Known(), model=FLAT, policy=RULES.policy)
+    rows = NewRows(
+        line=one.line,
+        subject=service.ports.subject(person),
+        months=found.months,
+        events=found.events,
+    )
+    with service.ports.store.transaction() as connection:
+        storage_watch.keep_rows(connection, [rows])
+
+
+# --- withdrawal -------------------------------------------------------------------------------
+
+
+def test_next_joint_score_is_refused_once_consent_is_withdrawn(service: DeskService) -> None:
+    node = Node()
+    people.withdraw(ports(service, node), PERSON, [ConsentPurpose.JOINT_SCORE])
+    assert node.gone == {(service.ports.subject(PERSON), Purpose.JOINT_SCORE)}
+
+
+def test_withdrawn_income_counts_in_the_next_decision_whatever_the_desk_says(
+    service: DeskService,
+) -> None:
+    assert decided(service, application())["decision"]["outcome"] == "APPROVE"
+    people.withdraw(ports(service), PERSON, [ConsentPurpose.INCOME_DATA])
+    found = decided(service, application("application-2"))["decision"]
+    assert found["outcome"] == "REFER"
+    assert found["code"] == "R20"
+    people.restore(ports(service), PERSON, [ConsentPurpose.INCOME_DATA])
+    assert decided(service, application("application-3"))["decision"]["outcome"] == "APPROVE"
+
+
+def test_withdrawal_that_comes_while_a_score_is_asked_for_counts(tmp_path: Path) -> None:
+    write_rules(tmp_path)
+    refusal = ScoreRefusalError(ScoreRefusal.PURPOSE, "withdrawn")
+    with desk(tmp_path, Scores(fails=refusal)) as service:
+        people.withdraw(ports(service), PERSON, [ConsentPurpose.JOINT_SCORE])
+        answer = decided(service, application())
+    assert answer["score"]["band"] == "0"
+
+
+def test_without_consent_to_decide_nothing_is_decided_or_kept(service: DeskService) -> None:
+    people.withdraw(ports(service), PERSON, [ConsentPurpose.CREDIT_DECISION])
+    with pytest.raises(ConsentMissingError):
+        decided(service, application())
+    with service.ports.store.reading() as connection:
+        assert storage.decisions(connection) == []
+
+
+def test_bit_of_others_goes_with_its_consent_and_with_what_it_led_to(
+    service: DeskService,
+) -> None:
+    watched(service)
+    watched(service, "somebody else")
+    gone = people.withdraw(ports(service), PERSON, [ConsentPurpose.CLOSURE_SIGNAL])
+    assert gone["watch_events"] == COUNT
+    with service.ports.store.reading() as connection:
+        rows = {
+            str(row["line"]): row["level"] for row in storage_watch.newest_months(connection)
+        }
+    assert rows == {f"line of {PERSON}": 0, "line of somebody else": 1}
+
+
+def test_debt_service_goes_with_the_consent_to_income(service: DeskService) -> None:
+    watched(service)
+    gone = people.withdraw(ports(service), PERSON, [ConsentPurpose.INCOME_DATA])
+    assert gone["watched_months"] == COUNT - 2  # an income is three credits
+    with service.ports.store.reading() as connection:
+        (row,) = storage_watch.newest_months(connection)
+    assert (row["dsr"], row["codes"]) == (None, "R20")
+
+
+def test_past_decisions_stay_and_replay_after_a_withdrawal(service: DeskService) -> None:
+    name = decided(service, application())["id"]
+    people.withdraw(ports(service), PERSON, list(ConsentPurpose))
+    assert service.replay(name).outcome == "APPROVE"
+
+
+def test_stage_of_a_followed_line_reaches_the_next_decision(service: DeskService) -> None:
+    watched(service, dpd=[0] * 7 + [95])
+    found = decided(service, application())["decision"]
+    assert found["outcome"] == "DECLINE"
+    assert [one["code"] for one in found["reasons"]] == ["R23"]
+
+
+# --- deletion ---------------------------------------------------------------------------------
+
+
+def test_deletion_leaves_no_row_under_the_person_and_a_record_of_nobody(
+    service: DeskService,
+) -> None:
+    watched(service)
+    name = decided(service, application())["id"]
+    subject = service.ports.subject(PERSON)
+    node = Node(tokens={subject: (3, 4)})
+    people.withdraw(ports(service, node), PERSON, [ConsentPurpose.CLOSURE_SIGNAL])
+    record = people.delete(
+        ports(service, node), PERSON, request="art-17-1", received="2026-11-20"
+    )
+    assert record.rows_left == 0
+    assert record.epochs == (3, 4)
+    assert dict(record.plain()["erased"])["watched_months"] == COUNT  # type: ignore[call-overload]
+    assert (record.kept_decisions, record.kept_until) == (1, "2031-11-26")
+    assert {purpose for _, purpose in node.gone} == set(Purpose)
+    with service.ports.store.reading() as connection:
+        assert storage_people.rows_of(connection, subject) == 0
+        (document,) = storage_people.deletions(connection)
+    assert json.loads(document) == record.plain()
+    assert PERSON.encode() not in document
+    assert subject.hex().encode() not in document
+    assert service.replay(name).outcome == "APPROVE"
+
+
+def test_deletion_is_carried_out_once_and_on_a_day_that_has_come(service: DeskService) -> None:
+    people.delete(ports(service), PERSON, request="a", received="2026-11-20")
+    with pytest.raises(DataError, match="carried out before"):
+        people.delete(ports(service), PERSON, request="a", received="2026-11-20")
+    with pytest.raises(DataError, match="not yet come"):
+        people.delete(ports(service), PERSON, request="b", received="2026-11-27")
+    with pytest.raises(DataError, match="YYYY-MM-DD"):
+        people.delete(ports(service), PERSON, request="b", received="soon")
+
+
+def test_deletion_of_one_leaves_the_others_alone(service: DeskService) -> None:
+    watched(service)
+    watched(service, "somebody else")
+    people.delete(ports(service), PERSON, request="a", received="2026-11-20")
+    with service.ports.store.reading() as connection:
+        (row,) = storage_watch.newest_months(connection)
+    assert row["line"] == "line of somebody else"
+
+
+# --- time -------------------------------------------------------------------------------------
+
+
+def test_sweep_drops_what_has_had_its_time_and_nothing_else(service: DeskService) -> None:
+    watched(service)
+    decided(service, application())
+    people.delete(ports(service), "nobody", request="a", received="2026-11-20")
+    assert not any(people.sweep(ports(service)).values())
+    later = ports(service, today=date(2029, 10, 15), now=NOW + 3 * YEAR)
+    gone = people.sweep(later)
+    assert gone["watched_months"] == 6  # April to September 2026 are 36 months old
+    assert gone["decisions"] == 0
+    assert gone["deletions"] == 0
+    last = ports(service, today=date(2031, 11, 28), now=NOW + 5 * YEAR)
+    gone = people.sweep(last)
+    assert (gone["decisions"], gone["grants"], gone["deletions"]) == (1, 1, 1)
+
+
+def test_retention_is_policy_with_a_floor(tmp_path: Path) -> None:
+    assert Retention.read(tmp_path) == Retention()
+    path = tmp_path / people.FILE
+    path.write_text("decision_years = 7\nwatch_months = 24\n", encoding="utf-8")
+    assert Retention.read(tmp_path) == Retention(decision_years=7, watch_months=24)
+    path.write_text("decision_years = 4\n", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="expected 5 to 30"):
+        Retention.read(tmp_path)
+    path.write_text("keep = 4\n", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="keep: expected one of"):
+        Retention.read(tmp_path)
