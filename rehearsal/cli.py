@@ -35,6 +35,7 @@ from rehearsal.config import Rehearsal, load_rehearsal, source_of
 from rehearsal.federation import Places, Watcher, run_federation
 from rehearsal.processes import RehearsalError
 from rehearsal.results import Result, figure_of
+from rehearsal.summary_desk import desk_lines
 
 MARK = ".riskweave-rehearsal"
 """File that shows that a directory is an earlier rehearsal's and may be overwritten."""
@@ -88,7 +89,7 @@ def rehearse(rehearsal: Rehearsal, places: Places, watcher: Watcher) -> Result:
 
     released = Released.of(record.published.document, rehearsal.schema)
     tables = _tables(rehearsal, released.plan, released.bins)
-    evidence = evidence_of(released, tables, record.joint)
+    evidence = evidence_of(released, tables, record.joint, record.desk)
     seconds = {**record.seconds, "total": round(time.monotonic() - began, 2)}
     return Result(
         title=rehearsal.title,
@@ -273,6 +274,7 @@ def _summary(result: Result) -> Iterator[str]:
         federated, pooled = figure_of(block.federated.auc, 4), figure_of(block.pooled.auc, 4)
         yield f"  {'block ' + block.name:<24} {'':>8} {federated:>10} {pooled:>8}"
     yield from _joint_lines(result)
+    yield from desk_lines(result)
     large, slope = evidence.overall.in_the_large, evidence.overall.slope
     yield f"calibration: in the large {figure_of(large, 3)}, slope {figure_of(slope, 2)}"
     yield (

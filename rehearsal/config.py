@@ -28,7 +28,17 @@ from partner_node.table import DataSource
 
 T = TypeVar("T", str, int)
 
-_TABLES = {"rehearsal", "plan", "block", "optimizer", "shares", "local", "partner", "head"}
+_TABLES = {
+    "rehearsal",
+    "plan",
+    "block",
+    "optimizer",
+    "shares",
+    "local",
+    "partner",
+    "head",
+    "credit",
+}
 _PLAN_TABLES = ("plan", "optimizer", "shares", "local")
 _HEAD = {
     "title",
@@ -67,6 +77,7 @@ _HEAD_RUN = {
     "askers",
     "normaliser",
 }
+_CREDIT = {"rules", "product", "purpose", "amount", "currency", "tenor_months", "income"}
 _NOBODY = Digest("0" * 64)
 
 
@@ -89,6 +100,33 @@ class Party:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CreditTest:
+    """``[credit]``: what the askers' hold-out persons apply for, and by which rules."""
+
+    rules: Path
+    """Directory with the policy and the catalogue of each asker."""
+    product: str
+    purpose: str
+    amount: int
+    currency: str
+    tenor_months: int
+    income: int
+    """Net, a month; minor units."""
+    features: Mapping[str, tuple[str, ...]]
+    """By partner, the features that it holds."""
+
+    @property
+    def assumed(self) -> str:
+        """What is supposed of everybody."""
+        return (
+            f"Everybody applies for {self.amount / 100:,.0f} {self.currency} over "
+            f"{self.tenor_months} months ({self.product}, {self.purpose}), earns "
+            f"{self.income / 100:,.0f} {self.currency} a month, has no other dues, and has "
+            "consented."
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rehearsal:
     """All that a rehearsal needs to know; nothing is read from elsewhere."""
 
@@ -106,6 +144,8 @@ class Rehearsal:
     """The plan as it will be parsed, but for the run id and digests not known yet."""
     head: HeadSettings | None
     """The run after it, which calibrates joint scores; None: there is none."""
+    credit: CreditTest | None
+    """Decisions after the joint scores; None: there are none."""
     storage: str = DATABASE
     """URL of the coordinator's database."""
     regulator: PartnerId | None = None
@@ -169,9 +209,11 @@ def _rehearsal_of(document: Mapping[str, object], path: Path, epsilon: str | Non
         plan_text=plan_text,
         plan=_parsed_plan(plan_text, schema, policy, parties),
         head=calibration,
+        credit=_credit(document, path.parent, schema, parties),
         storage=_get(head, "storage", str, DATABASE),
         regulator=_regulator(head, parties),
     )
+
 
 
 def _regulator(head: Mapping[str, object], parties: tuple[Party, ...]) -> PartnerId | None:
@@ -181,6 +223,31 @@ def _regulator(head: Mapping[str, object], parties: tuple[Party, ...]) -> Partne
     if name in {"coordinator", *(party.id for party in parties)}:
         raise ConfigurationError(f"[rehearsal] regulator: {name} is another member")
     return name
+
+
+def _credit(
+    document: Mapping[str, object], directory: Path, schema: Schema, parties: tuple[Party, ...]
+) -> CreditTest | None:
+    if "credit" not in document:
+        return None
+    table = _table(document, "credit")
+    _refuse_unknown(table, _CREDIT, "[credit]")
+    rules = directory / _get(table, "rules", str)
+    if not any(rules.glob("policy*.toml")):
+        raise ConfigurationError(f"[credit] rules: no policy*.toml in {rules}")
+    return CreditTest(
+        rules=rules,
+        product=_get(table, "product", str),
+        purpose=_get(table, "purpose", str),
+        amount=_get(table, "amount", int),
+        currency=_get(table, "currency", str),
+        tenor_months=_get(table, "tenor_months", int),
+        income=_get(table, "income", int),
+        features={
+            party.id: tuple(feature.name for feature in schema.of_families(party.families))
+            for party in parties
+        },
+    )
 
 
 def _head(

@@ -27,6 +27,7 @@ from rehearsal.baselines import (
     rows_of,
     trained,
 )
+from rehearsal.desk_evidence import desk_evidence
 from rehearsal.joint_evidence import joint_evidence
 from rehearsal.quality import groups, quality, roc_of
 from rehearsal.results import (
@@ -37,12 +38,16 @@ from rehearsal.results import (
     PartnerFigures,
     Quality,
 )
+from rehearsal.results_desk import DeskRecord
 
 Float = NDArray[np.float64]
 
 
 def evidence_of(
-    released: Released, tables: Tables, joint: JointRecord | None = None
+    released: Released,
+    tables: Tables,
+    joint: JointRecord | None = None,
+    desk: DeskRecord | None = None,
 ) -> Evidence:
     """Everything exact, from the partners' tables encoded with the released bins.
 
@@ -50,6 +55,7 @@ def evidence_of(
         released: The model that the federation made.
         tables: By partner, loaded with ``persons``. All of them: nobody has that in life.
         joint: What the askers of joint scores were answered.
+        desk: What their credit desks decided.
     """
     pooled = {
         spec.name: trained(released, spec, pooled_rows(released, spec, tables, held_out=False))
@@ -74,6 +80,7 @@ def evidence_of(
         joint=None
         if joint is None
         else joint_evidence(released, tables, joint, pooled=pooled, columns=columns),
+        desk=None if desk is None else desk_evidence(tables, desk),
     )
 
 

@@ -28,11 +28,14 @@ from partner_node.config import load_config
 from regulator import cli as regulator_cli
 from rehearsal.budgets import NodeBudget, parse_budget, parse_reason
 from rehearsal.config import Party, Rehearsal, policy_text, settings_text, source_of
+from rehearsal.desk import decide_all, furnish_desk
+from rehearsal.desk_forms import CreditDoor
 from rehearsal.heads import calibrate
 from rehearsal.joint import Desk, Tokens, ask_all, serves, token_loads
 from rehearsal.processes import Processes, RehearsalError, free_ports, riskweave
 from rehearsal.published import parse_published
 from rehearsal.results import AuditVerdict, JointRecord, RunRecord
+from rehearsal.results_desk import DeskRecord
 
 COORDINATOR = "coordinator"
 _VERDICTS = {0: "verified", regulator_cli.WARNED: "warnings", regulator_cli.FAILED: "failed"}
@@ -104,6 +107,7 @@ def run_federation(rehearsal: Rehearsal, places: Places, watcher: Watcher) -> Ru
             version = events[-1].version
             votes = federation.vote_all(version)
             scored = federation.score(tokens, watcher) if tokens else None
+            decided = federation.decide(watcher) if scored else None
         asked = time.monotonic()
         budgets = tuple(federation.budget(party) for party in rehearsal.parties)
         names, peaks = processes.names, processes.peak_rss_mb()
@@ -124,11 +128,13 @@ def run_federation(rehearsal: Rehearsal, places: Places, watcher: Watcher) -> Ru
             "start": round(started - began, 2),
             "train": round(trained - started, 2),
             **({"score": round(asked - trained, 2)} if scored else {}),
+            **({"decide": round(decided.seconds, 2)} if decided else {}),
             "total": round(time.monotonic() - began, 2),
         },
         processes=names,
         peak_rss_mb=peaks,
         joint=scored,
+        desk=decided,
         audit=audit,
     )
 
@@ -244,6 +250,25 @@ class _Federation:
             )
         watcher.step("asking for the joint scores of all hold-out persons")
         return ask_all(desks, rehearsal.plan, head=head, spent=spent)
+
+    def decide(self, watcher: Watcher) -> DeskRecord | None:
+        """Decisions of the askers' credit desks on all their hold-out persons.
+
+        Raises:
+            RehearsalError: a person got no decision, or one does not replay.
+        """
+        rehearsal = self._rehearsal
+        if rehearsal.credit is None:
+            return None
+        watcher.step("deciding on all hold-out persons at the askers' credit desks")
+        doors = {}
+        for name in rehearsal.askers:
+            party = rehearsal.party(name)
+            node = self._places.node(party)
+            furnish_desk(node, rehearsal.credit.rules)
+            desk = Desk(load_config(node).desk_socket, source_of(rehearsal, party))
+            doors[str(name)] = CreditDoor(desk, node)
+        return decide_all(doors, rehearsal.plan, rehearsal.credit, self._places.work.parent)
 
     def vote(self, party: Party, version: str) -> bool | None:
         """Let a partner test the model on its own rows and vote by its own thresholds.

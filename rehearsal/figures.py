@@ -75,7 +75,7 @@ def _roc(name: str, title: str, curves: Sequence[Roc]) -> str:
         axes.set_title(title)
         axes.legend(loc="lower right")
 
-    return _svg(name, (4.2, 4.2), draw)
+    return svg_of(name, (4.2, 4.2), draw)
 
 
 def _curve(axes: Axes, curve: Roc) -> None:
@@ -124,7 +124,7 @@ def latency(record: JointRecord) -> str:
         axes.set_ylabel("scores")
         axes.legend(loc="upper right")
 
-    return _svg("latency", (8.4, 3.0), draw)
+    return svg_of("latency", (8.4, 3.0), draw)
 
 
 def _calibration(name: str, title: str, tenths: Sequence[Group]) -> str:
@@ -151,7 +151,7 @@ def _calibration(name: str, title: str, tenths: Sequence[Group]) -> str:
         axes.set_title(title)
         axes.legend(loc="upper left")
 
-    return _svg(name, (4.2, 4.2), draw)
+    return svg_of(name, (4.2, 4.2), draw)
 
 
 def _standard_error(group: Group) -> float:
@@ -186,7 +186,7 @@ def comparison(partners: Sequence[PartnerFigures]) -> str:
         axes.set_xlabel("AUC on the partner's own hold-out rows")
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.22), ncols=3)
 
-    return _svg("comparison", (8.4, 1.1 + 0.42 * len(partners)), draw)
+    return svg_of("comparison", (8.4, 1.1 + 0.42 * len(partners)), draw)
 
 
 _SERIES: tuple[tuple[str, str, Callable[[PartnerFigures], float | None]], ...] = (
@@ -239,7 +239,7 @@ def timeline(milliseconds: Sequence[float], aborted: Sequence[int]) -> str:
         axes.set_ylabel("milliseconds")
         axes.margins(x=0.01)
 
-    return _svg("timeline", (8.4, 2.2), draw)
+    return svg_of("timeline", (8.4, 2.2), draw)
 
 
 def budget(spent: Sequence[tuple[str, float]]) -> str:
@@ -258,7 +258,7 @@ def budget(spent: Sequence[tuple[str, float]]) -> str:
         axes.set_xlabel("share of the privacy loss of a person in training (µ²)")
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
 
-    return _svg("budget", (8.4, 1.6), draw)
+    return svg_of("budget", (8.4, 1.6), draw)
 
 
 def epsilons(cases: Sequence[str], found: Mapping[str, Sequence[float]], target: float) -> str:
@@ -280,7 +280,7 @@ def epsilons(cases: Sequence[str], found: Mapping[str, Sequence[float]], target:
         axes.set_xlabel("ε (dashed: the plan's target for a person)")
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
 
-    return _svg("epsilons", (8.4, 3.0), draw)
+    return svg_of("epsilons", (8.4, 3.0), draw)
 
 
 def accounts(budgets: Sequence[NodeBudget], run: str) -> str:
@@ -303,7 +303,7 @@ def accounts(budgets: Sequence[NodeBudget], run: str) -> str:
         axes.set_xlabel("share of the lifetime's privacy loss (µ²)")
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
 
-    return _svg("accounts", (8.4, 1.1 + 0.3 * max(1, len(rows))), draw)
+    return svg_of("accounts", (8.4, 1.1 + 0.3 * max(1, len(rows))), draw)
 
 
 _ACCOUNT = {
@@ -324,7 +324,7 @@ def _segments(scope: ScopeBudget, run: str) -> list[tuple[str, int]]:
     ]
 
 
-def _svg(name: str, size: tuple[float, float], draw: Callable[[Figure], None]) -> str:
+def svg_of(name: str, size: tuple[float, float], draw: Callable[[Figure], None]) -> str:
     """Draw without any global state of pyplot; ids differ between plots of one page."""
     with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):  # type: ignore[dict-item]
         figure = Figure(figsize=size, layout="constrained")

@@ -62,7 +62,7 @@ def joint_evidence(
         columns: The regression over all columns of all partners.
     """
     asked = _asked(record)
-    labels = _labels(tables, asked.persons)
+    labels = labels_of(tables, asked.persons)
     own = _first(
         [
             _block_scores(released, {name: tables[name]}, spec, released.model)
@@ -117,7 +117,8 @@ def _first(parts: list[_Scores]) -> _Scores:
     return _Scores(distinct, eta[places])
 
 
-def _labels(tables: Tables, persons: Words) -> Labels:
+def labels_of(tables: Tables, persons: Words) -> Labels:
+    """What became of persons who are all in some partner's table; DataError otherwise."""
     heads = np.concatenate([_heads(tables, name) for name in tables])
     labels = np.concatenate([table.labels for table in tables.values()])
     distinct, places = np.unique(heads, return_index=True)

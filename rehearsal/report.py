@@ -63,6 +63,7 @@ def json_of(result: Result) -> dict[str, object]:
             **_by_coverage(evidence.joint),
         },
         **joint,
+        **_desk(result),
         "noisy": {
             block: {name: _rounded(value) for name, value in found.items()}
             for block, found in record.published.noisy.items()
@@ -168,6 +169,42 @@ def _joint(result: Result) -> dict[str, object]:
             },
             "example": dict(record.example),
         },
+    }
+
+
+def _desk(result: Result) -> dict[str, object]:
+    """What the askers' credit desks decided, and how they stood the strain."""
+    record, evidence = result.record.desk, result.evidence.desk
+    if record is None or evidence is None:
+        return {}
+    return {
+        "desk": {
+            "decisions": evidence.persons,
+            "joint": sum(one.joint for one in record.answers),
+            "per_second": round(record.per_second, 1),
+            "assumed": record.assumed,
+            "tiers": [
+                {
+                    "grades": list(tier.grades),
+                    "persons": tier.persons,
+                    "bad_rate": _rounded(tier.bad_rate),
+                    "outcomes": dict(tier.outcomes),
+                }
+                for tier in evidence.tiers
+            ],
+            "bad_rate_falls": evidence.falls,
+            "by_outcome": {
+                name: {"persons": persons, "bads": bads}
+                for name, (persons, bads) in evidence.by_outcome.items()
+            },
+            "declines": evidence.declines,
+            "declines_with_reasons": evidence.declines_with_reasons,
+            "replayed": record.replayed,
+            "changes": asdict(record.changes),
+            "growth": None if record.growth is None else asdict(record.growth),
+            "wave": None if record.wave is None else asdict(record.wave),
+            "declined": None if record.declined is None else asdict(record.declined),
+        }
     }
 
 

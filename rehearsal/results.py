@@ -15,6 +15,7 @@ from consortium.ids import Digest
 from coordinator.events import RunEvent
 from rehearsal.budgets import NodeBudget
 from rehearsal.published import Published
+from rehearsal.results_desk import DeskEvidence, DeskRecord
 
 Float = NDArray[np.float64]
 Words = NDArray[np.uint64]
@@ -159,6 +160,8 @@ class Evidence:
     features: tuple[FeaturePoints, ...]
     joint: JointEvidence | None
     """None where nobody asked for joint scores."""
+    desk: DeskEvidence | None = None
+    """None where nobody decided."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -226,6 +229,7 @@ class RunRecord:
     processes: tuple[str, ...]
     peak_rss_mb: Mapping[str, float]
     joint: JointRecord | None = None
+    desk: DeskRecord | None = None
     audit: AuditVerdict | None = None
 
 

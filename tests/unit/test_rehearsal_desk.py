@@ -1,0 +1,172 @@
+"""The report's part on decisions: tiers that are merged, bins that are entered again, words."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from consortium.errors import ConfigurationError
+from partner_node.ingest import EncodedTable
+from rehearsal.config import load_rehearsal
+from rehearsal.desk import value_in
+from rehearsal.desk_evidence import LEAST_PERSONS, desk_evidence, merged
+from rehearsal.results_desk import (
+    ChangeTest,
+    DeskAnswers,
+    DeskEvidence,
+    DeskRecord,
+    GrowthTest,
+    Tier,
+    WaveTest,
+)
+from rehearsal.summary_desk import growth_text, offers_text, wave_text
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def tier(grade: str, persons: int, bads: int) -> Tier:
+    return Tier(grades=(grade,), persons=persons, bads=bads, outcomes=Counter(APPROVE=persons))
+
+
+def test_thin_grade_stands_with_the_next_weaker_one() -> None:
+    found = list(merged([tier("G1", 199, 1), tier("G2", 500, 20), tier("G3", 300, 60)]))
+    assert [(one.grades, one.persons, one.bads) for one in found] == [
+        (("G1", "G2"), 699, 21),
+        (("G3",), 300, 60),
+    ]
+    assert found[0].outcomes == Counter(APPROVE=699)
+
+
+def test_thin_weakest_grade_stands_with_the_one_before_it() -> None:
+    found = list(merged([tier("G1", 500, 5), tier("G2", 10, 5), tier("G3", 20, 9)]))
+    assert [one.grades for one in found] == [("G1", "G2", "G3")]
+    assert [one.grades for one in merged([tier("G1", 3, 1), tier("G2", 0, 0)])] == [
+        ("G1", "G2")
+    ]
+
+
+@pytest.mark.parametrize(("last", "falls"), [(40, True), (30, False), (20, False)])
+def test_bad_rate_must_fall_strictly_and_not_stand_still(last: int, *, falls: bool) -> None:
+    found = DeskEvidence(
+        persons=600,
+        tiers=(tier("G1", 300, 30), tier("G2", 300, last)),
+        by_outcome={},
+        declines=0,
+        declines_with_reasons=0,
+    )
+    assert found.falls is falls
+
+
+def test_decisions_meet_what_became_of_the_persons() -> None:
+    count = 2 * LEAST_PERSONS
+    heads = np.arange(count, dtype=np.uint64)
+    labels = (heads >= count - 100).astype(np.uint8)
+    blank = object.__new__(EncodedTable)
+    table = replace_fields(blank, persons=heads, labels=labels)
+    weak = heads >= LEAST_PERSONS
+    answers = DeskAnswers(
+        asker="bank",
+        persons=heads,
+        outcomes=np.where(weak, "DECLINE", "APPROVE"),
+        grades=np.where(weak, "G5", "G1"),
+        codes={},
+        joint=count,
+        reasons=np.where(heads == count - 1, 0, 2),
+    )
+    found = desk_evidence({"bank": table}, record(answers))
+    assert [(one.grades[-1], one.bads) for one in found.tiers] == [("G1", 0), ("G5", 100)]
+    assert found.by_outcome == {"APPROVE": (200, 0), "DECLINE": (200, 100)}
+    assert (found.declines, found.declines_with_reasons) == (200, 199)
+
+
+def replace_fields(table: EncodedTable, **fields: object) -> EncodedTable:
+    for name, value in fields.items():
+        object.__setattr__(table, name, value)
+    return table
+
+
+def record(answers: DeskAnswers) -> DeskRecord:
+    return DeskRecord(
+        answers=(answers,),
+        per_second=1.0,
+        seconds=1.0,
+        replayed=0,
+        changes=ChangeTest(asked=0, kept=0, approved=0),
+        declined=None,
+        growth=None,
+        wave=None,
+        assumed="",
+    )
+
+
+@pytest.mark.parametrize(
+    ("label", "value"),
+    [
+        ("missing", None),
+        ("[0.05, 0.1)", 0.05),
+        ("501 to 1,000", 501.0),
+        ("below 501", 500.0),
+        ("1,001 or more", 1001.0),
+        ("[-1, 0)", -1.0),
+        ("2", 2.0),
+        ("university", "university"),
+    ],
+)
+def test_value_of_a_bin_lies_in_it(label: str, value: float | str | None) -> None:
+    assert value_in(label) == value
+
+
+def test_broken_cap_is_called_broken() -> None:
+    growth = GrowthTest(
+        clients=64,
+        grade="G1",
+        room=10,
+        granted=11,
+        approved=2,
+        referred=62,
+        within=False,
+    )
+    assert growth_text(growth).startswith("BROKEN: 64 clients")
+    assert growth_text(replace(growth, within=True)).startswith("held")
+    assert growth_text(None).startswith("n/a")
+
+
+def test_wave_tells_both_phases_and_the_next_applicant() -> None:
+    wave = WaveTest(
+        accounts=300,
+        late=28,
+        before="running",
+        after="halted",
+        next_outcome="REFER",
+        next_code="R27",
+    )
+    assert wave_text(wave) == (
+        "28 of 300 first payments late: the ramp went from running to halted; the next "
+        "applicant: REFER R27"
+    )
+
+
+def test_offer_or_why_there_is_none() -> None:
+    assert offers_text({}) == "this node makes no offers"
+    assert offers_text({"offers": [{"product": "small"}]}) == "small"
+    assert offers_text({"offers": [], "why": "CAPACITY"}) == "none suits: CAPACITY"
+
+
+def test_credit_table_needs_a_policy_and_known_keys(tmp_path: Path) -> None:
+    source = (ROOT / "examples" / "taiwan" / "rehearsal.toml").read_text(encoding="utf-8")
+    schema = (ROOT / "examples" / "taiwan" / "schema.toml").read_bytes()
+    (tmp_path / "schema.toml").write_bytes(schema)
+    file = tmp_path / "rehearsal.toml"
+    file.write_text(source, encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=r"no policy\*\.toml"):
+        load_rehearsal(file)
+    (tmp_path / "credit").mkdir()
+    (tmp_path / "credit" / "policy.toml").touch()
+    found = load_rehearsal(file)
+    assert found.credit is not None
+    assert found.credit.features["bank_a"][0] == "PAY_0"
+    file.write_text(source.replace("[credit]", "[credit]\nwish = 1"), encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="wish"):
+        load_rehearsal(file)
