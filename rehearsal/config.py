@@ -78,6 +78,7 @@ _HEAD_RUN = {
     "normaliser",
 }
 _CREDIT = {"rules", "product", "purpose", "amount", "currency", "tenor_months", "income"}
+_DEADLINE_MS = 20_000
 _NOBODY = Digest("0" * 64)
 
 
@@ -110,8 +111,9 @@ class CreditTest:
     amount: int
     currency: str
     tenor_months: int
-    income: int
-    """Net, a month; minor units."""
+    income: str
+    """Column of the askers' tables with the net income of a month, in whole currency units;
+    without a value nobody knows it. It is in no model."""
     features: Mapping[str, tuple[str, ...]]
     """By partner, the features that it holds."""
 
@@ -120,9 +122,8 @@ class CreditTest:
         """What is supposed of everybody."""
         return (
             f"Everybody applies for {self.amount / 100:,.0f} {self.currency} over "
-            f"{self.tenor_months} months ({self.product}, {self.purpose}), earns "
-            f"{self.income / 100:,.0f} {self.currency} a month, has no other dues, and has "
-            "consented."
+            f"{self.tenor_months} months ({self.product}, {self.purpose}), has no other dues "
+            f"and has consented; incomes are those of the column {self.income}."
         )
 
 
@@ -242,7 +243,7 @@ def _credit(
         amount=_get(table, "amount", int),
         currency=_get(table, "currency", str),
         tenor_months=_get(table, "tenor_months", int),
-        income=_get(table, "income", int),
+        income=_get(table, "income", str),
         features={
             party.id: tuple(feature.name for feature in schema.of_families(party.families))
             for party in parties
@@ -411,12 +412,13 @@ def source_of(rehearsal: Rehearsal, party: Party) -> DataSource:
     )
 
 
-def settings_text(party: Party, directory: Path) -> str:
+def settings_text(party: Party, directory: Path, *, decides: bool = False) -> str:
     """The tables of ``node.toml`` that the party's owner would write.
 
     Args:
         party: The partner.
         directory: Where relative paths of its query start.
+        decides: Whether it decides: on everybody at once, so nobody is in a hurry.
     """
     data = {
         "query": party.query,
@@ -433,6 +435,8 @@ def settings_text(party: Party, directory: Path) -> str:
     lines = [*_lines("[data]", data), *_lines("[budget]", budget)]
     if party.study_consent is not None:
         lines += _lines("[scoring]", {"study_consent": party.study_consent})
+    if decides:
+        lines += _lines("[credit]", {"deadline_ms": _DEADLINE_MS})
     return "\n".join(lines) + "\n"
 
 

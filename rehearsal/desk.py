@@ -1,7 +1,6 @@
 """Decisions of a rehearsal: asked at the askers' own credit desks, as a bank's system would.
 
-Every hold-out person applies for the same credit with the same income, so that outcomes
-differ by what the federation knows and by nothing else. Then the desk is put under strain:
+Every hold-out person applies for the same credit. Then the desk is put under strain:
 many clients at once against a cap that is nearly used up, and a wave of borrowers who do not
 pay their first due.
 """
@@ -21,14 +20,16 @@ from consortium.plan import TrainingPlan
 from partner_node.credit.rules import FOLDER
 from partner_node.table import open_table, quoted
 from rehearsal.config import CreditTest
-from rehearsal.desk_forms import TIMEOUT_S, CreditDoor, Forms, command
-from rehearsal.desk_strain import AT_ONCE, growth, wave
+from rehearsal.desk_forms import TIMEOUT_S, CreditDoor, Forms, command, incomes_of
+from rehearsal.desk_strain import growth, wave
 from rehearsal.joint import CONSENT, Persons, held_out
 from rehearsal.processes import RehearsalError
 from rehearsal.results_desk import ChangeTest, Declined, DeskAnswers, DeskRecord
-from riskweave_client import AsyncClient, Client, CreditDecision, DeskError
+from riskweave_client import AsyncClient, Change, Client, CreditDecision, DeskError
 
 REPLAYED = 1_000
+CLIENTS = 256
+"""Applications of one asker under way: as many as one inquiry may hold."""
 CHANGED = 40
 """Declined persons whose best change is applied."""
 _NUMBER = re.compile(r"-?[0-9][0-9,]*(?:\.[0-9]+)?")
@@ -51,7 +52,7 @@ def decide_all(
         RehearsalError: a person got no decision, or a decision does not replay.
     """
     applicants = {name: held_out(door.desk.source, plan) for name, door in doors.items()}
-    forms = Forms(test)
+    forms = Forms(test, incomes_of(doors, test.income))
     began = time.monotonic()
     found = asyncio.run(_everybody(doors, applicants, forms))
     seconds = time.monotonic() - began
@@ -99,7 +100,7 @@ async def _asker(
 
     try:
         async with AsyncClient(f"unix:{door.desk.socket}") as desk:
-            await asyncio.gather(*(client(desk) for _ in range(AT_ONCE)))
+            await asyncio.gather(*(client(desk) for _ in range(CLIENTS)))
     except DeskError as error:
         raise RehearsalError(f"{name}: a person got no decision: {error}") from error
     return [found[place] for place in range(len(ids))]
@@ -219,12 +220,21 @@ def _declined(
         reasons=tuple((one.code, one.zh, one.en, one.points) for one in decision.reasons),
         review=f"{decision.review.route}, until {decision.review.by}",
         helps=tuple(
-            (one.feature, one.now, one.then, one.points)
-            for one in sorted(score.what_if, key=lambda one: -one.gain)[:3]
+            (one.feature, one.now, one.then, one.points) for one in best_changes(score.what_if)
         ),
         notices=notices,
         offers=offers,
     )
+
+
+def best_changes(changes: Sequence[Change]) -> list[Change]:
+    """The best change of each feature, at most three of them, largest gain first."""
+    by_feature: dict[str, Change] = {}
+    for one in changes:
+        known = by_feature.get(one.feature)
+        if known is None or one.gain >= known.gain:
+            by_feature[one.feature] = one
+    return sorted(by_feature.values(), key=lambda one: -one.gain)[:3]
 
 
 def _notices(desk: Client, name: str, report: Path) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from partner_node import wiring
 from partner_node.credit import cli as desk_cli
+from partner_node.table import open_table, quoted
 from rehearsal.config import CreditTest
 from rehearsal.joint import Desk
 from rehearsal.processes import RehearsalError
@@ -30,10 +31,12 @@ class CreditDoor:
 class Forms:
     """Applications, all alike but for who applies."""
 
-    def __init__(self, test: CreditTest) -> None:
+    def __init__(self, test: CreditTest, incomes: Mapping[str, int]) -> None:
+        """``incomes``: by person, minor units; who is not in it has declared none."""
         # Two days ago in Greenwich is no day of the future anywhere.
         self._day = datetime.fromtimestamp(wiring.now(), UTC).date() - timedelta(days=2)
         self.test = test
+        self._incomes = incomes
 
     def of(
         self, name: str, person: str, attributes: Mapping[str, float | str | None] | None = None
@@ -51,12 +54,13 @@ class Forms:
                 currency=test.currency,
                 tenor_months=test.tenor_months,
             ),
-            standing=Standing(adult=True, has_history=True, income=self._income()),
+            standing=Standing(adult=True, has_history=True, income=self._income(person)),
             consents=tuple(self._consent(purpose) for purpose in _PURPOSES),
         )
 
-    def _income(self) -> Income:
-        return Income(credits=(self.test.income,) * 3, latest_on=self._day)
+    def _income(self, person: str) -> Income | None:
+        income = self._incomes.get(person)
+        return None if income is None else Income(credits=(income,) * 3, latest_on=self._day)
 
     def _consent(self, purpose: str) -> ConsentRecord:
         given: date = self._day
@@ -71,4 +75,18 @@ def command(*arguments: str) -> dict[str, object]:
     if code != 0:
         raise RehearsalError(f"`riskweave desk {' '.join(arguments)}` ended with {code}")
     found: dict[str, object] = json.loads(out.getvalue())
+    return found
+
+
+def incomes_of(doors: Mapping[str, CreditDoor], column: str) -> dict[str, int]:
+    """Monthly incomes of the askers' customers, minor units; without those not declared."""
+    found: dict[str, int] = {}
+    for door in doors.values():
+        source = door.desk.source
+        wanted = {"id": f"{quoted(source.person)}::VARCHAR", "income": quoted(column)}
+        with open_table(source) as table, contextlib.closing(table.batches(wanted)) as batches:
+            for batch in batches:
+                pairs = zip(*(one.to_pylist() for one in batch.columns), strict=True)
+                known = ((name, income) for name, income in pairs if income is not None)
+                found |= {name: 100 * int(income) for name, income in known}
     return found

@@ -374,7 +374,9 @@ class _Federation:
     def _found_node(self, party: Party) -> None:
         directory = self._places.node(party)
         settings = self._places.work / f"{party.id}.toml"
-        text = settings_text(party, self._rehearsal.directory)
+        text = settings_text(
+            party, self._rehearsal.directory, decides=self._rehearsal.credit is not None
+        )
         settings.write_text(text, encoding="utf-8")
         node, path = str(directory), str(settings)
         self._call(node_cli.main, "init", node, "--id", party.id, "--settings", path)

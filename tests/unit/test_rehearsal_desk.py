@@ -9,9 +9,12 @@ import pytest
 
 from consortium.errors import ConfigurationError
 from partner_node.ingest import EncodedTable
-from rehearsal.config import load_rehearsal
-from rehearsal.desk import value_in
+from partner_node.table import DataSource
+from rehearsal.config import CreditTest, load_rehearsal, settings_text
+from rehearsal.desk import best_changes, value_in
 from rehearsal.desk_evidence import LEAST_PERSONS, desk_evidence, merged
+from rehearsal.desk_forms import CreditDoor, Forms, incomes_of
+from rehearsal.joint import Desk
 from rehearsal.results_desk import (
     ChangeTest,
     DeskAnswers,
@@ -22,6 +25,7 @@ from rehearsal.results_desk import (
     WaveTest,
 )
 from rehearsal.summary_desk import growth_text, offers_text, wave_text
+from riskweave_client import Change
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -152,6 +156,50 @@ def test_offer_or_why_there_is_none() -> None:
     assert offers_text({}) == "this node makes no offers"
     assert offers_text({"offers": [{"product": "small"}]}) == "small"
     assert offers_text({"offers": [], "why": "CAPACITY"}) == "none suits: CAPACITY"
+
+
+def test_income_that_is_not_declared_is_none_and_not_nought(tmp_path: Path) -> None:
+    (tmp_path / "bank.csv").write_text("ID,INCOME\n1,20000\n2,\n", encoding="utf-8")
+    source = DataSource(
+        query="SELECT * FROM read_csv('bank.csv')",
+        person="ID",
+        label="ID",
+        directory=tmp_path,
+    )
+    doors = {"bank": CreditDoor(Desk(tmp_path / "desk.sock", source), tmp_path)}
+    incomes = incomes_of(doors, "INCOME")
+    assert incomes == {"1": 2_000_000}
+    test = CreditTest(
+        rules=tmp_path,
+        product="small",
+        purpose="DURABLES",
+        amount=1,
+        currency="TWD",
+        tenor_months=12,
+        income="INCOME",
+        features={},
+    )
+    forms = Forms(test, incomes)
+    assert forms.of("a", "1").standing.income is not None
+    assert forms.of("b", "2").standing.income is None
+    assert "incomes are those of the column INCOME" in test.assumed
+
+
+def test_of_each_feature_the_best_change_is_told() -> None:
+    def change(feature: str, then: str, gain: int) -> Change:
+        return Change(feature=feature, now="2", then=then, gain=gain, points=400 + gain)
+
+    found = best_changes(
+        [change("a", "1", 3), change("a", "0", 9), change("b", "0", 12), change("a", "x", 2)]
+    )
+    assert [(one.feature, one.then) for one in found] == [("b", "0"), ("a", "0")]
+
+
+def test_node_that_decides_on_everybody_at_once_is_in_no_hurry(tmp_path: Path) -> None:
+    rehearsal = load_rehearsal(ROOT / "examples" / "taiwan" / "rehearsal.toml")
+    party = rehearsal.parties[0]
+    assert "deadline_ms = 20000" in settings_text(party, tmp_path, decides=True)
+    assert "[credit]" not in settings_text(party, tmp_path)
 
 
 def test_credit_table_needs_a_policy_and_known_keys(tmp_path: Path) -> None:
