@@ -216,7 +216,6 @@ def _rehearsal_of(document: Mapping[str, object], path: Path, epsilon: str | Non
     )
 
 
-
 def _regulator(head: Mapping[str, object], parties: tuple[Party, ...]) -> PartnerId | None:
     if "regulator" not in head:
         return None

@@ -71,5 +71,13 @@ def offers_text(found: Mapping[str, object]) -> str:
     offers = found.get("offers")
     if isinstance(offers, list) and offers:
         first = offers[0]
-        return str(first.get("product", first)) if isinstance(first, dict) else str(first)
-    return f"none suits: {found.get('why') or found.get('none') or 'no reason given'}"
+        return (
+            f"{first['product']}, {first['amount'] / 100:,.0f} {first['currency']} over "
+            f"{first['months']} months at {first['price_apr'] / 1e6:.2%} a year, "
+            f"{first['monthly_due'] / 100:,.0f} a month, "
+            f"{first['total_cost'] / 100:,.0f} in all"
+        )
+    why = found.get("why")
+    reasons = ", ".join(why) if isinstance(why, list) and why else "no reason given"
+    more = "; counselling is offered" if found.get("counselling") else ""
+    return f"none suits ({reasons}){more}"

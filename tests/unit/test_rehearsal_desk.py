@@ -154,8 +154,20 @@ def test_wave_tells_both_phases_and_the_next_applicant() -> None:
 
 def test_offer_or_why_there_is_none() -> None:
     assert offers_text({}) == "this node makes no offers"
-    assert offers_text({"offers": [{"product": "small"}]}) == "small"
-    assert offers_text({"offers": [], "why": "CAPACITY"}) == "none suits: CAPACITY"
+    offer = {
+        "product": "small",
+        "amount": 6_000_000,
+        "currency": "TWD",
+        "months": 12,
+        "price_apr": 145_000,
+        "monthly_due": 540_000,
+        "total_cost": 480_000,
+    }
+    assert offers_text({"offers": [offer]}) == (
+        "small, 60,000 TWD over 12 months at 14.50% a year, 5,400 a month, 4,800 in all"
+    )
+    none = {"offers": [], "why": ["NOT_OFFERED"], "counselling": True}
+    assert offers_text(none) == "none suits (NOT_OFFERED); counselling is offered"
 
 
 def test_income_that_is_not_declared_is_none_and_not_nought(tmp_path: Path) -> None:
