@@ -38,13 +38,20 @@ def add_verbs(verbs: "Verbs") -> None:
     verb.add_argument(
         "--purpose", action="append", required=True, choices=tuple(ConsentPurpose)
     )
+    _lines_argument(verb)
     verb.add_argument("--restore", action="store_true", help="the person has consented anew")
     verb = add_verb(verbs, "delete", _delete, "delete a person at this node; keeps a record")
     verb.add_argument("person", metavar="PERSON", help="identifier, as applications name it")
     verb.add_argument("--request", required=True, help="your own name of the request")
     verb.add_argument("--received", required=True, help="day of the request, YYYY-MM-DD")
+    _lines_argument(verb)
     text = "drop what policy keeps no longer; for a timer, may be called at any time"
     add_verb(verbs, "sweep", _sweep, text)
+
+
+def _lines_argument(verb: argparse.ArgumentParser) -> None:
+    text = "a line or case of the person beside those that are followed up"
+    verb.add_argument("--line", action="append", default=[], metavar="REF", help=text)
 
 
 # --- following up -----------------------------------------------------------------------------
@@ -184,7 +191,7 @@ def _withdraw(arguments: argparse.Namespace) -> int:
             people.restore(ports, arguments.person, purposes)
             gone: dict[str, int] = {}
         else:
-            gone = people.withdraw(ports, arguments.person, purposes)
+            gone = people.withdraw(ports, arguments.person, purposes, arguments.line)
     word = "restored" if arguments.restore else "withdrawn"
     lines = [f"{word}: {', '.join(purposes)}"]
     lines += [f"{name}: {rows} rows" for name, rows in gone.items() if rows]
@@ -194,7 +201,11 @@ def _withdraw(arguments: argparse.Namespace) -> int:
 def _delete(arguments: argparse.Namespace) -> int:
     with _rights(arguments) as ports:
         record = people.delete(
-            ports, arguments.person, request=arguments.request, received=arguments.received
+            ports,
+            arguments.person,
+            request=arguments.request,
+            received=arguments.received,
+            lines=arguments.line,
         )
     return show(record.plain(), _deletion_lines(record), as_json=arguments.json)
 

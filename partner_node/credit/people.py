@@ -7,14 +7,11 @@ dropped or emptied, in one transaction with the withdrawal. Past decisions stay 
 """
 
 import contextlib
-import importlib
-import importlib.util
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Protocol
 
 from consortium.canonical import canonical_json
@@ -23,15 +20,13 @@ from consortium.credit.terms import ConsentPurpose, add_months
 from consortium.errors import ConfigurationError, DataError
 from consortium.inquiries import Purpose
 from partner_node import budget, wiring
-from partner_node.credit import storage_people, storage_watch
+from partner_node.credit import storage_people, storage_rights, storage_watch
 from partner_node.credit.storage import Connection, CreditStore
 
 if TYPE_CHECKING:
     from partner_node.scoring_store import ScoringStore
 
 FILE = "retention.toml"
-_MORE = ("partner_node.credit.storage_path",)
-"""Files with tables of their own; each may have ``end_consent``, ``erase`` and ``sweep``."""
 _REQUEST = 64
 _JOINT = frozenset(purpose.value for purpose in Purpose)
 
@@ -156,9 +151,14 @@ class RightsPorts:
 
 
 def withdraw(
-    ports: RightsPorts, person: str, purposes: Sequence[ConsentPurpose]
+    ports: RightsPorts,
+    person: str,
+    purposes: Sequence[ConsentPurpose],
+    lines: Collection[str] = (),
 ) -> dict[str, int]:
     """End a person's consents at this node; returns rows that went, by table.
+
+    ``lines``: references of the person's lines and cases beside those that are followed up.
 
     Raises:
         PersonError: the identifier is not of the federation's form.
@@ -171,8 +171,9 @@ def withdraw(
     gone: dict[str, int] = {}
     with ports.store.transaction() as connection:
         storage_people.keep_withdrawal(connection, subject, purposes, ports.now)
+        every = storage_rights.lines_of(connection, subject) | set(lines)
         for purpose in purposes:
-            _add(gone, _ended(connection, subject, purpose))
+            _add(gone, _ended(connection, subject, purpose, every))
     return gone
 
 
@@ -190,7 +191,9 @@ def _joint(purposes: Sequence[ConsentPurpose]) -> list[Purpose]:
     return [Purpose(one.value) for one in purposes if one.value in _JOINT]
 
 
-def _ended(connection: Connection, subject: bytes, purpose: ConsentPurpose) -> dict[str, int]:
+def _ended(
+    connection: Connection, subject: bytes, purpose: ConsentPurpose, lines: Collection[str]
+) -> dict[str, int]:
     """Drop what one consent had allowed."""
     gone: dict[str, int] = {}
     if purpose is ConsentPurpose.CLOSURE_SIGNAL:
@@ -198,8 +201,10 @@ def _ended(connection: Connection, subject: bytes, purpose: ConsentPurpose) -> d
         gone[storage_watch.EVENTS.name] = dropped
     if purpose is ConsentPurpose.INCOME_DATA:
         gone[storage_watch.MONTHS.name] = storage_watch.blank_income(connection, subject)
-    for module in _others("end_consent"):
-        _add(gone, module.end_consent(connection, subject, purpose))
+    if purpose is ConsentPurpose.COUNSELLING:
+        _add(gone, storage_rights.drop_cases(connection, lines))
+    if purpose is ConsentPurpose.RESTART_CONTACT:
+        _add(gone, storage_rights.drop_restarts(connection, lines))
     return gone
 
 
@@ -255,7 +260,14 @@ class Deletion:
 EXCLUDED = "excluded from the next training"
 
 
-def delete(ports: RightsPorts, person: str, *, request: str, received: str) -> Deletion:
+def delete(
+    ports: RightsPorts,
+    person: str,
+    *,
+    request: str,
+    received: str,
+    lines: Collection[str] = (),
+) -> Deletion:
     """Delete a person at this node and keep a record of it.
 
     The person's rows in the partner's own table are the partner's to delete, before this: a
@@ -271,10 +283,7 @@ def delete(ports: RightsPorts, person: str, *, request: str, received: str) -> D
     ports.node.withdraw(subject, list(Purpose))
     epochs = ports.node.forget(subject)
     with ports.store.transaction() as connection:
-        erased: dict[str, int] = storage_watch.drop_watch(connection, subject)
-        _add(erased, storage_people.drop_decisions(connection, _before(ports), subject))
-        for module in _others("erase"):
-            _add(erased, module.erase(connection, subject))
+        erased = _erased(connection, subject, lines, _before(ports))
         kept, newest = storage_people.unlink_decisions(connection, subject)
         erased[storage_people.WITHDRAWN.name] = storage_people.drop_withdrawals(
             connection, subject
@@ -296,6 +305,23 @@ def delete(ports: RightsPorts, person: str, *, request: str, received: str) -> D
         document = canonical_json(record.plain())
         storage_people.keep_deletion(connection, request, document, ports.now)
     return record
+
+
+def _erased(
+    connection: Connection, subject: bytes, lines: Collection[str], before: int
+) -> dict[str, int]:
+    """Drop all that stands under the person, its lines and its decisions."""
+    every = storage_rights.lines_of(connection, subject) | set(lines)
+    erased = storage_watch.drop_watch(connection, subject)
+    for gone in (
+        storage_rights.drop_cases(connection, every),
+        storage_rights.drop_ladders(connection, every),
+        storage_rights.drop_drafts(connection, subject),
+        storage_people.drop_decisions(connection, before, subject),
+        storage_rights.drop_orphans(connection),
+    ):
+        _add(erased, gone)
+    return erased
 
 
 def _check_request(ports: RightsPorts, request: str, received: str) -> None:
@@ -337,18 +363,8 @@ def sweep(ports: RightsPorts) -> dict[str, int]:
         until = int(datetime(years.year, years.month, years.day, tzinfo=UTC).timestamp())
         dropped = storage_people.drop_deletions(connection, until)
         _add(gone, {storage_people.DELETIONS.name: dropped})
-        for module in _others("sweep"):
-            _add(gone, module.sweep(connection, ports.today))
+        _add(gone, storage_rights.drop_orphans(connection))
     return gone
-
-
-def _others(name: str) -> Iterator[ModuleType]:
-    """Storage files of other services that have something to say about persons."""
-    for one in _MORE:
-        if importlib.util.find_spec(one) is not None:
-            module = importlib.import_module(one)
-            if hasattr(module, name):
-                yield module
 
 
 def _add(gone: dict[str, int], found: Mapping[str, int]) -> None:

@@ -17,7 +17,13 @@ from consortium.errors import (
     ScoreRefusalError,
 )
 from consortium.inquiries import Purpose
-from partner_node.credit import people, storage, storage_people, storage_watch
+from partner_node.credit import (
+    people,
+    storage,
+    storage_path,
+    storage_people,
+    storage_watch,
+)
 from partner_node.credit.application import DeskService
 from partner_node.credit.people import Retention, RightsPorts
 from partner_node.credit.storage_watch import NewRows
@@ -166,6 +172,51 @@ def test_stage_of_a_followed_line_reaches_the_next_decision(service: DeskService
     assert [one["code"] for one in found["reasons"]] == ["R23"]
 
 
+def test_case_goes_with_counselling_and_an_idle_restart_with_its_contact(
+    service: DeskService,
+) -> None:
+    watched(service)
+    line = f"line of {PERSON}"
+    on_the_way(service, line, "case-7", "idle", ladder=line)
+    gone = people.withdraw(ports(service), PERSON, [ConsentPurpose.COUNSELLING], ["case-7"])
+    assert (gone["counselling_cases"], gone["counselling_follow_ups"]) == (2, 2)
+    contact = [ConsentPurpose.RESTART_CONTACT]
+    gone = people.withdraw(ports(service), PERSON, contact, ["idle"])
+    assert gone["restarts"] == 1  # the other line's ladder has begun
+    assert left(service) == {"restarts": 2, "ladders": 1, "counselling_cases": 1}
+
+
+def on_the_way(service: DeskService, *lines: str, ladder: str) -> None:
+    """Restarts and cases of some lines and of a stranger's, and one ladder."""
+    row = {"document": b"{}", "at": NOW}
+    with service.ports.store.transaction() as connection:
+        for line in (*lines, "stranger"):
+            storage_path.keep_case(connection, line, b"{}", (TODAY,), at=NOW)
+            if line != "case-7":
+                connection.execute(
+                    storage_path.RESTARTS.insert(), {"line": line, "tier": "B", **row}
+                )
+        connection.execute(
+            storage_path.LADDERS.insert(),
+            {"line": ladder, "old_limit": 1, "currency": "TWD", "state": b"{}", "at": NOW},
+        )
+        # Cases of this test are those of the line and of case-7 only.
+        connection.execute(
+            storage_path.COUNSELLING.delete().where(storage_path.COUNSELLING.c.case == "idle")
+        )
+        connection.execute(
+            storage_path.FOLLOW_UPS.delete().where(storage_path.FOLLOW_UPS.c.case == "idle")
+        )
+
+
+def left(service: DeskService) -> dict[str, int]:
+    tables = (storage_path.RESTARTS, storage_path.LADDERS, storage_path.COUNSELLING)
+    with service.ports.store.reading() as connection:
+        return {
+            table.name: len(connection.execute(table.select()).fetchall()) for table in tables
+        }
+
+
 # --- deletion ---------------------------------------------------------------------------------
 
 
@@ -202,6 +253,24 @@ def test_deletion_is_carried_out_once_and_on_a_day_that_has_come(service: DeskSe
         people.delete(ports(service), PERSON, request="b", received="2026-11-27")
     with pytest.raises(DataError, match="YYYY-MM-DD"):
         people.delete(ports(service), PERSON, request="b", received="soon")
+
+
+def test_deletion_reaches_the_way_back_and_the_papers_of_nobody_else(
+    service: DeskService,
+) -> None:
+    watched(service)
+    line = f"line of {PERSON}"
+    on_the_way(service, line, "idle", ladder=line)
+    mine = decided(service, application())["id"]
+    other = decided(service, application("other", person="somebody else"))["id"]
+    with service.ports.store.transaction() as connection:
+        for name in (mine, other):
+            storage_path.keep_help(connection, name, b"{}", NOW)
+    people.delete(ports(service), PERSON, request="a", received="2026-11-20", lines=["idle"])
+    assert left(service) == {"restarts": 1, "ladders": 0, "counselling_cases": 1}
+    with service.ports.store.reading() as connection:
+        assert storage_path.help_for(connection, mine) is None
+        assert storage_path.help_for(connection, other) == b"{}"
 
 
 def test_deletion_of_one_leaves_the_others_alone(service: DeskService) -> None:
