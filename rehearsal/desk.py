@@ -30,7 +30,7 @@ from riskweave_client import AsyncClient, Change, Client, CreditDecision, DeskEr
 REPLAYED = 1_000
 CLIENTS = 256
 """Applications of one asker under way: as many as one inquiry may hold."""
-CHANGED = 40
+CHANGED = 20
 """Declined persons whose best change is applied."""
 _NUMBER = re.compile(r"-?[0-9][0-9,]*(?:\.[0-9]+)?")
 
@@ -146,6 +146,7 @@ def _changes(
     asked = list(declined)[:CHANGED]
     kept = applied = approved = 0
     told: dict[str, int] = {}
+    rows = _rows(door, asked, forms.test.features[door.node.name])
     with Client(f"unix:{door.desk.socket}") as desk:
         for person in asked:
             score = desk.score(person, CONSENT, timeout=TIMEOUT_S)
@@ -153,9 +154,7 @@ def _changes(
             change = max(score.what_if, key=lambda one: one.gain, default=None)
             if change is None:
                 continue
-            names = {one.feature for one in score.what_if} | _features(door, forms)
-            row = _row(door, person, names)
-            row[change.feature] = value_in(change.then)
+            row = {**rows[person], change.feature: value_in(change.then)}
             again = desk.decide(forms.of(f"change-{applied}", person, row), timeout=TIMEOUT_S)
             applied += 1
             kept += (again.points or 0) >= change.points
@@ -167,22 +166,22 @@ def _changes(
     )
 
 
-def _features(door: CreditDoor, forms: Forms) -> set[str]:
-    return set(forms.test.features[door.node.name])
-
-
-def _row(door: CreditDoor, person: str, names: set[str]) -> dict[str, float | str | None]:
-    """The person's own row, as an applicant would be entered."""
-    source = door.desk.source
-    wanted = {"id": f"{quoted(source.person)}::VARCHAR"}
-    wanted |= {name: quoted(name) for name in sorted(names)}
-    with open_table(source) as table, contextlib.closing(table.batches(wanted)) as batches:
+def _rows(
+    door: CreditDoor, persons: Sequence[str], features: Sequence[str]
+) -> dict[str, dict[str, float | str | None]]:
+    """Own rows of persons, as applicants would be entered."""
+    source, wanted = door.desk.source, frozenset(persons)
+    columns = {"id": f"{quoted(source.person)}::VARCHAR"}
+    columns |= {f"x_{name}": quoted(name) for name in features}
+    found: dict[str, dict[str, float | str | None]] = {}
+    with open_table(source) as table, contextlib.closing(table.batches(columns)) as batches:
         for batch in batches:
             ids = batch.column(0).to_pylist()
-            if person in ids:
-                row = batch.slice(ids.index(person), 1).to_pylist()[0]
-                return {name: row[name] for name in sorted(names)}
-    raise RehearsalError("a person who was decided on is not in the table")
+            for place, one in enumerate(ids):
+                if one in wanted:
+                    row = batch.slice(place, 1).to_pylist()[0]
+                    found[one] = {name: row[f"x_{name}"] for name in features}
+    return found
 
 
 def value_in(label: str) -> float | str | None:
