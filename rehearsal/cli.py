@@ -41,7 +41,8 @@ MARK = ".riskweave-rehearsal"
 """File that shows that a directory is an earlier rehearsal's and may be overwritten."""
 _LONGEST = 107 - len("/control.sock")
 """Bytes of the coordinator's directory: a unix socket's path has 107 (unix(7))."""
-_OURS = ("work", "logs", "audit", "audit.zip", "report.json", "report.html")
+_NOTICES = tuple(f"notice.{lang}.{form}" for lang in ("zh", "en") for form in ("html", "pdf"))
+_OURS = ("work", "logs", "audit", "audit.zip", "report.json", "report.html", *_NOTICES)
 
 
 def main(argv: Sequence[str]) -> int:
