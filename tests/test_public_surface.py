@@ -48,7 +48,11 @@ VERBS: dict[str, tuple[str, ...]] = {
     "audit": ("artefacts", "report", "verify", "join", "trust", "watch", "sample", "replay"),
     "rehearse": (),
     "shadow": (),
-    "desk": ("init", "decide", "show", "replay", "override", "admission"),
+    "desk": (
+        *("init", "decide", "show", "replay", "override", "admission"),
+        *("notice", "offer", "list", "sheet", "restart", "ladder", "counsel", "learn"),
+        *("watch", "withdraw", "delete", "sweep"),
+    ),
 }
 _LISTED = re.compile(r"^ {4}([a-z][a-z-]+)(?: |$)", re.MULTILINE)
 
