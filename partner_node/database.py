@@ -7,15 +7,16 @@ What the tables mean stands in ``partner_node.storage`` and docs/data_model.md.
 
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from consortium.errors import StorageError
+from consortium.errors import RiskWeaveError, StorageError
 
 SCHEMA_VERSION = 1
 BUSY_MS = 10_000
@@ -111,6 +112,16 @@ VOTES = sa.Table(
     sa.Column("number", sa.BigInteger, nullable=False),
     sa.Column("at", sa.BigInteger, nullable=False),
 )
+STABILITY = sa.Table(
+    "stability",
+    _META,
+    sa.Column("version", sa.String(64), primary_key=True),
+    sa.Column("run", sa.String(32), nullable=False, index=True),
+    sa.Column("premises", sa.String(64), nullable=False),
+    sa.Column("agreement", sa.Float),
+    sa.Column("changes", sa.Float),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
 WITNESSED = sa.Table(
     "witnessed_heads",
     _META,
@@ -200,6 +211,8 @@ class Database:
         touch(path)
         self._engine = sa.create_engine(f"sqlite:///{path.absolute()}")
         self._unflushed = self._engine.execution_options(flushed=False)
+        self._open = _Open()
+        self._undone = 0
         sa.event.listen(self._engine, "connect", _set_pragmas)
         sa.event.listen(self._engine, "begin", _begin_immediate)
         with self.transaction() as connection:
@@ -231,27 +244,113 @@ class Database:
         """
         try:
             with self._engine.connect() as connection:
-                raw = connection.connection.dbapi_connection
-                if raw is None:  # pragma: no cover - just connected
-                    raise StorageError("database: no connection")
-                busy, *_ = raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                cleaning = _driver(connection).execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                busy, *_ = cleaning.fetchone()
                 return not busy
         except (SQLAlchemyError, sqlite3.Error) as error:
             raise StorageError(f"database: {error}") from error
+
+    @property
+    def undone(self) -> int:
+        """How often steps that had ended were undone: what was remembered of them is void."""
+        return self._undone
 
     @contextmanager
     def transaction(self, *, flushed: bool = True) -> Iterator[sa.Connection]:
         """All or nothing; raises StorageError: disk full, locked for too long, damaged.
 
         Without ``flushed`` it survives a crash of every process, and a crash of the machine
-        only from the next flushed transaction on.
+        only from the next flushed transaction on. Within ``together`` it is a step of that.
         """
+        outer = self._open.connection
+        if outer is not None:
+            if flushed and not self._open.flushed:
+                raise StorageError("database: a flushed step in a transaction that is not")
+            with self._step(outer):
+                yield outer
+            return
         try:
             with (self._engine if flushed else self._unflushed).begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
-            cause = getattr(error, "orig", None) or error
-            raise StorageError(f"database: {cause}") from error
+            raise _storage_error(error) from error
+
+    @contextmanager
+    def together(self, *, flushed: bool = True) -> Iterator[None]:
+        """One commit for all transactions of this thread that are within: they are its steps.
+
+        A step that refuses before it has written leaves those before it as they are, and they
+        are committed: as if each had been for itself. Any other error undoes all of them.
+        Nothing may be sent, and nothing relied on, before this has ended.
+        """
+        if self._open.connection is not None:
+            raise StorageError("database: a transaction within another")
+        refused: RiskWeaveError | None = None
+        try:
+            with (self._engine if flushed else self._unflushed).begin() as connection:
+                self._open.begin(connection, flushed=flushed)
+                try:
+                    yield
+                except RiskWeaveError as error:
+                    if self._open.broken or isinstance(error, StorageError):
+                        raise
+                    refused = error
+                finally:
+                    self._open.connection = None
+                self._open.check()
+        except SQLAlchemyError as error:
+            self._undone += 1
+            raise _storage_error(error) from error
+        except BaseException:
+            self._undone += 1
+            raise
+        if refused is not None:
+            raise refused
+
+    @contextmanager
+    def _step(self, connection: sa.Connection) -> Iterator[None]:
+        """Whatever breaks off a step in which something was written undoes the whole."""
+        before = _written(connection)
+        try:
+            yield
+        except RiskWeaveError:
+            self._open.broken = self._open.broken or _written(connection) != before
+            raise
+        except SQLAlchemyError as error:
+            self._open.broken = True
+            raise _storage_error(error) from error
+        except BaseException:
+            self._open.broken = True
+            raise
+
+
+class _Open(threading.local):
+    """The transaction that a thread is in the middle of."""
+
+    def __init__(self) -> None:
+        self.connection: sa.Connection | None = None
+        self.flushed = True
+        self.broken = False
+
+    def begin(self, connection: sa.Connection, *, flushed: bool) -> None:
+        self.connection, self.flushed, self.broken = connection, flushed, False
+
+    def check(self) -> None:
+        if self.broken:
+            raise StorageError("database: a step broke off within the transaction")
+
+
+def _storage_error(error: SQLAlchemyError) -> StorageError:
+    return StorageError(f"database: {getattr(error, 'orig', None) or error}")
+
+
+def _written(connection: sa.Connection) -> int:
+    """Rows that the connection has changed so far."""
+    return int(_driver(connection).total_changes)
+
+
+def _driver(connection: sa.Connection) -> Any:  # noqa: ANN401 - sqlite3's connection
+    return connection.connection.dbapi_connection
 
 
 def touch(path: Path) -> None:
@@ -284,5 +383,9 @@ def _set_pragmas(connection: Any, _record: object) -> None:  # noqa: ANN401 - of
 
 def _begin_immediate(connection: sa.Connection) -> None:
     flushed = connection.get_execution_options().get("flushed", True)
-    connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if flushed else 'NORMAL'}")
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    try:
+        driver = _driver(connection)
+        driver.execute(f"PRAGMA synchronous={'FULL' if flushed else 'NORMAL'}")
+        driver.execute("BEGIN IMMEDIATE")
+    except sqlite3.Error as error:
+        raise OperationalError("BEGIN IMMEDIATE", None, error) from error

@@ -71,10 +71,16 @@ class _RunLog:
     """Attempts that this node joined; None: the database was not asked yet."""
     published: dict[Key, Published] = field(default_factory=dict)
     """Sums that the log was not compared with yet."""
+    compared: dict[Key, Published] = field(default_factory=dict)
+    """Sums that stand in the log as they were published."""
     confirmed: set[Key] = field(default_factory=set)
     """Attempts whose closing was found."""
     reach: int = 0
     """Entries that a head must have to cover all that was confirmed."""
+
+    def anew(self) -> "_RunLog":
+        """What is known of the run beside the log: all else must be looked up again."""
+        return _RunLog(published=self.compared | self.published)
 
 
 class LogGate:
@@ -90,6 +96,7 @@ class LogGate:
         self._adopted = 0
         self._own = 0
         """Own debits of the mirror were compared with the database up to here."""
+        self._undone = mirror.store.undone
 
     def counted(self) -> int:
         """Size of the newest head with a quorum: what entries name as their ``seq_hint``."""
@@ -102,6 +109,7 @@ class LogGate:
             RefusalError: the log is not what it was, entries are missing, an incident is open,
                 or the log did not sign it (R08).
         """
+        self._unlearn()
         if not shown.note:
             self._mirror.store.check_settled()
             return Taken(0, b"")
@@ -118,6 +126,7 @@ class LogGate:
 
         One that was restored from a backup knows less (protocol 4.6 (5)).
         """
+        self._unlearn()
         self._mirror.store.check_settled()
         self._check_debits(booked)
         lost = booked.commitment(plan.run) is None
@@ -157,6 +166,7 @@ class LogGate:
                 attempt is called free (R09), or the log has debits that the database lacks
                 (R12).
         """
+        self._unlearn()
         self._check_debits(booked)
         found = self._log_of(plan.run)
         digest = request.plan
@@ -180,6 +190,7 @@ class LogGate:
             self._check_adopted(), found.proposed[digest] + 1, *(1 + at for at in commits)
         )
         found.reach = max(found.reach, rests)
+        self._checked = (request, found.reach)
         return found.reach
 
     def pass_on(
@@ -206,6 +217,13 @@ class LogGate:
             why = self._mirror.why_not(self._manifest, shown.note) if shown.note else ""
             text = f"no cosigned head of {reach} entries; the newest has {size}"
             raise RefusalError(RefusalCode.CHECKPOINT, why or text)
+
+    def _unlearn(self) -> None:
+        """Forget what was read of the mirror if the database has undone it."""
+        if self._undone != self._mirror.store.undone:
+            self._undone = self._mirror.store.undone
+            self._runs = {run: found.anew() for run, found in self._runs.items()}
+            self._checked, self._adopted, self._own = (None, 0), 0, 0
 
     def _check_debits(self, booked: Booked) -> None:
         if missing := self.missing(booked):
@@ -248,7 +266,7 @@ class LogGate:
                 RefusalCode.PREVIOUS_ROUND,
                 f"the log closes {kind.value} {number} otherwise than was published",
             )
-        del found.published[key]
+        found.compared[key] = found.published.pop(key)
 
     def _check_adopted(self) -> int:
         """The manifest in force was adopted by all its signers, in the log."""

@@ -63,6 +63,7 @@ class LogMirror:
         """The largest head that this process knows to be cosigned."""
         self._flushed = 0
         """Size of the largest one that it knows to be on disk, whatever happens."""
+        self._undone = ports.store.undone
 
     @property
     def store(self) -> LogStore:
@@ -142,6 +143,7 @@ class LogMirror:
         head = head_of(opened)
         try:
             with self._turn:
+                self._unlearn()
                 tree = self._loaded()
                 if head.size > tree.size:
                     return
@@ -180,6 +182,7 @@ class LogMirror:
 
     def _newest(self) -> tuple[int, int]:
         with self._turn:
+            self._unlearn()
             if self._seen is None:
                 size, _, at = self._ports.store.seen()
                 self._seen = (size, at)
@@ -194,6 +197,7 @@ class LogMirror:
         """Extend the tree and the tables; the largest head that was or is being cosigned."""
         if known is not None:
             check_no_rollback(head, known)
+        self._unlearn()
         for _ in range(_RETRIES):
             tree = self._tree if self._tree is not None else self._loaded()
             held = tree.size
@@ -223,6 +227,13 @@ class LogMirror:
                 return witnessed
             self._tree = None
         raise OutOfOrderError("the mirror is being written by another process")
+
+    def _unlearn(self) -> None:
+        """Forget what was taken for written if the database has undone it."""
+        if self._undone != self._ports.store.undone:
+            self._undone = self._ports.store.undone
+            self._tree, self._seen, self._last = None, None, Head()
+            self._before = self._ports.store.witnessed()
 
     def _check_witnessed(self, tree: Tree) -> None:
         """What this node had cosigned when it began is in the mirror, too."""

@@ -52,6 +52,7 @@ _OWN = _ROWS.where(
     MIRROR.c.own,
     MIRROR.c.type == sa.bindparam("type"),
 ).order_by(MIRROR.c.number)
+_KEEP_SEEN = SEEN_HEADS.insert().prefix_with("OR REPLACE")
 _OPEN_INCIDENT = (
     sa.select(INCIDENTS)
     .where(INCIDENTS.c.settled_at.is_(None))
@@ -77,6 +78,11 @@ class LogStore:
     def __init__(self, database: Database, *, now: Callable[[], int]) -> None:
         self._database = database
         self._now = now
+
+    @property
+    def undone(self) -> int:
+        """Changes when what was taken for written was undone: see ``Database.together``."""
+        return self._database.undone
 
     # --- mirror -------------------------------------------------------------------------------
 
@@ -173,8 +179,7 @@ class LogStore:
         """
         with self._database.transaction(flushed=flushed) as connection:
             _check_settled(connection)
-            connection.execute(SEEN_HEADS.delete().where(SEEN_HEADS.c.size == size))
-            connection.execute(SEEN_HEADS.insert(), {"size": size, "note": note, "at": at})
+            connection.execute(_KEEP_SEEN, {"size": size, "note": note, "at": at})
 
     def seen(self) -> tuple[int, bytes, int]:
         """Size, note and time of the largest head that a quorum cosigned; zeros if none."""

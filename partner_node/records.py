@@ -131,3 +131,15 @@ class Mirrored:
     number: int
     type: str
     data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptStability:
+    """How alike trainings were on the own persons, and what that was computed from. Private."""
+
+    version: Digest
+    run: RunId
+    premises: Digest
+    """Of the manifest's policy, the code, and the keyed fingerprint of the rows."""
+    agreement: float | None
+    changes: float | None

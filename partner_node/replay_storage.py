@@ -20,6 +20,7 @@ from partner_node.database import (
     REPLAY_ATTEMPTS,
     REPLAY_RUNS,
     RESERVES,
+    STABILITY,
     SUMS,
     Database,
 )
@@ -173,7 +174,7 @@ class ReplayStore:
                 connection.execute(
                     COMMITMENTS.update().where(COMMITMENTS.c.run == run).values(seed=_GONE)
                 )
-                for table in (REPLAY_ATTEMPTS, REPLAY_RUNS, SUMS):
+                for table in (REPLAY_ATTEMPTS, REPLAY_RUNS, STABILITY, SUMS):
                     connection.execute(table.delete().where(table.c.run == run))
                 connection.execute(
                     RESERVES.update().where(RESERVES.c.run == run).values(state="closed")

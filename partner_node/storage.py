@@ -6,6 +6,7 @@ read, the question is put, and the answer is written (protocol 4.6).
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from partner_node.database import (
     MODELS,
     OWN_LOG,
     RESERVES,
+    STABILITY,
     SUMS,
     VOTES,
     Database,
@@ -38,6 +40,7 @@ from partner_node.records import (
     CastVote,
     ChargedSums,
     Disclosure,
+    KeptStability,
     KeptSum,
     OwnEntry,
     StoredJoin,
@@ -63,6 +66,9 @@ _ENTRIES_OF = sa.select(
 ).where(ENTRIES.c.run == _THIS_RUN, ENTRIES.c.scope == sa.bindparam("scope"))
 _NEW_ENTRY = ENTRIES.insert()
 _DEBIT_KEY = ("run", "round", "attempt")
+_UNITS_OF = sa.select(ENTRIES.c.units).where(
+    *(ENTRIES.c[name] == sa.bindparam(name) for name in (*_DEBIT_KEY, "kind"))
+)
 _NEW_DISCLOSURE = DISCLOSURES.insert()
 _NEW_OWN = OWN_LOG.insert()
 
@@ -106,6 +112,10 @@ class NodeStore:
     def faults(self) -> str:
         """What is wrong with the file itself; empty: nothing."""
         return self._database.faults()
+
+    def together(self, *, flushed: bool = True) -> AbstractContextManager[None]:
+        """One commit for all that this thread writes within: see ``Database.together``."""
+        return self._database.together(flushed=flushed)
 
     # --- runs and budget (protocol 3.1, 4.6) --------------------------------------------------
 
@@ -221,10 +231,10 @@ class NodeStore:
 
     def debited(self, debit: BudgetDebit) -> bool:
         """Whether a debit of the log is booked here, with its units (protocol 4.6 (5))."""
-        key = [ENTRIES.c[name] == getattr(debit, name) for name in _DEBIT_KEY]
-        query = sa.select(ENTRIES.c.units).where(*key, ENTRIES.c.kind == debit.kind.value)
+        key: dict[str, object] = {name: getattr(debit, name) for name in _DEBIT_KEY}
         with self._database.transaction() as connection:
-            return bool(connection.scalar(query) == debit.units)
+            units = connection.scalar(_UNITS_OF, key | {"kind": debit.kind.value})
+            return bool(units == debit.units)
 
     def sums(self, run: RunId) -> tuple[KeptSum, ...]:
         """The published sums of a run that were kept, in order, until its window ends."""
@@ -586,6 +596,29 @@ class NodeStore:
                     at=self._now(),
                 )
             )
+
+    def keep_stability(self, kept: KeptStability) -> None:
+        """Keep what a test of reasons came to; a later one of the version replaces it."""
+        with self._database.transaction() as connection:
+            connection.execute(STABILITY.delete().where(STABILITY.c.version == kept.version))
+            connection.execute(STABILITY.insert().values(**asdict(kept), at=self._now()))
+
+    def stability(self, version: Digest, premises: Digest) -> KeptStability | None:
+        """What the last test of the version came to, if it rested on the same."""
+        query = sa.select(STABILITY).where(
+            STABILITY.c.version == version, STABILITY.c.premises == premises
+        )
+        with self._database.transaction() as connection:
+            row = connection.execute(query).first()
+        if row is None:
+            return None
+        return KeptStability(
+            version=version,
+            run=RunId(row.run),
+            premises=premises,
+            agreement=row.agreement,
+            changes=row.changes,
+        )
 
     def votes(self) -> tuple[CastVote, ...]:
         """This node's votes, oldest first."""

@@ -7,6 +7,7 @@ a JOIN is on disk before it is sent, the debit before a word leaves (protocol 3.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -21,6 +22,7 @@ from consortium.errors import (
     RefusalCode,
     RefusalError,
     RiskWeaveError,
+    StorageError,
     TransportError,
 )
 from consortium.ids import Digest, PartnerId, RunId
@@ -53,6 +55,7 @@ LARGEST_TABLE = 1 << 30
 """Rows that the overflow bound is checked for: a refusal by their true number would tell it."""
 
 NOTHING_SHOWN = LogHead()
+NOTHING_TAKEN = Taken(0, b"")
 _REFUSED = "plan.refused"
 
 Words = NDArray[np.uint64]
@@ -61,6 +64,9 @@ Integers = NDArray[np.int64]
 
 class Commitments(Booked, Protocol):
     """What a session needs of the node's database. Every call is one durable transaction."""
+
+    def together(self, *, flushed: bool = True) -> AbstractContextManager[None]:
+        """One durable transaction, at its end, for all calls within."""
 
     def commitment(self, run: RunId) -> tuple[TrainingPlan, Secret | None] | None:
         """The accepted plan of a run and this node's seed for it; no seed once it is erased."""
@@ -193,7 +199,7 @@ class TrainingSession:
         """None: this node says nothing for the log."""
         self._gate = gate
         """None: no round waits for the log. Of a node that serves there is one."""
-        self._cosigned = Taken(0, b"")
+        self._cosigned = NOTHING_TAKEN
         self._replays = replays
         """None: nothing is kept, and no audit can replay what this node sends."""
         self._said: list[bytes] = []
@@ -315,7 +321,26 @@ class TrainingSession:
             RefusalError: with the first rule that the request breaks.
         """
         run = self._accepted(request.run)
-        self._cosigned = Taken(0, b"") if self._gate is None else self._gate.take(shown)
+        self._cosigned, self._said = NOTHING_TAKEN, []
+        try:
+            with self._store.together():
+                taken = NOTHING_TAKEN if self._gate is None else self._gate.take(shown)
+                self._check_proposal(run, request, sums, acceptances)
+                join, said = self._kept_join(run, request)
+        except StorageError:
+            run.machine = None  # there is no such JOIN
+            raise
+        run.learned = []
+        self._cosigned, self._said = taken, said
+        return join
+
+    def _check_proposal(
+        self,
+        run: _Run,
+        request: SumRequest,
+        sums: Sequence[ClosedSum],
+        acceptances: Sequence[bytes],
+    ) -> None:
         self._check_roster(request, run)
         self._check_committed(run, request, acceptances)
         self._catch_up(run, sums)
@@ -329,15 +354,16 @@ class TrainingSession:
             variance=mechanism.variance,
             partners=len(request.roster),
         )
+
+    def _kept_join(self, run: _Run, request: SumRequest) -> tuple[Join, list[bytes]]:
+        """The JOIN, kept, and what is said of it for the log."""
         context = context_of(request, self._manifest)
-        stored = self._store.join(request, context, run.learned)
-        run.learned = []
-        join = self._join(run, request, stored)
-        self._said = [self._book.joined(request, join)] if self._book else []
+        join = self._join(run, request, self._store.join(request, context, run.learned))
+        said = [self._book.joined(request, join)] if self._book else []
         self._store.keep_own(
-            [OwnEntry(type="round.join", run=request.run, data=one) for one in self._said]
+            [OwnEntry(type="round.join", run=request.run, data=one) for one in said]
         )
-        return join
+        return join, said
 
     def on_joins(
         self,
@@ -372,22 +398,26 @@ class TrainingSession:
         machine = self._machine(run, request)
         joined = machine.on_joins(joins)
         run.links.update(joined.links)
-        if self._gate is not None:
-            self._gate.pass_on(run.plan, request, self._store, shown)
         mechanism = run.replica.mechanism(request.kind, partners=len(request.roster))
         # Charged before a row is read: whatever fails from here on, and on whichever row,
         # tells nobody anything that was not paid for (protocol 4.6 (3)).
-        debits = self._debit(run, request, mechanism)
+        with self._store.together():
+            if self._gate is not None:
+                self._gate.pass_on(run.plan, request, self._store, shown)
+            debits = self._debit(run, request, mechanism)
         noisy = self._noised(run, (request, inputs), joined, variance=mechanism.variance)
         words, upload = machine.mask(noisy)
-        self._keep(run, request, joins, words)
         own = [self._book.uploaded(upload)] if self._book else []
-        self._store.disclose(
-            request,
-            words=upload.words,
-            size=words.nbytes,
-            entries=[OwnEntry(type="round.upload", run=request.run, data=one) for one in own],
-        )
+        with self._store.together(flushed=False):
+            self._keep(run, request, joins, words)
+            self._store.disclose(
+                request,
+                words=upload.words,
+                size=words.nbytes,
+                entries=[
+                    OwnEntry(type="round.upload", run=request.run, data=one) for one in own
+                ],
+            )
         self._said = [*debits, *own]
         return words, upload
 

@@ -6,6 +6,7 @@ so that a test reads as a story; what travelled is in ``wire``.
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -120,6 +121,10 @@ class MemoryCommitments:
     signed: list[tuple[RunId, bytes]] = field(default_factory=list)
     learned: dict[RunId, list[KeptSum]] = field(default_factory=dict)
     own: list[OwnEntry] = field(default_factory=list)
+
+    def together(self, *, flushed: bool = True) -> AbstractContextManager[None]:
+        del flushed
+        return nullcontext()
 
     def commitment(self, run: RunId) -> tuple[TrainingPlan, Secret | None] | None:
         return self.plans.get(run)

@@ -5,7 +5,8 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +16,11 @@ import sqlalchemy as sa
 from consortium.crypto.keys import Secret
 from consortium.errors import BudgetExceededError, RefusalCode, RefusalError, StorageError
 from consortium.ids import Digest, PartnerId, RunId, digest_of
+from consortium.ledger.witness import Head
 from consortium.messages import SumRequest, Vote
 from consortium.plan import ReleaseKind, TrainingPlan
-from partner_node.records import Disclosure, KeptSum
+from partner_node.log_store import NewEntries
+from partner_node.records import Disclosure, KeptSum, OwnEntry
 from partner_node.storage import NodeStore
 from tests.simulator import Consortium
 
@@ -390,3 +393,93 @@ def test_second_store_of_a_process_leaves_the_locks_of_the_first(tmp_path: Path)
     )
     assert "BlockingIOError" in taken.stderr
     first.close()
+
+
+# --- several steps, one commit ----------------------------------------------------------------
+
+
+def head(size: int) -> Head:
+    return Head(size=size, root=bytes([size]) * 32)
+
+
+def test_steps_together_are_one_commit_which_others_see_only_at_its_end(
+    store: NodeStore, path: Path
+) -> None:
+    def seen() -> int:
+        with sqlite3.connect(path) as other:
+            return int(other.execute("SELECT COUNT(*) FROM witnessed_heads").fetchone()[0])
+
+    with store.together():
+        store.log.add(NewEntries(first=0), head(1), flushed=False)
+        store.log.add(NewEntries(first=0), head(2), flushed=False)
+        assert store.log.witnessed() == head(2)
+        assert seen() == 0
+    assert seen() == 2
+    assert store.log.undone == 0
+
+
+def witness_and_join(store: NodeStore, plan: TrainingPlan) -> None:
+    with store.together():
+        store.log.add(NewEntries(first=0), head(1), flushed=False)
+        store.join(request(plan), digest_of(b"context"))
+
+
+def witness_and_break_off(store: NodeStore, plan: TrainingPlan) -> None:
+    with store.together():
+        store.log.add(NewEntries(first=0), head(1), flushed=False)
+        store.debit(request(plan), scope="training", units=1, entries=refusing)
+
+
+def refusing(_epoch: str) -> Sequence[OwnEntry]:
+    raise RefusalError(RefusalCode.PLAN, "after the charge was written")
+
+
+def test_a_step_that_refuses_leaves_what_was_done_before_it(
+    store: NodeStore, plan: TrainingPlan
+) -> None:
+    with pytest.raises(RefusalError, match="no open reserve"):
+        witness_and_join(store, plan)
+    assert store.log.witnessed() == head(1)
+    assert store.log.undone == 0
+
+
+def test_a_step_that_breaks_off_after_it_has_written_undoes_all_of_them(
+    store: NodeStore, plan: TrainingPlan
+) -> None:
+    store.commit(plan, Secret(bytes(32)), UNITS, CAPS)
+    with pytest.raises(RefusalError, match="after the charge"):
+        witness_and_break_off(store, plan)
+    assert store.log.witnessed() == Head()
+    assert store.spent("training") == 0
+    assert store.log.undone == 1
+
+
+def test_a_broken_step_that_somebody_caught_is_an_error_at_the_end(
+    store: NodeStore, plan: TrainingPlan
+) -> None:
+    store.commit(plan, Secret(bytes(32)), UNITS, CAPS)
+
+    def caught() -> None:
+        with store.together(), suppress(RefusalError):
+            store.debit(request(plan), scope="training", units=1, entries=refusing)
+
+    with pytest.raises(StorageError, match="broke off"):
+        caught()
+    assert store.spent("training") == 0
+
+
+def test_a_flushed_step_has_no_place_in_a_transaction_that_is_not(
+    store: NodeStore, plan: TrainingPlan
+) -> None:
+    with pytest.raises(StorageError, match="flushed"), store.together(flushed=False):
+        store.commit(plan, Secret(bytes(32)), UNITS, CAPS)
+    assert store.open_runs() == ()
+
+
+def test_a_transaction_within_another_is_refused(store: NodeStore) -> None:
+    with (
+        pytest.raises(StorageError, match="within another"),
+        store.together(),
+        store.together(),
+    ):
+        pass

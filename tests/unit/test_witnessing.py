@@ -536,3 +536,48 @@ def test_newest_cosigned_head_is_shown_once_the_quorum_is_there_and_not_before(
     opened = open_checkpoint(seen.cosigned, house.manifest)
     assert opened.checkpoint.size == 5
     assert set(opened.times) == {one.name for one in witnesses[:3]}
+
+
+class PowerCutError(Exception):
+    """Ends a transaction before its commit."""
+
+
+def test_a_head_that_was_undone_is_cosigned_again_only_when_it_is_on_disk(
+    make: Make, witnesses: list[Witness]
+) -> None:
+    log, witness = make("a"), witnesses[0]
+    manifest, store = witness.house.manifest, witness.store
+    size, note = log.newest()
+    shown = LogHead(note=note, first=0, entries=log.entries(0, size))
+
+    def take_and_fail() -> None:
+        with store.together():
+            assert witness.mirror.take(manifest, shown, flushed=False).cosignature
+            raise PowerCutError
+
+    with pytest.raises(PowerCutError):
+        take_and_fail()
+    assert (store.log.size(), store.log.witnessed().size) == (0, 0)
+    taken = witness.mirror.take(manifest, shown, flushed=False)
+    assert taken.size == size
+    assert taken.cosignature
+    assert (store.log.size(), store.log.witnessed().size) == (size, size)
+
+
+def test_an_incident_within_a_transaction_outlives_the_refusal_that_follows_it(
+    make: Make, witnesses: list[Witness]
+) -> None:
+    witness, manifest = witnesses[0], witnesses[0].house.manifest
+    assert not witness.ask(make("a"))
+    fork = make("b")
+    size, note = fork.newest()
+
+    def take_fork() -> None:
+        with witness.store.together():
+            shown = LogHead(note=note, first=0, entries=fork.entries(0, size))
+            witness.mirror.take(manifest, shown, flushed=False)
+
+    with pytest.raises((ForkError, ProofError)):
+        take_fork()
+    assert witness.store.log.incident() is not None
+    assert witness.store.log.undone == 0
