@@ -177,6 +177,18 @@ _LOG_HEADS = sa.Table(
 )
 # Statements of every attempt, made once.
 _NEW_LOG, _NEW_LOG_HEAD = _LOG.insert(), _LOG_HEADS.insert()
+_NEWEST_HEAD = sa.select(_LOG_HEADS).order_by(_LOG_HEADS.c.size.desc()).limit(1)
+_NOTE_OF = sa.select(_LOG_HEADS.c.note).where(_LOG_HEADS.c.size == sa.bindparam("of"))
+_NEW_NOTE = (
+    _LOG_HEADS.update()
+    .where(_LOG_HEADS.c.size == sa.bindparam("of"))
+    .values(note=sa.bindparam("made"))
+)
+_PORTION = (
+    sa.select(_LOG.c.data)
+    .where(_LOG.c.number >= sa.bindparam("first"), _LOG.c.number < sa.bindparam("until"))
+    .order_by(_LOG.c.number)
+)
 _LOG_LAST = sa.select(sa.func.max(_LOG.c.number))
 _LOG_LEAVES = (
     sa.select(_LOG.c.leaf)
@@ -390,18 +402,15 @@ class Store:
 
     def log_heads(self, *, last: int | None = None) -> tuple[tuple[int, bytes], ...]:
         """Size and note of the ``last`` signed heads, or of all, the smallest first."""
-        query = sa.select(_LOG_HEADS).order_by(_LOG_HEADS.c.size.desc()).limit(last)
+        query = _NEWEST_HEAD if last == 1 else _NEWEST_HEAD.limit(last)
         rows = self._all(query)[::-1]
         return tuple((row["size"], bytes(row["note"])) for row in rows)
 
     def log_portion(self, first: int, until: int) -> tuple[bytes, ...]:
         """Entries from index ``first`` up to ``until``."""
-        query = (
-            sa.select(_LOG.c.data)
-            .where(_LOG.c.number >= first, _LOG.c.number < until)
-            .order_by(_LOG.c.number)
-        )
-        return tuple(bytes(row["data"]) for row in self._all(query))
+        with self.transaction() as connection:
+            found = connection.scalars(_PORTION, {"first": first, "until": until})
+            return tuple(bytes(data) for data in found)
 
     def log_head(self, *, above: int, most: int) -> tuple[int, bytes] | None:
         """The largest signed head of ``above`` + 1 to ``most`` entries, or the next above."""
@@ -419,13 +428,12 @@ class Store:
 
     def change_head(self, size: int, change: Callable[[bytes], bytes]) -> bytes | None:
         """Replace the note of one head by what ``change`` makes of it; None: no such head."""
-        same = _LOG_HEADS.c.size == size
         with self.transaction() as connection:
-            note = connection.scalar(sa.select(_LOG_HEADS.c.note).where(same))
+            note = connection.scalar(_NOTE_OF, {"of": size})
             if note is None:
                 return None
             made = change(bytes(note))
-            connection.execute(_LOG_HEADS.update().where(same).values(note=made))
+            connection.execute(_NEW_NOTE, {"of": size, "made": made})
             return made
 
     def not_logged(self, entries: Sequence[bytes]) -> tuple[bytes, ...]:

@@ -20,6 +20,7 @@ MOST_SIGNATURES = 100
 """As Go's reader: above it a note is malformed."""
 
 _ID_BYTES, _TIME_BYTES, _SIGNATURE_BYTES = 4, 8, 64
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
 _NAME = re.compile(r"[^\s+]+")
 _LINE = re.compile(r"— ([^\s+]+) ([A-Za-z0-9+/]+={0,2})\n")
 _VKEY = re.compile(r"([^\s+]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/]+={0,2})")
@@ -136,7 +137,7 @@ def parse_note(data: bytes) -> Note:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise DecodeError("note: not UTF-8") from error
-    if any(char < " " and char != "\n" for char in text):
+    if _CONTROL.search(text):
         raise DecodeError("note: a control character")
     head, blank, tail = text.rpartition("\n\n")
     if not blank or not tail.endswith("\n"):
