@@ -4,14 +4,17 @@ The document is fetched once, checked against its digest, and kept; the test of 
 partner's own table. What leaves is the signed word alone, noted before it is sent.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from consortium.canonical import canonical_json
 from consortium.errors import ConfigurationError
+from consortium.gates import GatePolicy, gate_document
 from consortium.ids import Digest, digest_of
 from consortium.ledger.gate_audit import GATE, UNSTABLE
 from consortium.messages import Vote
 from models.document import Document, HeadDocument, ModelDocument, parse_any, verify_version
+from models.run import RunSession
 from partner_node import acceptance, gatekeeping, ingest, log_commands, stability
 from partner_node.acceptance import BlockResult
 from partner_node.desk_tables import reason_tables
@@ -19,10 +22,10 @@ from partner_node.gatekeeping import CheckedGate
 from partner_node.head_sums import HeadSums
 from partner_node.keystore import Pin
 from partner_node.local_sums import LocalSums
-from partner_node.records import Disclosure, OwnEntry
-from partner_node.stability import NodeSums, Stability
+from partner_node.records import Disclosure, KeptStability, OwnEntry
+from partner_node.stability import NodeSums, Outcome, Stability
 from partner_node.study import SOCKET, rows_of_socket
-from partner_node.wiring import Desk
+from partner_node.wiring import Desk, code_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +139,7 @@ def stability_of(desk: Desk, pin: Pin, gate: CheckedGate, version: Digest) -> St
         outcome = stability.joint_outcome(rows, {**by_family, **total}, policy.decline_pd)
         joint = HeadSums(plan, member, joint_rows=lambda _: rows)
         own = NodeSums(joint, member, int((~rows.holdout).sum()))
-        return stability.assess(gate.run, own, outcome, version=version, policy=policy)
+        return _assessed(desk, (version, policy, gate), own, outcome)
     table = ingest.load(
         desk.data_source(),
         pin.schema,
@@ -147,7 +150,43 @@ def stability_of(desk: Desk, pin: Pin, gate: CheckedGate, version: Digest) -> St
     sums = LocalSums(plan, pin.schema, member, load=lambda _: table)
     own = NodeSums(sums, member, int((~table.holdout).sum()))
     outcome = stability.table_outcome(table, member, policy.decline_pd)
-    return stability.assess(gate.run, own, outcome, version=version, policy=policy)
+    return _assessed(desk, (version, policy, gate), own, outcome)
+
+
+def _assessed(
+    desk: Desk,
+    of: tuple[Digest, GatePolicy, CheckedGate],
+    own: NodeSums,
+    outcome: Callable[[RunSession], Outcome],
+) -> Stability:
+    """The assessment; that of a test before if version, policy, code and rows are the same.
+
+    The gate was checked by the caller: the sums are those that lead to the version. Without
+    the run's seed rows cannot be compared, and nothing is kept.
+    """
+    version, policy, gate = of
+    store, run = desk.store(), gate.run.plan.run
+    commitment = store.commitment(run)
+    seed = None if commitment is None else commitment[1]
+    if seed is None:
+        return stability.assess(gate.run, own, outcome, version=version, policy=policy)
+    rows = own.sums.fingerprint(seed)
+    gate_policy = canonical_json(gate_document(policy)).decode()
+    premises = digest_of(f"{gate_policy} {code_digest()} {rows}".encode())
+    kept = store.stability(version, premises)
+    if kept is not None:
+        return Stability(agreement=kept.agreement, changes=kept.changes)
+    found = stability.assess(gate.run, own, outcome, version=version, policy=policy)
+    store.keep_stability(
+        KeptStability(
+            version=version,
+            run=run,
+            premises=premises,
+            agreement=found.agreement,
+            changes=found.changes,
+        )
+    )
+    return found
 
 
 def _require_gate(desk: Desk, pin: Pin, version: Digest) -> None:
