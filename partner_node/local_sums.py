@@ -119,6 +119,8 @@ class LocalSums:
         self._spec = None if private else spec_of(plan, schema, self._bins)
         self._trainers: dict[str, Trainer] = {}
         self._print: str | None = None
+        self._training: dict[str, Codes] = {}
+        """Columns of a block's training rows: all gradients are of the same."""
 
     def fingerprint(self, seed: Secret) -> str:
         """Of codes, labels and hold-out of all rows; one run has one seed. Private."""
@@ -192,6 +194,7 @@ class LocalSums:
         spec = spec_of(self.plan, self._schema, bins)
         table = self._table if bins == self._bins else self._load(bins)
         self._trainers.clear()
+        self._training.clear()
         self._print = None
         self._bins, self._table, self._spec = bins, table, spec
 
@@ -245,7 +248,9 @@ class LocalSums:
         rows = ~self._table.holdout
         labels = self._table.labels[rows]
         for _, block in self._held():
-            codes = self._codes(block, rows)
+            codes = self._training.get(block.name)
+            if codes is None:
+                codes = self._training[block.name] = self._codes(block, rows)
             step = _Step(weights[block.window], seed, context)
             values[block.window] = self._block_sum(block, codes, labels, step)
             held[block.window] = True

@@ -12,6 +12,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import cast
 
 import rfc8785
@@ -53,6 +54,11 @@ class LabelDefinition:
     definition: str
 
 
+@lru_cache(maxsize=8)
+def _digest_of(schema: "Schema") -> Digest:
+    return digest_of(_DOMAIN + canonical_bytes(schema.to_canonical()))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schema:
     """All features of a federation, in the order in which reasons and vectors list them."""
@@ -66,7 +72,7 @@ class Schema:
     @property
     def digest(self) -> Digest:
         r"""``H("riskweave/schema/v1\n" ‖ JCS(schema))`` (protocol 0.3, 0.5)."""
-        return digest_of(_DOMAIN + canonical_bytes(self.to_canonical()))
+        return _digest_of(self)
 
     @property
     def families(self) -> tuple[str, ...]:
