@@ -2,13 +2,15 @@
 
 Both sides use four processes beside this one, mTLS on loopback and bidirectional streams.
 The federation is a real rehearsal; its rounds include gradient, noise, masks, the durable
-JOIN and debit, and the coordinator's stored state. ``bare_grpc_ms``: d float64 down, d words
+JOIN and debit, the coordinator's stored state, and the log: entries, heads, cosignatures and
+the quorum before each charge. ``bare_grpc_ms``: d float64 down, d words
 up, once.
 
 ``local_ms`` is what a round computes and writes when nothing travels (``bench.round_work``):
 the coordinator's work, plus the work of all nodes divided by the cores that they can use at
-once. It is measured before and after the federation, and the mean counts, for the machine
-may be busy otherwise. So ``masked_vs_bare_plus_compute`` charges to the round what is left:
+once, in CPU seconds. It is measured before and after the federation, and the mean counts, for
+the machine may be busy otherwise. ``log_local`` is its ratio to the same round without a log.
+So ``masked_vs_bare_plus_compute`` charges to the round what is left:
 Flower's messages, pipes, two exchanges, waking nine processes, and waiting for the slowest.
 """
 
@@ -58,16 +60,19 @@ def run(out: Path) -> Result:
         local = [local_ms(directory / FILE)]
         ours = _federation(directory)
         local.append(local_ms(directory / FILE))
+        without = local_ms(directory / FILE, logged=False)
         bare = _bare(int(width))
         compute = statistics.mean(one["compute"] for one in local)
         anchors[f"local_ms_{width}"] = local
         ratios[f"masked_vs_bare_plus_compute_{width}"] = round(
             ours["p50"] / (bare["p50"] + compute), 2
         )
+        anchors[f"local_without_log_ms_{width}"] = without
+        ratios[f"log_local_{width}"] = round(compute / without["compute"], 2)
         figures[f"round_ms_{width}"] = ours
         anchors[f"bare_grpc_ms_{width}"] = bare
         ratios[f"bare_grpc_{width}"] = round(ours["p50"] / bare["p50"], 2)
-    for name in ("bare_grpc", "masked_vs_bare_plus_compute"):
+    for name in ("bare_grpc", "masked_vs_bare_plus_compute", "log_local"):
         ratios[name] = ratios[f"{name}_10000"]
     _plot(out / "round.svg", figures, anchors)
     return Result(name="round", figures=figures, anchors=anchors, ratios=ratios)

@@ -258,12 +258,41 @@ def _round(
     sums: list[ClosedSum],
 ) -> tuple[ClosedSum, float]:
     """One round; its sum, and the CPU seconds of all nodes."""
-    (documents, links), record, witnesses = accepted, desk.record, desk.witnesses
-    nodes = 0.0
+    documents, links = accepted
     request, inputs = desk.session.request(tuple(parties.sessions))
     length = chain_length(parties.plan)
     attempt = Aggregator(parties.manifest, request, links=links, length=length)
-    heads = witnesses.propose(parties.sessions) if witnesses is not None else {}
+    nodes = _joins(parties, desk, attempt, (documents, sums))
+    links.update(attempt.links)
+    shown = _NO_HEAD if desk.witnesses is None else desk.witnesses.settle(_QUORUM_S)
+    for one in parties.sessions.values():
+        mark = time.process_time()
+        words, upload = one.on_joins(
+            request, inputs, joins=attempt.joins, acceptances=documents, shown=shown
+        )
+        said = one.said()
+        nodes += time.process_time() - mark
+        if desk.record is not None:
+            desk.record.check_upload(upload, request, said)
+        attempt.on_upload(upload, words)
+        if desk.record is not None:
+            desk.record.on_upload(upload, request, words, said)
+    closed = ClosedSum(request=request, joined=attempt.joined, total=attempt.total())
+    desk.session.on_sum(closed)
+    _keep(desk, closed)
+    return closed, nodes
+
+
+def _joins(
+    parties: _Parties,
+    desk: _Desk,
+    attempt: Aggregator,
+    known: tuple[list[bytes], list[ClosedSum]],
+) -> float:
+    """All JOINs of an attempt; the CPU seconds of all nodes."""
+    (documents, sums), record, witnesses = known, desk.record, desk.witnesses
+    request, nodes = attempt.request, 0.0
+    heads = {} if witnesses is None else witnesses.propose(parties.sessions)
     if record is not None:
         record.begin()
     for name, one in parties.sessions.items():
@@ -278,28 +307,18 @@ def _round(
             record.on_join(said)
         if witnesses is not None:
             witnesses.on_joined(name, taken.size, taken.cosignature)
-    links.update(attempt.links)
-    shown = witnesses.settle(_QUORUM_S) if witnesses is not None else _NO_HEAD
-    for one in parties.sessions.values():
-        mark = time.process_time()
-        words, upload = one.on_joins(
-            request, inputs, joins=attempt.joins, acceptances=documents, shown=shown
-        )
-        said = one.said()
-        nodes += time.process_time() - mark
-        if record is not None:
-            record.check_upload(upload, request, said)
-        attempt.on_upload(upload, words)
-        if record is not None:
-            record.on_upload(upload, request, words, said)
-    closed = ClosedSum(request=request, joined=attempt.joined, total=attempt.total())
-    desk.session.on_sum(closed)
-    last = desk.session.state.attempts[-1]
-    entries = record.closing(request, last, closed) if record is not None else ()
-    kept = record.words(closed) if record is not None else None
+    return nodes
+
+
+def _keep(desk: _Desk, closed: ClosedSum) -> None:
+    entries: tuple[bytes, ...] = ()
+    words = None
+    if desk.record is not None:
+        last = desk.session.state.attempts[-1]
+        entries = desk.record.closing(closed.request, last, closed)
+        words = desk.record.words(closed)
     event = RunEvent(run=_RUN, stage="training")
-    keep_attempt(desk.store, desk.session, event, closed, entries, words=kept, at=_now())
-    return closed, nodes
+    keep_attempt(desk.store, desk.session, event, closed, entries, words=words, at=_now())
 
 
 def _secret() -> Secret:
