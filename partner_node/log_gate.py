@@ -205,9 +205,10 @@ class LogGate:
             shown: What came with the JOINs.
         """
         self.take(shown)
-        # What an attempt rests on does not change between its JOIN and its charge.
+        # What an attempt rests on does not change between its JOIN and its charge, unless
+        # more of the log has come.
         asked, reach = self._checked
-        if asked != request:
+        if asked != request or shown.entries:
             reach = self.check(plan, request, booked)
         size = self._mirror.fresh(MAX_AGE_S)
         if size < reach:
