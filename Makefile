@@ -4,6 +4,7 @@
 PYTHON  ?= python3
 WORKERS ?= 2
 only    ?=
+tamper  ?=
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -16,9 +17,9 @@ PYTEST := $(BIN)/python -m pytest
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
-demo: $(STAMP)  ## five processes train a private scorecard on 30,000 real clients; report in build/demo
+demo: $(STAMP)  ## train a private scorecard on 30,000 real clients; report in build/demo; tamper=1 then alters the log
 	$(BIN)/python examples/taiwan/cut.py build/taiwan
-	$(BIN)/riskweave rehearse examples/taiwan/rehearsal.toml --report build/demo
+	$(BIN)/riskweave rehearse examples/taiwan/rehearsal.toml --report build/demo $(if $(tamper),--tamper)
 
 test: $(STAMP)  ## all tests but the slow ones
 	$(PYTEST) -m "not slow" -n $(WORKERS) --dist loadfile

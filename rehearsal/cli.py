@@ -26,6 +26,7 @@ from rich.progress import (
 
 from consortium.errors import ConfigurationError
 from consortium.features.bins import Bins
+from consortium.ids import PartnerId
 from consortium.plan import TrainingPlan
 from coordinator.events import RunEvent
 from partner_node import ingest
@@ -39,22 +40,39 @@ from rehearsal.summary_desk import desk_lines
 
 MARK = ".riskweave-rehearsal"
 """File that shows that a directory is an earlier rehearsal's and may be overwritten."""
+_UNNOTICED = 4
+"""Exit status if something that was altered went unnoticed."""
 _LONGEST = 107 - len("/control.sock")
 """Bytes of the coordinator's directory: a unix socket's path has 107 (unix(7))."""
 _NOTICES = tuple(f"notice.{lang}.{form}" for lang in ("zh", "en") for form in ("html", "pdf"))
-_OURS = ("work", "logs", "audit", "audit.zip", "report.json", "report.html", *_NOTICES)
+_OURS = (
+    "work",
+    "logs",
+    "audit",
+    "audit.zip",
+    "tampered",
+    "tampered-1.zip",
+    "tampered-2.zip",
+    "report.json",
+    "report.html",
+    *_NOTICES,
+)
+_WATCHER = PartnerId("regulator")
+"""The live regulator of a federation that is tampered with, if the file names none."""
 
 
 def main(argv: Sequence[str]) -> int:
     """Run ``riskweave rehearse ARGV``; returns the exit status."""
     arguments = _parser().parse_args(argv)
     rehearsal = load_rehearsal(arguments.file, epsilon=arguments.epsilon)
+    if arguments.tamper and rehearsal.regulator is None:
+        rehearsal = replace(rehearsal, regulator=_WATCHER)
     with ExitStack() as stack:
         stack.enter_context(_terminated_like_interrupted())
         watcher = _watcher(stack, as_json=arguments.json)
         places = _fresh(arguments.report)
         try:
-            result = rehearse(rehearsal, places, watcher)
+            result = rehearse(rehearsal, places, watcher, tamper=arguments.tamper)
         except RehearsalError as error:
             if error.evidence:
                 print(error.evidence, file=sys.stderr)
@@ -65,25 +83,37 @@ def main(argv: Sequence[str]) -> int:
         page = write_report(result, arguments.report)
     if not arguments.keep:
         shutil.rmtree(places.work)
-    audit = result.record.audit
-    if arguments.json:
+    _tell_end(result, page, as_json=arguments.json)
+    tampered = result.record.tampered
+    return 0 if tampered is None or tampered.found else _UNNOTICED
+
+
+def _tell_end(result: Result, page: Path, *, as_json: bool) -> None:
+    audit, tampered = result.record.audit, result.record.tampered
+    if as_json:
+        if tampered is not None:
+            print(json.dumps({"tampered": str(tampered.page), "found": tampered.found}))
         if audit is not None:
             print(json.dumps({"audit": str(audit.page), "verdict": audit.verdict}))
         print(json.dumps({"report": str(page)}))
-    else:
-        print("\n".join(_summary(result)))
-        print(f"\nreport: {page}")
-        if audit is not None:
-            print(f"audit:  {audit.page}\nregulator's verdict: {audit.verdict}")
-    return 0
+        return
+    print("\n".join(_summary(result)))
+    print(f"\nreport: {page}")
+    if audit is not None:
+        print(f"audit:  {audit.page}\nregulator's verdict: {audit.verdict}")
+    if tampered is not None:
+        verdict = "all of it was found" if tampered.found else "NOT ALL OF IT WAS FOUND"
+        print(f"tampered with: {tampered.page}\n{verdict}")
 
 
-def rehearse(rehearsal: Rehearsal, places: Places, watcher: Watcher) -> Result:
+def rehearse(
+    rehearsal: Rehearsal, places: Places, watcher: Watcher, *, tamper: bool = False
+) -> Result:
     """Run the federation, then compute what only the rehearsal can."""
     began = time.monotonic()
     watcher.step("checking every partner's table")
     _check_tables(rehearsal, watcher)
-    record = run_federation(rehearsal, places, watcher)
+    record = run_federation(rehearsal, places, watcher, tamper=tamper)
     watcher.step("computing what the model would have been without privacy")
     from rehearsal.baselines import Released  # noqa: PLC0415 - loads scikit-learn: seconds
     from rehearsal.evidence import evidence_of  # noqa: PLC0415
@@ -145,6 +175,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--epsilon", metavar="E", help="instead of the file's")
     parser.add_argument(
         "--keep", action="store_true", help="keep keys and databases in DIR/work"
+    )
+    parser.add_argument(
+        "--tamper",
+        action="store_true",
+        help=(
+            "at the end alter the coordinator's database while all others run, and show who "
+            "refuses and what the audit finds; exit status 4 if anything goes unnoticed"
+        ),
     )
     parser.add_argument("--json", action="store_true", help="progress as lines of JSON")
     return parser

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from consortium.errors import OutOfOrderError, TransportError
-from consortium.ids import parse_digest
+from consortium.ids import PartnerId, parse_digest
 from coordinator import cli as coordinator_cli
 from coordinator import config as coordinator_config
 from coordinator import control
@@ -36,6 +36,7 @@ from rehearsal.processes import Processes, RehearsalError, free_ports, riskweave
 from rehearsal.published import parse_published
 from rehearsal.results import AuditVerdict, JointRecord, RunRecord
 from rehearsal.results_desk import DeskRecord
+from rehearsal.tamper import tamper_with
 
 COORDINATOR = "coordinator"
 _VERDICTS = {0: "verified", regulator_cli.WARNED: "warnings", regulator_cli.FAILED: "failed"}
@@ -80,8 +81,10 @@ class Places:
         return self.work / party.id
 
 
-def run_federation(rehearsal: Rehearsal, places: Places, watcher: Watcher) -> RunRecord:
-    """Set up, train, vote, stop.
+def run_federation(
+    rehearsal: Rehearsal, places: Places, watcher: Watcher, *, tamper: bool = False
+) -> RunRecord:
+    """Set up, train, vote, stop; with ``tamper`` the log is altered before the end.
 
     Raises:
         RehearsalError: a process failed; everything was stopped.
@@ -113,10 +116,11 @@ def run_federation(rehearsal: Rehearsal, places: Places, watcher: Watcher) -> Ru
         names, peaks = processes.names, processes.peak_rss_mb()
         watcher.step("waiting until the partners have cosigned the log")
         federation.wait_for_witnesses()
+        watcher.step("the regulator's program examines the log")
+        audit = federation.audit()
+        tampered = tamper_with(federation, audit, watcher) if tamper else None
         watcher.step("stopping all processes")
     document, status = federation.release(version)
-    watcher.step("the regulator's program examines the log")
-    audit = federation.audit()
     return RunRecord(
         version=version,
         published=parse_published(document, version),
@@ -136,6 +140,7 @@ def run_federation(rehearsal: Rehearsal, places: Places, watcher: Watcher) -> Ru
         joint=scored,
         desk=decided,
         audit=audit,
+        tampered=tampered,
     )
 
 
@@ -304,21 +309,66 @@ class _Federation:
         Raises:
             RehearsalError: it could not be examined; what it found is no error here.
         """
-        report = self._places.work.parent
-        bundle, digest = report / "audit.zip", self._manifest()
-        self._call(coordinator_cli.main, "bundle", str(self._places.coordinator), str(bundle))
-        pages = str(report / "audit")
-        command = ["report", str(bundle), "--manifest", digest, "--out", pages, "--pdf"]
-        with self._log():
-            code = regulator_cli.main(command)
-        if code not in _VERDICTS:
-            raise RehearsalError(f"the audit ended with {code}: {self._talk}")
+        bundle = self.bundle("audit.zip")
+        code, page = self._examined(bundle, "audit", "--pdf")
         return AuditVerdict(
             verdict=_VERDICTS[code],
             bundle=bundle,
-            manifest=parse_digest(digest),
-            page=report / "audit" / "report.en.html",
+            manifest=parse_digest(self._manifest()),
+            page=page,
         )
+
+    # --- what a tamperer needs (rehearsal.tamper) ---------------------------------------------
+
+    @property
+    def coordinator(self) -> Path:
+        """The operator's own directory."""
+        return self._places.coordinator
+
+    @property
+    def witnesses(self) -> tuple[PartnerId, ...]:
+        """Partners, and the regulator if there is one."""
+        regulator = self._rehearsal.regulator
+        live = () if regulator is None else (regulator,)
+        return (*(party.id for party in self._rehearsal.parties), *live)
+
+    def bundle(self, name: str) -> Path:
+        """Write the audit bundle of the database as it stands."""
+        path = self._places.work.parent / name
+        self._call(coordinator_cli.main, "bundle", str(self.coordinator), str(path))
+        return path
+
+    def examine(self, bundle: Path, name: str) -> Path:
+        """Let the regulator's program write its report; returns the page."""
+        return self._examined(bundle, name)[1]
+
+    def serve_again(self, between: Callable[[], None]) -> None:
+        """Stop the coordinator, do something, start it, wait until everybody is back."""
+        self._processes.end(COORDINATOR)
+        between()
+        self._processes.start(
+            COORDINATOR, riskweave("coordinator", "serve", str(self.coordinator))
+        )
+        self._wait_for_coordinator()
+        self.wait_for_all()
+
+    def ask_for_another_run(self) -> str:
+        """Start the plan once more; returns how it ended."""
+        events = list(control.start_run(self._places.control_socket, self._rehearsal.plan_text))
+        return events[-1].text or events[-1].stage
+
+    def wait_until(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait for a condition; RehearsalError if it does not come."""
+        self._processes.wait_until(condition, _UP_S, what=what, blame=COORDINATOR)
+
+    def _examined(self, bundle: Path, name: str, *options: str) -> tuple[int, Path]:
+        pages = self._places.work.parent / name
+        command = ["report", str(bundle), "--manifest", self._manifest(), "--out", str(pages)]
+        with self._log():
+            code = regulator_cli.main([*command, *options])
+        if code not in _VERDICTS:
+            raise RehearsalError(f"the audit ended with {code}: {self._talk}")
+        return code, pages / "report.en.html"
 
     def budget(self, party: Party) -> NodeBudget:
         """The partner's own report of what it has spent and has left."""

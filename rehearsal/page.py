@@ -11,6 +11,7 @@ from rehearsal import figures
 from rehearsal.page_desk import desk_part
 from rehearsal.page_joint import joint_part
 from rehearsal.page_privacy import numeral, privacy_part
+from rehearsal.page_tamper import tamper_part
 from rehearsal.published import Privacy, Published
 from rehearsal.results import (
     BlockFigures,
@@ -37,7 +38,7 @@ def html_of(result: Result) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    parts = (_front, _quality, joint_part, desk_part, privacy_part, _points, _run)
+    parts = (_front, _quality, joint_part, desk_part, privacy_part, _points, _run, tamper_part)
     values = {name: value for part in parts for name, value in part(result).items()}
     return environment.get_template("report.html").render(values)
 

@@ -86,6 +86,16 @@ class Processes:
             )
         self._running[name] = _Running(popen, log)
 
+    def end(self, name: str) -> None:
+        """Ask one process to stop and forget it: its end is no failure."""
+        running = self._running.pop(name)
+        running.popen.send_signal(signal.SIGTERM)
+        try:
+            running.popen.wait(timeout=GRACE_S)
+        except subprocess.TimeoutExpired:
+            running.popen.kill()
+            running.popen.wait()
+
     def pid(self, name: str) -> int:
         """The process id, for who wants to kill it in a test."""
         return self._running[name].popen.pid

@@ -21,6 +21,7 @@ from rehearsal.results import (
     JointEvidence,
     Quality,
     Result,
+    TamperRecord,
     round_milliseconds,
 )
 
@@ -102,7 +103,29 @@ def json_of(result: Result) -> dict[str, object]:
         "processes": len(record.processes),
         "peak_rss_mb": dict(record.peak_rss_mb),
         "statement": dict(record.published.statement),
+        **_tampered(record.tampered),
     }
+
+
+def _tampered(record: TamperRecord | None) -> dict[str, object]:
+    if record is None:
+        return {}
+    alterations = [
+        {
+            "entry": one.entry,
+            "changed": one.changed,
+            "findings": list(one.findings),
+            "named": one.named,
+        }
+        for one in record.alterations
+    ]
+    found = {
+        "found": record.found,
+        "alterations": alterations,
+        "refused": dict(record.refused),
+        "further_run": record.further_run,
+    }
+    return {"tampered": found}
 
 
 def _by_honest(found: ByHonest) -> dict[str, float]:

@@ -212,6 +212,41 @@ class AuditVerdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Alteration:
+    """One thing that was changed in the coordinator's database, and what an audit said of it."""
+
+    entry: int
+    """Index in the log."""
+    changed: str
+    """What was changed, for people."""
+    bundle: Path
+    """Made from the altered database."""
+    findings: tuple[str, ...]
+    """Errors and warnings of the audit, one line each, that were not there before."""
+    named: bool
+    """An error of the audit names the entry."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TamperRecord:
+    """What came of altering the coordinator's database while the federation was live."""
+
+    alterations: tuple[Alteration, ...]
+    refused: Mapping[str, str]
+    """Witness -> kind of the incident that it signed; empty if it signed none."""
+    further_run: str
+    """What the partners answered to another run over the rewritten log."""
+    page: Path
+    """The regulator's report on the rewritten log."""
+
+    @property
+    def found(self) -> bool:
+        """Whether every witness refused, no run went on, and the audits name every entry."""
+        named = all(one.named for one in self.alterations)
+        return named and all(self.refused.values()) and "R08" in self.further_run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
     """The federation's part: what its processes did."""
 
@@ -231,6 +266,7 @@ class RunRecord:
     joint: JointRecord | None = None
     desk: DeskRecord | None = None
     audit: AuditVerdict | None = None
+    tampered: TamperRecord | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
