@@ -23,6 +23,8 @@ SHOWN_ONLY = 3
 
 DIFFERS = 4
 """Exit status of `replay` if an upload is not what its parts make."""
+_FROM_MIRROR = Path("-")
+"""No file: the challenge comes from this node's own mirror of the log."""
 
 ACCEPTED = "validated"
 REFUSALS = ("quality", "calibration", "policy", "other", "gate", "unstable_reasons")
@@ -186,7 +188,12 @@ def _add_audits(verbs: "Verbs") -> None:
     what = verb.add_mutually_exclusive_group(required=True)
     what.add_argument("--run", metavar="ID", help="of an own run; all its uploads by default")
     what.add_argument(
-        "--challenge", type=Path, metavar="FILE", help="the regulator's entry: what it drew"
+        "--challenge",
+        nargs="?",
+        type=Path,
+        const=_FROM_MIRROR,
+        metavar="FILE",
+        help="what the regulator drew: its entry, or the oldest in the mirror that waits",
     )
     some = verb.add_mutually_exclusive_group()
     some.add_argument(
@@ -636,8 +643,13 @@ def _replay(arguments: argparse.Namespace) -> int:
     asked = None
     chosen = replaying.Chosen(rounds=tuple(arguments.round), sums=tuple(arguments.sum))
     if arguments.challenge is not None:
-        data = read_file(arguments.challenge)
-        asked, drawn = replaying.challenge_of(data, desk.known_pin().manifest)
+        manifest = desk.known_pin().manifest
+        data = (
+            replaying.waiting_challenge(desk.store(), manifest)
+            if arguments.challenge == _FROM_MIRROR
+            else read_file(arguments.challenge)
+        )
+        asked, drawn = replaying.challenge_of(data, manifest)
         chosen = replaying.Chosen(sums=drawn.sums)
     run = parse_run_id(arguments.run) if asked is None else asked.run
     premises = wiring.premises(desk, joint_rows=arguments.joint_rows)

@@ -255,6 +255,20 @@ def challenge_of(data: bytes, manifest: Manifest) -> tuple[AuditEntry, AuditChal
     return kept, entry.body
 
 
+def waiting_challenge(store: NodeStore, manifest: Manifest) -> bytes:
+    """The oldest challenge in this node's mirror of the log that it has not answered.
+
+    Raises:
+        OutOfOrderError: there is none.
+    """
+    said = store.log.of_types("audit.challenge")
+    take_entries(store, manifest, [one.data for one in said])
+    waiting = store.replays.unanswered()
+    if not waiting:
+        raise OutOfOrderError("no challenge in the mirror of the log waits for an answer")
+    return waiting[0].data
+
+
 def replay_all(
     made: Replay, chosen: Chosen, *, opened: Path | None = None
 ) -> dict[str, object]:

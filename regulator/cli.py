@@ -17,7 +17,7 @@ from regulator.live_cli import add_live_verbs
 from regulator.page import page
 from regulator.paper import paper
 from regulator.report import LANGUAGES, document_of_audit, lines
-from regulator.wiring import audit_file, replay_file
+from regulator.wiring import audit_file, replay_file, sign_result
 
 WARNED, FAILED = 3, 4
 """Exit codes, beside 0: verified, 1: no audit was made, 2: wrong usage."""
@@ -91,6 +91,18 @@ def _add_replay(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     replay.add_argument(
         "--sum", type=int, nargs="+", default=[], help="closed sums that must be among them"
     )
+    replay.add_argument(
+        "--sign",
+        type=Path,
+        metavar="DIR",
+        help=(
+            "this regulator's directory: the sums that it drew must be among them, and the "
+            "result is signed for the log; handed in by `riskweave audit watch DIR`"
+        ),
+    )
+    replay.add_argument(
+        "--waive", action="store_true", help="sign also what is incomplete, as waived"
+    )
     replay.add_argument("--json", action="store_true", help="print the report as JSON")
     replay.set_defaults(run=_replay)
 
@@ -99,10 +111,16 @@ def _replay(words: argparse.Namespace) -> int:
     try:
         with words.opened.open("rb") as lines:
             report = replay_file(
-                words.bundle, parse_digest(words.manifest), lines, drawn=tuple(words.sum)
+                words.bundle,
+                parse_digest(words.manifest),
+                lines,
+                drawn=tuple(words.sum),
+                challenged=words.sign is not None,
             )
     except OSError as error:
         raise ConfigurationError(f"{words.opened}: {error.strerror}") from error
+    if words.sign is not None:
+        sign_result(words.sign, report, waive=words.waive)
     if words.json:
         print(json.dumps(report | {"report": report_digest(report)}))
     else:

@@ -3,18 +3,20 @@
 Everything that reads a clock, entropy or the network is handed in by ``wiring``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from consortium.errors import ConfigurationError, LogError, OutOfOrderError, RiskWeaveError
-from consortium.ids import RunId
+from consortium.ids import RunId, parse_run_id
 from consortium.ledger.checkpoint import parse_checkpoint
+from consortium.ledger.entries import AuditResult
 from consortium.ledger.findings import Grade
 from consortium.ledger.note import parse_note
 from consortium.ledger.witness import WitnessKey
+from consortium.secagg.replay_report import Judgement, report_digest
 from regulator.keys import Keys
 from regulator.membership import complete
 from regulator.mirror import Mirror, Outbox, State, read_mirror
@@ -153,6 +155,40 @@ def sample(
     nonces.keep(number + 1)
     Outbox(directory).add(*entries)
     return log, made
+
+
+def sign_result(
+    directory: Path, report: Mapping[str, object], *, waive: bool, now: int
+) -> bytes:
+    """The signed ``audit.result`` on a replay; it waits for ``watch``.
+
+    Args:
+        directory: The regulator's.
+        report: Of ``premises.replay_opened``.
+        waive: Whether what could not be made again is let pass, and said so.
+        now: Seconds since 1970.
+
+    Raises:
+        ConfigurationError: the report is incomplete, and it is not waived.
+    """
+    judgement = str(report["judgement"])
+    if judgement == Judgement.INCOMPLETE and not waive:
+        raise ConfigurationError(
+            "the replay is incomplete: nothing is signed; --waive says that it may stay so"
+        )
+    verdict = "waived" if judgement == Judgement.INCOMPLETE else judgement
+    keys, (state, _) = Keys(directory), read_mirror(directory)
+    entry = signed_entry(
+        AuditResult(
+            run=parse_run_id(str(report["run"])), verdict=verdict, report=report_digest(report)
+        ),
+        member=keys.place().member,
+        identity=keys.identity(),
+        hint=_counted(state),
+        at=now,
+    )
+    Outbox(directory).add(entry)
+    return entry
 
 
 def _counted(state: State) -> int:

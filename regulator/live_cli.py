@@ -74,7 +74,7 @@ def add_live_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]")
         ),
     )
     sample.add_argument("directory", metavar="DIR", type=Path)
-    sample.add_argument("--run", metavar="RUN", help="default: the one closed last")
+    sample.add_argument("--run", dest="of", metavar="RUN", help="default: the one closed last")
     sample.add_argument("--sums", type=int, metavar="N", help="how many; default: all")
     sample.add_argument(
         "--seed-from",
@@ -120,7 +120,7 @@ def _watch(words: argparse.Namespace) -> int:
 def _sample(words: argparse.Namespace) -> int:
     if words.sums is not None and words.sums < 1:
         raise ConfigurationError("--sums: at least one")
-    run = None if words.run is None else parse_run_id(words.run)
+    run = None if words.of is None else parse_run_id(words.of)
     log, made = wiring.sample(words.directory, run, words.sums, size=words.seed_from)
     print(f"run {log.run}, closed at entry {log.closed}, {log.sums} sums")
     print(f"coin: head of {log.size} entries, root {log.root.hex()}, and committed bytes")

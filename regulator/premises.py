@@ -16,8 +16,8 @@ from consortium.errors import DecodeError, OutOfOrderError, TrustError
 from consortium.features.bins import private_features
 from consortium.features.grids import CELLS
 from consortium.features.schema import Schema
-from consortium.ids import PartnerId
-from consortium.ledger.entries import RoundSum
+from consortium.ids import PartnerId, RunId
+from consortium.ledger.entries import AuditChallenge, RoundSum
 from consortium.ledger.evidence import Evidence
 from consortium.ledger.facts import RunFacts
 from consortium.ledger.findings import Grade
@@ -62,7 +62,12 @@ class _OnPremises:
 
 
 def replay_opened(
-    audit: Audit, evidence: Evidence, lines: Iterable[bytes], *, drawn: tuple[int, ...] = ()
+    audit: Audit,
+    evidence: Evidence,
+    lines: Iterable[bytes],
+    *,
+    drawn: tuple[int, ...] = (),
+    challenged: bool = False,
 ) -> dict[str, object]:
     """The report on what a partner opened.
 
@@ -71,6 +76,7 @@ def replay_opened(
         evidence: Its files.
         lines: As ``riskweave node replay --opened`` wrote them. Secret.
         drawn: Numbers of closed sums that must be among them.
+        challenged: Those that the regulator's challenges drew, too; there must be one.
 
     Raises:
         TrustError: the audit found errors.
@@ -83,6 +89,8 @@ def replay_opened(
     run = next((one for one in audit.runs if one.run == first.run), None)
     if run is None or first.member not in run.commits or first.manifest != run.plan.manifest:
         raise OutOfOrderError(f"the log has no run {first.run} of {first.member}")
+    if challenged:
+        drawn = (*drawn, *_challenged(audit, run.run))
     opened = Opened(
         plan=run.plan, manifest=first.manifest, member=first.member, seed=Secret(first.seed)
     )
@@ -105,6 +113,18 @@ def replay_opened(
         not_kept=sorted(set(drawn) - shown - _others(here)),
         code=first.code,
     )
+
+
+def _challenged(audit: Audit, run: RunId) -> tuple[int, ...]:
+    entries = () if audit.timeline is None else audit.timeline.entries.values()
+    asked = [
+        one.body
+        for one in entries
+        if isinstance(one.body, AuditChallenge) and one.body.run == run
+    ]
+    if not asked:
+        raise OutOfOrderError(f"nothing of run {run} was drawn: no challenge is in the log")
+    return tuple(number for one in asked for number in one.sums)
 
 
 def _key(request: SumRequest) -> Key:

@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,13 +43,18 @@ def audit_file(path: Path, pinned: Digest) -> Audit:
 
 
 def replay_file(
-    path: Path, pinned: Digest, lines: Iterable[bytes], *, drawn: tuple[int, ...] = ()
+    path: Path,
+    pinned: Digest,
+    lines: Iterable[bytes],
+    *,
+    drawn: tuple[int, ...] = (),
+    challenged: bool = False,
 ) -> dict[str, object]:
     """Replay what a partner opened against the bundle at ``path``."""
     data = read_bundle(path)
     audit = audit_bundle(data, pinned, now=now())
     evidence = read_evidence(unpack(data, Findings()), Findings())
-    return replay_opened(audit, evidence, lines, drawn=drawn)
+    return replay_opened(audit, evidence, lines, drawn=drawn, challenged=challenged)
 
 
 def _entropy() -> Secret:
@@ -145,3 +150,8 @@ def sample(
 ) -> tuple[Drawing, Drawn]:
     """Draw from this regulator's mirror; raises as ``live.sample``."""
     return live.sample(directory, run, count, size=size, now=now())
+
+
+def sign_result(directory: Path, report: Mapping[str, object], *, waive: bool) -> None:
+    """Sign the result of a replay for the log; raises as ``live.sign_result``."""
+    live.sign_result(directory, report, waive=waive, now=now())

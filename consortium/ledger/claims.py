@@ -345,7 +345,7 @@ def _check_audits(
                 asked[challenge.run] = index
             case AuditResult() as result:
                 _check_result(done.get(result.run), (index, result), findings)
-                done[result.run] = (index, result)
+                done[result.run] = _standing(done.get(result.run), (index, result))
             case Incident() as incident:
                 text = f"{entry.actor} reports an incident: {incident.kind}"
                 findings.warn(Check.AUDITS, "incident", text, index)
@@ -374,6 +374,18 @@ def _check_result(
     if before is not None and before[1].verdict == "failed" and result.verdict != "failed":
         text = f"the audit had failed before it was called {result.verdict!r:.40}"
         findings.warn(Check.AUDITS, "audit.reversed", text, index, before[0])
+
+
+def _standing(
+    before: tuple[int, AuditResult] | None, result: tuple[int, AuditResult]
+) -> tuple[int, AuditResult]:
+    """The result of a run that counts.
+
+    A run is replayed partner by partner: one that failed is not made good by another that
+    passed, only by the word that it is let be.
+    """
+    failed = before is not None and before[1].verdict == "failed"
+    return before if before and failed and result[1].verdict == "passed" else result
 
 
 def _check_challenges(
