@@ -91,6 +91,7 @@ class Label(StrEnum):
     DECISION = "riskweave/decision/v1\n"
     HOUSE_TERMS = "riskweave/house-terms/v1\n"
     DKG_LOGGED = "riskweave/dkg-logged/v1\n"
+    WITHDRAWAL = "riskweave/withdrawal/v1\n"
     AUDIT_NONCE = "riskweave/audit-nonce/v1\n"
     AUDIT_CHOICE = "riskweave/audit-choice/v1\n"
     AUDIT_DRAW = "riskweave/audit-draw/v1\n"

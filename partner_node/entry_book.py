@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from consortium.crypto.keys import IdentityKey
 from consortium.documents import plan_digest
 from consortium.ids import Digest, PartnerId, RunId, digest_of
+from consortium.ledger.bodies import ConsentBatch, OprfFault, OprfUsage
 from consortium.ledger.entries import (
     AuditAnswer,
     Body,
@@ -139,6 +140,10 @@ class EntryBook:
         return self._signed(
             AuditAnswer(challenge=challenge, run=run, verdict=verdict, report=report)
         )
+
+    def signed(self, body: ConsentBatch | OprfUsage | OprfFault) -> bytes:
+        """What the node says of a day, or of a key holder's proof (``day_book``)."""
+        return self._signed(body)
 
     def _signed(self, body: Body) -> bytes:
         bare = Entry(seq_hint=self.hint(), at=self._now(), actor=self._member, body=body)

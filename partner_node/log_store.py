@@ -27,7 +27,15 @@ from partner_node.records import Incident, Mirrored, OwnEntry
 
 OF_A_RUN = ("plan.proposed", "run.commit", "round.sum", "round.abort")
 """Entries that a round rests on."""
-BROUGHT = ("incident", "plan.refused", "audit.answer")
+BROUGHT = (
+    "incident",
+    "plan.refused",
+    "audit.answer",
+    "identity.revoked",
+    "oprf.usage",
+    "oprf.fault",
+    "consent.batch",
+)
 """Entries of this node that go with no answer: the witness brings them."""
 
 # Statements of every round, made once.
@@ -168,6 +176,23 @@ class LogStore:
             found = [bytes(one) for one in rows]
             known = {bytes(one) for one in connection.scalars(mirrored)} if found else set()
         return tuple(one for one in found if leaf_hash(one) not in known)[:most]
+
+    def said(self, kind: str) -> tuple[bytes, ...]:
+        """Own entries of a type, in the log or on their way there, the oldest first."""
+        query = sa.select(OWN_LOG.c.data).where(OWN_LOG.c.type == kind)
+        with self._database.transaction() as connection:
+            rows = connection.scalars(query.order_by(OWN_LOG.c.number))
+            return tuple(bytes(one) for one in rows)
+
+    def say(self, entries: Sequence[OwnEntry]) -> None:
+        """Keep own entries for the witness to bring, all or none."""
+        rows = [
+            {"type": one.type, "run": one.run, "data": one.data, "at": self._now()}
+            for one in entries
+        ]
+        if rows:
+            with self._database.transaction() as connection:
+                connection.execute(OWN_LOG.insert(), rows)
 
     # --- heads that count ---------------------------------------------------------------------
 

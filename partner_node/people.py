@@ -7,8 +7,9 @@ nothing to whoever has the database alone (protocol 6.1).
 import hmac
 from collections.abc import Callable
 
-from consortium.canonical import lp
+from consortium.canonical import Label, hash_with, lp
 from consortium.crypto.keys import Secret, hkdf
+from consortium.ids import Digest
 
 SUBJECT_BYTES = 16
 
@@ -34,6 +35,7 @@ class People:
         self.form = form
         self._subject = hkdf(key, b"", b"riskweave/node-subject/v1").expose()
         self._access = hkdf(key, b"", b"riskweave/node-access/v1").expose()
+        self._withdrawal = hkdf(key, b"", b"riskweave/node-withdrawal/v1").expose()
         self._consent = hkdf(key, b"", b"riskweave/node-consent/v1").expose()
 
     def subject(self, x: bytes) -> bytes:
@@ -47,3 +49,13 @@ class People:
     def evidence(self, reference: str) -> bytes:
         """32 bytes that bind this node's own record of a consent (protocol 7.8)."""
         return hmac.digest(self._consent, lp(reference.encode("utf-8")), "sha256")
+
+    def withdrawal(self, subject: bytes, purpose: str, day: int) -> Digest:
+        """Salted hash of a withdrawn consent, for ``consent.batch`` (protocol 8.4).
+
+        The salt is of this node's own key, so nobody can try persons; with it the node can
+        show one withdrawal and no other.
+        """
+        facts = lp(subject) + lp(purpose.encode("ascii"))
+        salt = hmac.digest(self._withdrawal, facts + day.to_bytes(8, "big"), "sha256")
+        return hash_with(Label.WITHDRAWAL, salt, facts)

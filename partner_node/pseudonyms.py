@@ -240,6 +240,7 @@ class Pseudonyms:
             points = server.check(request)
             with self._ports.store.request() as rows:
                 self._charge(rows, request, points)
+                rows.count_evaluated(self._policy.epoch, points)
             answer = partial(server.answer, request, self._ports.entropy())
             return await self._worked(points, answer)
         except ScoreRefusalError as error:
@@ -405,6 +406,10 @@ class Pseudonyms:
                 limited = error if quota else limited
                 # protocol 6.4: a bad proof names the server; another set is asked.
                 log.warning("key holder %s: %s", named, error)
+                if error.reason is ScoreRefusal.PROOF:
+                    self._ports.store.note_fault(
+                        self._holding.key.epoch, named, task.request.request
+                    )
                 avoided.add(named)
 
     def _servers(

@@ -87,6 +87,12 @@ CREATE TABLE IF NOT EXISTS access_log (
     context TEXT NOT NULL, roster INTEGER NOT NULL, model TEXT NOT NULL, head TEXT NOT NULL,
     band TEXT NOT NULL, result TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS access_log_at ON access_log (at);
+CREATE TABLE IF NOT EXISTS evaluated (
+    day INTEGER NOT NULL, epoch INTEGER NOT NULL, points INTEGER NOT NULL,
+    PRIMARY KEY (day, epoch)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS faults (
+    day INTEGER NOT NULL, epoch INTEGER NOT NULL, holder TEXT NOT NULL,
+    request TEXT NOT NULL, PRIMARY KEY (day, epoch, holder)) WITHOUT ROWID;
 """
 
 _WITHDRAWALS = "withdrawals"
@@ -193,6 +199,14 @@ class RequestRows:
         self._connection.execute(
             "INSERT INTO requests VALUES (?, ?, 'TOKENS', ?, '', '', ?)",
             (request, requester, points, self.now),
+        )
+
+    def count_evaluated(self, epoch: int, points: int) -> None:
+        """So many points were evaluated today, for whomever."""
+        self._connection.execute(
+            "INSERT INTO evaluated VALUES (?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET points = points + excluded.points",
+            (self.now // DAY, epoch, points),
         )
 
     def count(self, requester: PartnerId, kind: str) -> Count | None:
@@ -629,6 +643,61 @@ class ScoringStore:
             for row in rows
         )
 
+    # --- what is said of a day (protocol 8.4) -------------------------------------------------
+
+    def first_day(self) -> int | None:
+        """The first day of which there is anything to say; None: there is nothing yet."""
+        query = (
+            "SELECT min(day) FROM (SELECT min(day) AS day FROM evaluated "
+            "UNION SELECT min(at) / :day FROM access_log "
+            "UNION SELECT min(at) / :day FROM withdrawals)"
+        )
+        with _wrapped():
+            (day,) = self._connection().execute(query, {"day": DAY}).fetchone()
+        return None if day is None else int(day)
+
+    def evaluated(self, day: int) -> tuple[int, int] | None:
+        """The newest epoch of a day, and the points that were evaluated on it."""
+        query = "SELECT max(epoch), sum(points) FROM evaluated WHERE day = ?"
+        with _wrapped():
+            epoch, points = self._connection().execute(query, (day,)).fetchone()
+        return None if epoch is None else (int(epoch), int(points))
+
+    def receipts(self, day: int) -> tuple[bytes, ...]:
+        """Hashes of the consents under which others were asked on a day, sorted, each once."""
+        query = (
+            "SELECT DISTINCT consent FROM access_log "
+            "WHERE at >= ? AND at < ? AND result = 'joint' ORDER BY consent"
+        )
+        with _wrapped():
+            rows = self._connection().execute(query, (day * DAY, (day + 1) * DAY))
+            return tuple(bytes(consent) for (consent,) in rows)
+
+    def withdrawn_on(self, day: int) -> tuple[tuple[bytes, str], ...]:
+        """Keyed hash and purpose of what was withdrawn on a day."""
+        query = "SELECT subject, purpose FROM withdrawals WHERE at >= ? AND at < ?"
+        with _wrapped():
+            rows = self._connection().execute(query, (day * DAY, (day + 1) * DAY))
+            return tuple((bytes(subject), purpose) for subject, purpose in rows)
+
+    def note_fault(self, epoch: int, holder: PartnerId, request: RequestId) -> None:
+        """A key holder's proof does not hold; once a day is enough."""
+        with self._transaction(flushed=True) as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO faults VALUES (?, ?, ?, ?)",
+                (self._now() // DAY, epoch, holder, request),
+            )
+
+    def faults(self) -> tuple[tuple[int, PartnerId, RequestId], ...]:
+        """All that were noted, the oldest first: epoch, holder, request."""
+        query = "SELECT epoch, holder, request FROM faults ORDER BY day, epoch, holder"
+        with _wrapped():
+            rows = self._connection().execute(query)
+            return tuple(
+                (epoch, PartnerId(holder), RequestId(request))
+                for epoch, holder, request in rows
+            )
+
     # --- keeping house ------------------------------------------------------------------------
 
     def tidy(self) -> None:
@@ -640,6 +709,8 @@ class ScoringStore:
             ("guard", "at_ms <= ?", 1000 * (now - GUARD_S)),
             ("asked", "at <= ?", now - ANSWERS_S),
             ("access_log", "at <= ?", now - ACCESS_S),
+            ("evaluated", "day <= ?", (now - GUARD_S) // DAY - 1),
+            ("faults", "day <= ?", (now - ACCESS_S) // DAY),
         ):
             with self._transaction() as connection:
                 connection.execute(f"DELETE FROM {table} WHERE {condition}", (limit,))  # noqa: S608

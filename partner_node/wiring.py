@@ -76,7 +76,7 @@ _SWITCH_S, _PAUSE_S = 0.001, 0.0005
 """How long a thread may keep the interpreter from the loop, and how long it then rests."""
 
 
-_HOUR_S, _DAY_S = 3600, 86_400
+_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
 
 
 def now() -> int:
@@ -392,7 +392,8 @@ async def _serve(desk: Desk, worker: Worker) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     log.info("%s dials %s", desk.config.partner, desk.config.joined().federation)
-    witness = witnessing(desk, mirror_of(desk))
+    mirror = mirror_of(desk)
+    witness = witnessing(desk, mirror)
     with scoring_session(desk, lambda: witness.state.silence) as session:
         worker.attach(session.study)
         ports = Ports(
@@ -419,6 +420,7 @@ async def _serve(desk: Desk, worker: Worker) -> None:
                 session.run(stop),
                 witness.run(stop),
                 erase_when_due(desk, stop),
+                tell_of_days(desk, mirror, stop),
             )
     log.info("stopping")
 
@@ -728,3 +730,30 @@ async def erase_when_due(desk: Desk, stop: asyncio.Event) -> None:
             log.warning("nothing erased: %s", error)
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), _HOUR_S)
+
+
+async def tell_of_days(desk: Desk, mirror: LogMirror, stop: asyncio.Event) -> None:
+    """Write up each day that is over, and faults of key holders, for the log (8.4)."""
+    from partner_node import scoring_parts  # noqa: PLC0415 - loads DuckDB and models
+    from partner_node.day_book import DayBook, DayPorts  # noqa: PLC0415 - likewise
+
+    store = scoring_parts.scoring_store(desk, now)
+    days = DayBook(
+        DayPorts(
+            store=store,
+            log=mirror.store,
+            book=mirror.book,
+            people=lambda: scoring_parts.people_of(desk, desk.pinned().manifest, entropy),
+            now=now,
+        )
+    )
+    try:
+        while not stop.is_set():
+            try:
+                await asyncio.to_thread(days.write_up)
+            except (StorageError, ManifestError, SignatureError) as error:
+                log.debug("no day is written up: %s", error)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), _MINUTE_S)
+    finally:
+        store.close()
