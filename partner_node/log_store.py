@@ -31,7 +31,6 @@ BROUGHT = (
     "incident",
     "plan.refused",
     "audit.answer",
-    "identity.revoked",
     "oprf.usage",
     "oprf.fault",
     "consent.batch",
