@@ -170,6 +170,9 @@ def _passed(audit: Audit) -> tuple[list[int], list[str]]:
         for index, one in sorted(entries.items())
         if isinstance(one.body, AuditResult) and one.body.verdict == "passed"
     }
+    for one in entries.values():
+        if isinstance(one.body, AuditResult) and one.body.verdict == "failed":
+            passed.pop(one.body.run, None)
     return (sorted(passed.values()), []) if runs and runs <= set(passed) else ([], [])
 
 
@@ -239,7 +242,7 @@ _RULES: Mapping[str, tuple[_Basis, tuple[Check, ...], _Gather]] = {
     "composition": (_PROOF, (Check.BUDGET,), _of(BudgetDebit)),
     "lifetime": (_PROOF, (Check.BUDGET,), _of(BudgetDebit)),
     "mixing": (_WORD, (Check.SCORES,), _unscored),
-    "utility": (_WORD, (Check.REPLAY,), _evaluated),
+    "utility": (_PROOF, (Check.REPLAY,), _evaluated),
     "statistical_bias": (_PROOF, (Check.CALIBRATION,), _calibrated),
     "systemic_bias": (_Basis.OUTSIDE, (), _nothing),
     "queries": (_PROOF, (Check.ORDER, Check.REPLAY), _of(PlanProposed, RunCommit)),

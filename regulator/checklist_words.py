@@ -186,8 +186,8 @@ QUESTIONS: Mapping[str, Question] = {
         Text("How accurate is the result, and who measured it?", "结果的准确性如何, 由谁测量?"),
         Text(
             "figures from one noisy table of persons held out stand in the model document; the "
-            "audit did not measure them again",
-            "指标来自留出人员的一张加噪表, 见模型文档; 审计未重新测量",
+            "audit computed them again from the published sums",
+            "指标来自留出人员的一张加噪表, 见模型文档; 审计已由公布的和重新计算",
         ),
         Text("no evaluation is on record", "没有评估记录"),
     ),

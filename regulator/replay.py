@@ -14,6 +14,7 @@ from consortium.features.schema import Schema
 from consortium.ids import Digest, PartnerId
 from consortium.messages import SumRequest
 from consortium.plan import TrainingPlan
+from models.figures import published_parts
 from models.gate import gate_inputs
 from models.released import released_bytes
 from models.run import ClosedSum, RunFailedError, RunSession
@@ -48,6 +49,10 @@ class ReplayedRun:
     def model(self) -> bytes:
         """Canonical bytes of the released model, or of the released head."""
         return released_bytes(self._session)
+
+    def published(self) -> Mapping[str, object]:
+        """What the document must say beside the model: figures, bins, centres."""
+        return published_parts(self._session)
 
     def gate(self) -> GateInputs:
         """What the release gate is computed from."""

@@ -7,6 +7,7 @@ published. So a figure that was typed, rounded down or kept from an earlier run 
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
 
 from consortium.canonical import Label, canonical_json, hash_with, parse_canonical
 from consortium.documents import plain_of
@@ -36,6 +37,8 @@ RESULTS = frozenset({"passed", "failed", "waived"})
 """What an audit's result may say."""
 
 Fields = Mapping[str, object]
+_ROUNDING = Decimal("0.000002")
+"""Figures are told to six places."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,7 +218,29 @@ def _check_document(timeline: Timeline, release: _Release, findings: Findings) -
     elif canonical_json(document.get(_part(run), {})) != run.model:
         text = "the model is not the one that the logged sums lead to"
         findings.error(Check.REPLAY, "model.wrong", text, release.index, place=_place(release))
+    _check_figures(release, document, run, findings)
     return _object(document.get("statement"), "statement")
+
+
+def _check_figures(
+    release: _Release, document: Fields, run: RunFacts, findings: Findings
+) -> None:
+    """Figures, bins and centres are those that the sums lead to (12)."""
+    for part, made in (run.published or {}).items():
+        for path, seen, expected in _differences(document.get(part), made, part):
+            if not _alike(seen, expected):
+                text = f"{path}: the document says {seen}, the sums lead to {expected}"
+                findings.error(
+                    Check.REPLAY, "model.figures", text, release.index, place=_place(release)
+                )
+
+
+def _alike(seen: str, made: str) -> bool:
+    """Whether two figures differ by rounding alone: other machines add floats otherwise."""
+    try:
+        return abs(Decimal(seen.strip("'")) - Decimal(made.strip("'"))) <= _ROUNDING
+    except InvalidOperation:
+        return False
 
 
 def _part(run: RunFacts) -> str:

@@ -53,6 +53,9 @@ class Machine(Protocol):
     def model(self) -> bytes:
         """Canonical bytes of the released model, or head, of a finished run."""
 
+    def published(self) -> Mapping[str, object]:
+        """Parts of the document of a finished run that the model does not settle."""
+
     def gate(self) -> GateInputs:
         """What the release gate of a finished run is computed from."""
 
@@ -119,6 +122,8 @@ class RunFacts:
     model: bytes | None = None
     gate: GateInputs | None = None
     """What its release gate is computed from, likewise."""
+    published: Mapping[str, object] | None = None
+    """Figures and other parts that its document must have, likewise."""
     replayed: int = 0
     """Closings that the machine was taken through."""
 

@@ -427,6 +427,7 @@ def _replay(audit: RunAudit, machines: Machines) -> None:
     with audit.findings.catch(Check.REPLAY, "replay.model", run.proposed):
         if machine.finished:
             run.model, run.gate = machine.model(), machine.gate()
+            run.published = machine.published()
     _check_end(audit, machine)
 
 

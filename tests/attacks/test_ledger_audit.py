@@ -791,6 +791,50 @@ def test_model_that_the_sums_do_not_lead_to_is_found(honest: House) -> None:
     assert "model.wrong" in errors(restated(honest, change), honest)
 
 
+def better(figures: dict[str, str]) -> None:
+    figures["auc"] = f"{float(figures['auc']) + 0.01:.6f}"
+
+
+def fewer_bads(figures: dict[str, Any]) -> None:
+    figures["table"][0][1] = f"{float(figures['table'][0][1]) - 1:.6f}"
+
+
+@pytest.mark.parametrize("change_figures", [better, fewer_bads])
+def test_figures_nicer_than_the_evaluation_sums_are_found(
+    honest: House, change_figures: Callable[[dict[str, Any]], None]
+) -> None:
+    def change(document: dict[str, Any]) -> None:
+        change_figures(next(iter(document["metrics"].values())))
+
+    found = errors(restated(honest, change), honest)
+    assert found["model.figures"].entries == (index_of(honest, ReleaseCandidate),)
+    assert found["model.figures"].text.startswith("metrics.")
+
+
+def test_centres_of_joint_scores_that_the_sums_do_not_lead_to_are_found(
+    honest: House,
+) -> None:
+    def change(document: dict[str, Any]) -> None:
+        document["joint"]["base"] = f"{float(document['joint']['base']) - 0.1:.6f}"
+
+    assert "model.figures" in errors(restated(honest, change), honest)
+
+
+def test_figures_of_a_block_that_the_plan_does_not_have_are_found(honest: House) -> None:
+    def change(document: dict[str, Any]) -> None:
+        document["metrics"]["another"] = {}
+
+    assert "model.figures" in errors(restated(honest, change), honest)
+
+
+def test_figure_that_another_machine_rounds_otherwise_is_no_finding(honest: House) -> None:
+    def change(document: dict[str, Any]) -> None:
+        figures = next(iter(document["metrics"].values()))
+        figures["auc"] = f"{float(figures['auc']) + 1e-6:.6f}"
+
+    assert "model.figures" not in errors(restated(honest, change), honest)
+
+
 def test_model_of_another_plan_is_found(honest: House) -> None:
     def change(document: dict[str, Any]) -> None:
         document["plan"]["epsilon"] = "2"
