@@ -96,6 +96,18 @@ def test_result_against_an_answer_is_an_error(log: Answered) -> None:
     assert ("audit.against_answer", Grade.ERROR) in of(log.findings())
 
 
+def test_result_that_failed_is_not_made_good_by_one_that_passed_elsewhere(
+    log: Answered,
+) -> None:
+    for name in log.house.names:
+        log.answer(name)
+    log.result("failed")
+    log.result("passed")
+    assert ("audit.contradicted", Grade.ERROR) in of(log.findings())
+    log.result("waived")
+    assert of(log.findings()) == []
+
+
 def test_answer_that_could_not_make_everything_again_is_a_warning(log: Answered) -> None:
     for name in log.house.names:
         log.answer(name, "incomplete")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from consortium.crypto.keys import Secret
 from consortium.errors import ScoreRefusal, ScoreRefusalError
 from consortium.ids import PartnerId
 from consortium.inquiries import (
@@ -327,6 +328,25 @@ def test_forged_share_of_a_key_holder_is_found_and_another_is_asked(tmp_path: Pa
         for number in range(3):
             (answer,) = await ask(house, "bank_a", f"STRANGER{number}")
             assert answer.fallback == ""
+
+    run(tmp_path, story)
+
+
+def test_key_holder_that_evaluates_under_another_share_is_told_of(tmp_path: Path) -> None:
+    liar = PartnerId("shop_d")
+
+    async def story(house: House) -> None:
+        era = house.session(liar)._era
+        assert era is not None
+        holding = era.pseudonyms._holding
+        assert holding is not None
+        other = replace(holding.share, share=Secret(bytes([7]) + bytes(31)))
+        era.pseudonyms._holding = replace(holding, share=other)
+        for number in range(4):
+            (answer,) = await ask(house, "bank_a", f"STRANGER{number}")
+            assert answer.fallback == ""
+        faults = house.nodes[PartnerId("bank_a")].store.faults()
+        assert [(epoch, holder) for epoch, holder, _ in faults] == [(1, liar)]
 
     run(tmp_path, story)
 
