@@ -72,9 +72,8 @@ def _check_challenge(  # noqa: PLR0917 - one challenge and all it rests on
         findings.error(Check.AUDITS, "audit.run", text, index)
         return
     closed = sum(isinstance(one.body, RoundSum) for one in run.closings)
-    if list(body.sums) != sorted(set(body.sums)) or not set(body.sums) <= set(
-        range(1, closed + 1)
-    ):
+    drawn = set(body.sums)
+    if not drawn or list(body.sums) != sorted(drawn) or not drawn <= set(range(1, closed + 1)):
         text = f"draws sums that the run of {closed} does not have"
         findings.error(Check.AUDITS, "audit.sums", text, index)
     elif len(body.sums) < closed:

@@ -4,7 +4,14 @@ import pytest
 
 from consortium.ids import Digest, PartnerId
 from consortium.ledger.answers import ANSWER_DAYS
-from consortium.ledger.entries import AuditAnswer, AuditChallenge, AuditResult, Body
+from consortium.ledger.entries import (
+    AuditAnswer,
+    AuditChallenge,
+    AuditResult,
+    Body,
+    RoundSum,
+    from_jcs,
+)
 from consortium.ledger.findings import Finding, Grade
 from consortium.ledger.merkle import leaf_hash
 from consortium.ledger.verify import verify_log
@@ -16,12 +23,14 @@ REPORT = Digest("ab" * 32)
 
 
 class Answered:
-    """A run whose sums 1 and 2 are drawn; ``say`` adds what comes afterwards."""
+    """A run of which all sums are drawn; ``say`` adds what comes afterwards."""
 
     def __init__(self) -> None:
         self.house = House(silos=3, rounds=1).run()
+        bodies = [from_jcs(data).body for data in self.house.entries]
+        drawn = tuple(range(1, 1 + sum(isinstance(one, RoundSum) for one in bodies)))
         self.asked = self.say(
-            REGULATOR, AuditChallenge(run=self.house.plan.run, sums=(1, 2), choice=REPORT)
+            REGULATOR, AuditChallenge(run=self.house.plan.run, sums=drawn, choice=REPORT)
         )
 
     def say(self, actor: PartnerId, body: Body) -> Digest:
