@@ -213,7 +213,7 @@ class AuditVerdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alteration:
-    """One thing that was changed in the coordinator's database, and what an audit said of it."""
+    """One change of the coordinator's database, and what an audit said of it."""
 
     entry: int
     """Index in the log."""

@@ -151,12 +151,15 @@ def _rewrite(directory: Path, first: int, claim: _Change) -> None:
         rows = connection.execute(sa.text("SELECT leaf FROM log_entries ORDER BY number"))
         leaves = [bytes(leaf) for (leaf,) in rows]
         sizes = connection.execute(sa.text("SELECT size FROM log_heads ORDER BY size"))
-        _sign_heads(desk, connection, leaves, [size for (size,) in sizes], first)
+        for size, note in _heads(desk, leaves, [size for (size,) in sizes]):
+            if size > first:
+                connection.execute(_SET_HEAD, {"size": size, "note": note})
 
 
-def _sign_heads(
-    desk: Desk, connection: sa.Connection, leaves: list[bytes], sizes: list[int], first: int
-) -> None:
+def _heads(
+    desk: Desk, leaves: list[bytes], sizes: Sequence[int]
+) -> Iterator[tuple[int, bytes]]:
+    """Heads of these sizes over other entries, signed by the log's own key."""
     before = 0
     for size in sizes:
         note = desk.log.seal(
@@ -164,8 +167,7 @@ def _sign_heads(
             leaves[before:size],
             lambda since, before=before: leaves[since:before],  # type: ignore[misc]
         )
-        if size > first:
-            connection.execute(_SET_HEAD, {"size": size, "note": note})
+        yield size, note
         before = size
 
 
