@@ -216,6 +216,7 @@ def test_failure_is_repeated_once_and_then_blocks(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_honest_build_passes_twenty_times_of_twenty_at_the_size_of_a_release() -> None:
     failed = []
     for number in range(20):
