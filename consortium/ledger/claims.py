@@ -369,7 +369,7 @@ def _check_audits(
             case AuditChallenge() as challenge:
                 asked[challenge.run] = index
             case AuditResult() as result:
-                _check_result(done.get(result.run), (index, result), findings)
+                _check_result((index, result), findings)
                 done[result.run] = _standing(done.get(result.run), (index, result))
             case Incident() as incident:
                 text = f"{entry.actor} reports an incident: {incident.kind}"
@@ -388,17 +388,12 @@ def _check_audits(
         findings.note(Check.AUDITS, "audit.none", text)
 
 
-def _check_result(
-    before: tuple[int, AuditResult] | None, said: tuple[int, AuditResult], findings: Findings
-) -> None:
-    """A verdict that there is, and none that quietly takes the place of a failed one."""
+def _check_result(said: tuple[int, AuditResult], findings: Findings) -> None:
+    """A verdict that there is."""
     index, result = said
     if result.verdict not in RESULTS:
         text = f"the verdict {result.verdict!r:.40} is none of {', '.join(sorted(RESULTS))}"
         findings.error(Check.AUDITS, "audit.verdict", text, index)
-    if before is not None and before[1].verdict == "failed" and result.verdict != "failed":
-        text = f"the audit had failed before it was called {result.verdict!r:.40}"
-        findings.warn(Check.AUDITS, "audit.reversed", text, index, before[0])
 
 
 def _standing(
