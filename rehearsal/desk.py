@@ -59,7 +59,7 @@ def decide_all(
     first, last = next(iter(doors)), list(doors)[-1]
     answers = [_answers(name, applicants[name], found[name]) for name in doors]
     count = sum(len(one.persons) for one in answers)
-    replayed = _replayed(doors[first].node)
+    replayed, promises = _replayed(doors[first].node)
     people = dict(zip(applicants[first].ids, found[first], strict=True))
     changes, example = _changes(doors[first], people, forms)
     granted = dict(zip(applicants[last].ids, found[last], strict=True))
@@ -68,6 +68,7 @@ def decide_all(
         per_second=count / seconds,
         seconds=seconds,
         replayed=replayed,
+        promises=promises,
         changes=changes,
         declined=_declined(doors[first], example, report),
         growth=growth(doors[last], granted, forms),
@@ -127,9 +128,11 @@ def _reasons(one: CreditDecision) -> int:
 # --- replay and changes -----------------------------------------------------------------------
 
 
-def _replayed(node: Path) -> int:
+def _replayed(node: Path) -> tuple[int, tuple[int, int]]:
+    """Decisions made again, and promises of what would help, each applied and kept."""
     found = command("replay", str(node), "--last", str(REPLAYED))
-    return int(str(found["identical"]))
+    helps, kept = (int(str(found[name])) for name in ("helps", "promises_kept"))
+    return int(str(found["identical"])), (helps, kept)
 
 
 def _changes(

@@ -61,6 +61,12 @@ def _checks(record: DeskRecord, evidence: DeskEvidence) -> Iterator[Row]:
         "name": "stored decisions made again, byte for byte",
         "seen": f"{record.replayed:,} identical",
     }
+    found, kept = record.promises
+    yield {
+        "name": "what would lead further, applied and decided again",
+        "seen": f"{kept:,} of {found:,} not approved are told changes; each gives what is "
+        "stated",
+    }
     yield {
         "name": "changes that were told to declined persons, applied at the door",
         "seen": f"{changes.kept} of {changes.asked} gave at least the points that were told; "

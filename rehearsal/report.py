@@ -223,6 +223,7 @@ def _desk(result: Result) -> dict[str, object]:
             "declines": evidence.declines,
             "declines_with_reasons": evidence.declines_with_reasons,
             "replayed": record.replayed,
+            "promises": {"searched": record.promises[0], "kept": record.promises[1]},
             "changes": asdict(record.changes),
             "growth": None if record.growth is None else asdict(record.growth),
             "wave": None if record.wave is None else asdict(record.wave),

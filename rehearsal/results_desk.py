@@ -95,6 +95,9 @@ class DeskRecord:
     """Decisions of all askers, the joint leg included."""
     seconds: float
     replayed: int
+    """Newest decisions of one asker, made again to the same bytes."""
+    promises: tuple[int, int]
+    """Its findings of what would help, and those that tell changes: each applied and kept."""
     """Stored decisions that came out to the same bytes."""
     changes: ChangeTest
     declined: Declined | None

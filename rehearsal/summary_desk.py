@@ -21,6 +21,11 @@ def desk_lines(result: Result) -> Iterator[str]:
         f"{evidence.declines:,}; {record.replayed:,} replayed to the same bytes; changes "
         f"applied {record.changes.kept} of {record.changes.asked} as told"
     )
+    searched, kept = record.promises
+    yield (
+        f"  of {searched:,} who were not approved {kept:,} are told what would lead further; "
+        "each, applied, gives the stated decision"
+    )
     yield f"  growth cap {growth_text(record.growth)}"
     yield f"  bad wave: {wave_text(record.wave)}"
     one = record.declined

@@ -22,6 +22,7 @@ from partner_node import wiring
 from partner_node.credit import rules
 from partner_node.credit.forms import override_of, parse_json
 from partner_node.credit.opening import open_service
+from partner_node.credit.papers import promises_kept
 from partner_node.credit.ramp import Ramp
 from partner_node.keystore import read_file
 
@@ -182,11 +183,15 @@ def _replay(arguments: argparse.Namespace) -> int:
                 count = 1
             else:
                 count = sum(1 for _ in service.replay_last(arguments.last))
+            found, kept = promises_kept(service, arguments.last) if not arguments.id else (0, 0)
         except DigestMismatchError as error:
             sys.stderr.write(f"differs: {error}\n")
             return DIFFERS
     lines = [f"{count} decisions made again: identical bytes"]
-    return show({"identical": count}, lines, as_json=arguments.json)
+    if found:
+        lines.append(f"{kept} of {found} could be told what would help: applied, each keeps it")
+    facts = {"identical": count, "helps": found, "promises_kept": kept}
+    return show(facts, lines, as_json=arguments.json)
 
 
 def _override(arguments: argparse.Namespace) -> int:

@@ -276,6 +276,27 @@ class PaperDesk:
         )
 
 
+def promises_kept(service: DeskService, count: int) -> tuple[int, int]:
+    """Apply the newest changes that are told as helping, and decide again.
+
+    Returns:
+        Findings of what would help, and those of them with changes; each of these came out
+        byte for byte as it was promised.
+
+    Raises:
+        DigestMismatchError: one comes out otherwise.
+    """
+    found = kept = 0
+    service.ports.store.make_tables()
+    with service.ports.store.reading() as connection:
+        for name, document in storage_path.newest_helps(connection, count):
+            helps = Help.from_bytes(document)
+            inputs = DecisionInput.from_bytes(service.decision(name).input)
+            found += 1
+            kept += helps.promised(service.rules_of(connection, inputs)) is not None
+    return found, kept
+
+
 class DoorPapers:
     """Offers and notices as the desk's doors ask for them (``doors.Papers``)."""
 

@@ -5,6 +5,7 @@ signed under; restarts, ladders with every step, counselling cases with their fo
 ladder's state and the step that led to it are written together, and a step once.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -111,6 +112,13 @@ def help_for(connection: Connection, decision: str) -> bytes | None:
     query = sa.select(HELPS.c.document).where(HELPS.c.decision == decision)
     found: bytes | None = connection.scalar(query)
     return found
+
+
+def newest_helps(connection: Connection, count: int) -> Iterator[tuple[str, bytes]]:
+    """The newest findings, each with the decision that it helps with."""
+    query = sa.select(HELPS.c.decision, HELPS.c.document).order_by(HELPS.c.at.desc())
+    for name, document in connection.execute(query.limit(count)):
+        yield name, bytes(document)
 
 
 # --- sheets -----------------------------------------------------------------------------------

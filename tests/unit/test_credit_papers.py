@@ -13,25 +13,28 @@ from hypothesis import strategies as st
 
 from consortium.credit.cost import sheet_digest
 from consortium.credit.facts import Flag, RestartTier
+from consortium.credit.levers import Change
 from consortium.credit.offers import WhyNot
 from consortium.credit.pack import Language, parse_pack
 from consortium.errors import (
     CostCapError,
     DataError,
     DecodeError,
+    DigestMismatchError,
     NotConfirmedError,
     NotFoundError,
     OutOfOrderError,
 )
 from consortium.scoring.scorecard import cut_units
+from partner_node.credit import storage_path
 from partner_node.credit.application import DeskService
 from partner_node.credit.notices import notice_of
 from partner_node.credit.offers import DECISION, approved, granted, offers_of, sheet_of
 from partner_node.credit.page_html import html_of
 from partner_node.credit.page_pdf import pdf_of
-from partner_node.credit.papers import DoorPapers, PaperDesk, printed, reading_of
+from partner_node.credit.papers import DoorPapers, PaperDesk, printed, promises_kept, reading_of
 from partner_node.credit.scores import ScorePorts
-from partner_node.credit.what_helps import Helper
+from partner_node.credit.what_helps import Help, Helper, ToldMove
 from tests.credit_desk_house import Scores, application, decided, desk
 from tests.credit_house import (
     INCOME,
@@ -166,8 +169,44 @@ def test_what_helps_is_worked_out_beside_the_decision_and_printed(tmp_path: Path
         name = decided(service, application(person="late"))["id"]
         page, _ = DoorPapers(made, helper).notice(name, "html", "en")
         helper.close()
-        assert made.noticed(name).helps is not None
+        helps = made.noticed(name).helps
+        assert helps is not None
         assert b"was not worked out" not in page
+        assert promises_kept(service, 10) == (1, int(bool(helps.moves)))
+
+
+def test_promise_that_does_not_come_out_so_is_found(tmp_path: Path) -> None:
+    inputs, _ = late_person()
+    assert inputs.score is not None
+    with desk(write_terms(tmp_path), _Basis({"late": inputs.score})) as service:
+        name = decided(service, application(person="late"))["id"]
+        stored = service.decision(name)
+        move = ToldMove(
+            what=Change.AMOUNT,
+            code="",
+            unit="",
+            zh="",
+            en="",
+            before="2",
+            after="1",
+            months=0,
+        )
+        told = Help(
+            moves=(move,),
+            applied=stored.input.decode(),
+            decision=stored.decision.decode(),
+            leaves_on=None,
+        )
+        service.ports.store.make_tables()
+        with service.ports.store.transaction() as connection:
+            storage_path.keep_help(connection, name, told.to_bytes(), 1)
+        assert promises_kept(service, 10) == (1, 1)
+        lie = replace(told, decision=told.decision.replace('"DECLINE"', '"APPROVE"'))
+        assert lie != told
+        with service.ports.store.transaction() as connection:
+            connection.execute(storage_path.HELPS.update().values(document=lie.to_bytes()))
+        with pytest.raises(DigestMismatchError):
+            promises_kept(service, 10)
 
 
 # --- sheets -----------------------------------------------------------------------------------

@@ -54,7 +54,11 @@ def test_replay_says_which_decision_differs(
     node: Path, made: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["replay", str(node), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"identical": 1}
+    assert json.loads(capsys.readouterr().out) == {
+        "identical": 1,
+        "helps": 0,
+        "promises_kept": 0,
+    }
     with open_service(wiring.open_desk(node)) as service:
         data = service.decision(made).decision.replace(b"REFER", b"APPROVE")
         with service.ports.store.transaction() as connection:

@@ -97,6 +97,7 @@ def record(answers: DeskAnswers) -> DeskRecord:
         per_second=1.0,
         seconds=1.0,
         replayed=0,
+        promises=(0, 0),
         changes=ChangeTest(asked=0, kept=0, approved=0),
         declined=None,
         growth=None,
