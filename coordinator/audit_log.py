@@ -51,6 +51,9 @@ from coordinator.storage import Store
 
 log = logging.getLogger(__name__)
 
+BROUGHT_A_DAY = 4096
+"""Entries that a witness may bring beside its answers; honest ones bring a few."""
+_DAY_S = 86_400
 MOST_ENTRIES = 4096
 """Entries that one answer of a member may carry."""
 
@@ -91,6 +94,8 @@ class AuditLog:
         self._rested: set[int] = set()
         """Sizes of heads that entries rest on, found to be cosigned."""
         self.witnesses = LogWitnesses(store, now=now)
+        self._brought: dict[PartnerId, tuple[int, int]] = {}
+        """By member: the day, and what it brought on it."""
         store.log_with(self)
 
     def entry(self, body: Body) -> bytes:
@@ -152,6 +157,7 @@ class AuditLog:
         """
         if member not in witness_verifiers(manifest):
             raise OutOfOrderError(f"{member} is no witness of this log")
+        self._check_quota(member, len(question.entries))
         for data in question.entries:
             self.check_hint(check_brought(data, manifest, member))
         self.append(question.entries)
@@ -161,6 +167,16 @@ class AuditLog:
         counted = self.witnesses.counted(manifest)
         shown = self._portion(question.known, member, manifest)
         return replace(shown, cosigned=b"" if counted is None else counted.note)
+
+    def _check_quota(self, member: PartnerId, count: int) -> None:
+        """Raise DecodeError past a day's share: the log is never pruned, and all mirror it."""
+        today = self.now() // _DAY_S
+        with self._turn:
+            day, brought = self._brought.get(member, (today, 0))
+            brought = count + (brought if day == today else 0)
+            if brought > BROUGHT_A_DAY:
+                raise DecodeError(f"{member} brings more than {BROUGHT_A_DAY} entries a day")
+            self._brought[member] = today, brought
 
     def check_hint(self, entry: Entry) -> None:
         """Raise DecodeError unless an entry rests on a head that the quorum cosigned.

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from consortium.documents import document_of, parse_document
 from consortium.ids import Digest, RunId
+from consortium.ledger.entries import AuditResult, from_jcs
 from consortium.messages import SumRequest
 from partner_node.database import (
     AUDITS,
@@ -186,11 +187,16 @@ class ReplayStore:
     def _span(connection: sa.Connection, run: str, window: Window) -> int:
         """How long this run's secrets are kept from its last attempt on."""
         rows = connection.execute(sa.select(AUDITS).where(AUDITS.c.run == run)).all()
-        results = any(row.type == "audit.result" for row in rows)
-        opened = any(row.type == "audit.challenge" and row.answered_at is None for row in rows)
-        if results:
-            return 0 if window.after_result else window.seconds
-        return window.seconds * 2 if opened else window.seconds
+        if any(row.type == "audit.challenge" and row.answered_at is None for row in rows):
+            return window.seconds * 2
+        settled = any(_is_settled(row.type, bytes(row.data)) for row in rows)
+        return 0 if settled and window.after_result else window.seconds
+
+
+def _is_settled(kind: str, data: bytes) -> bool:
+    """Whether this is a result after which nobody looks again; a failed one is looked into."""
+    body = from_jcs(data).body if kind == "audit.result" else None
+    return isinstance(body, AuditResult) and body.verdict in {"passed", "waived"}
 
 
 def _last_activity() -> "sa.Select[tuple[str, int]]":

@@ -9,7 +9,14 @@ import pytest
 from consortium.crypto.keys import Secret
 from consortium.errors import RefusalError
 from consortium.ids import Digest, PartnerId, RunId
-from consortium.ledger.entries import AuditAnswer, AuditChallenge, Entry, from_jcs, sign_entry
+from consortium.ledger.entries import (
+    AuditAnswer,
+    AuditChallenge,
+    AuditResult,
+    Entry,
+    from_jcs,
+    sign_entry,
+)
 from consortium.ledger.merkle import leaf_hash
 from partner_node.entry_book import EntryBook
 from partner_node.records import AuditEntry, OwnEntry
@@ -118,14 +125,37 @@ def test_answered_challenge_keeps_nothing(house: ReplayHouse) -> None:
     assert store.replays.erase(WINDOW) == (RUN,)
 
 
-@pytest.mark.parametrize("after_result", [True, False])
-def test_result_ends_the_window_where_the_owner_wants_that(
-    house: ReplayHouse, *, after_result: bool
+def result(verdict: str) -> AuditEntry:
+    body = AuditResult(run=RUN, verdict=verdict, report=Digest("cc" * 32))
+    entry = Entry(seq_hint=0, at=1, actor=REGULATOR, body=body)
+    key = House(silos=3).identities[REGULATOR]
+    data = sign_entry(entry, key).to_jcs()
+    return AuditEntry(leaf=Digest("6e" * 32), type="audit.result", run=RUN, data=data)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "after_result", "ends"),
+    [
+        ("passed", True, True),
+        ("waived", True, True),
+        ("failed", True, False),
+        ("passed", False, False),
+    ],
+)
+def test_result_ends_the_window_where_the_owner_wants_that_and_nothing_is_left_to_look_into(
+    house: ReplayHouse, verdict: str, *, after_result: bool, ends: bool
 ) -> None:
     store = house.stores[BANK]
-    store.replays.take_audit(replace(audit_entry("audit.result"), leaf=Digest("6e" * 32)))
+    store.replays.take_audit(result(verdict))
     policy = replace(WINDOW, after_result=after_result)
-    assert store.replays.erase(policy) == ((RUN,) if after_result else ())
+    assert store.replays.erase(policy) == ((RUN,) if ends else ())
+
+
+def test_result_of_one_visit_does_not_end_another_that_is_asked_for(house: ReplayHouse) -> None:
+    store = house.stores[BANK]
+    store.replays.take_audit(audit_entry("audit.challenge"))
+    store.replays.take_audit(result("passed"))
+    assert store.replays.erase(replace(WINDOW, after_result=True)) == ()
 
 
 def challenge(house: House, *, key: str = REGULATOR) -> bytes:

@@ -33,7 +33,7 @@ from consortium.ledger.entries import (
 from consortium.ledger.note import cosign_note, parse_note
 from consortium.ledger.witness import MAX_SKEW_S, WitnessKey
 from consortium.messages import LogHead, ManifestBundle, WitnessQuestion
-from coordinator.audit_log import AuditLog, LogKeys
+from coordinator.audit_log import BROUGHT_A_DAY, AuditLog, LogKeys
 from coordinator.log_witnesses import PATIENCE_S, PORTION
 from coordinator.storage import Store
 from partner_node.entry_book import EntryBook
@@ -460,6 +460,19 @@ def test_entries_that_a_witness_brings_are_appended_once_and_shown_to_all(
     assert shown.entries[-1] == entry
     later = log.on_witness(WitnessQuestion(known=5), other, house.manifest)
     assert (later.first, later.entries) == (5, (entry,))
+
+
+def test_member_that_floods_the_log_is_stopped_for_a_day(house: House, make: Make) -> None:
+    log, name = make("log.db"), house.names[0]
+    entry = said(house, name, Incident(kind="log.fork", text=Digest("cd" * 32)))
+    question = WitnessQuestion(known=0, entries=(entry,) * 64)
+    for _ in range(BROUGHT_A_DAY // 64):
+        log.on_witness(question, name, house.manifest)
+    with pytest.raises(DecodeError, match="more than 4096 entries a day"):
+        log.on_witness(question, name, house.manifest)
+    log.on_witness(WitnessQuestion(known=0, entries=(entry,) * 0), name, house.manifest)
+    house.now += 86_400
+    log.on_witness(question, name, house.manifest)
 
 
 @pytest.mark.parametrize("other", [True, False])
