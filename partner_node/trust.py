@@ -107,10 +107,14 @@ def _member_changes(before: Manifest, after: Manifest) -> Iterator[str]:
 
 
 def _policy(manifest: Manifest) -> dict[str, object]:
-    """What is signed, one line each; [scoring] among it under names of its own."""
+    """What is signed, one line each; [scoring] and [gate] among it under names of their own."""
     policy = asdict(manifest.policy)
-    scoring = policy.pop("scoring")
-    return policy | {f"scoring.{name}": value for name, value in scoring.items()}
+    parts = {table: policy.pop(table) for table in ("scoring", "gate")}
+    return policy | {
+        f"{table}.{name}": value
+        for table, part in parts.items()
+        for name, value in part.items()
+    }
 
 
 def _shown(value: object) -> str:

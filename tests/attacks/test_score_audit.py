@@ -339,7 +339,7 @@ def test_drawn_record_that_is_not_opened_is_found(house: House) -> None:
     drawn = challenge(house)
     house.append(REGULATOR, drawn)
     house.append(REGULATOR, opened())
-    assert set(findings(house)) == {"audit.unanswered"}
+    assert set(findings(house)) == {"answer.due", "audit.unanswered"}
     _, place = drawn_records(drawn.choice, [(SECOND + 1, len(records))])[0]
     data = [record_bytes(one) for one in records]
     house.files[f"inquiries/{SECOND + 1}.bin"] = encode_batch(

@@ -47,6 +47,7 @@ def bundle(live: Federation, path: Path) -> tuple[Path, str]:
     return path, wiring.write_bundle(desk, path)
 
 
+@pytest.mark.slow
 def test_challenge_is_answered_by_every_partner_and_its_result_stands_in_the_log(
     live: Federation, near: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -61,7 +62,7 @@ def test_challenge_is_answered_by_every_partner_and_its_result_stands_in_the_log
     )
     live.steps.wait_for_witnesses()
     live.wait(
-        lambda: regulator_cli.main(["sample", authority, "--run", run]) == 0,
+        lambda: drawn(authority, run),
         what="the draw",
         blame="authority",
     )
@@ -104,9 +105,16 @@ def test_challenge_is_answered_by_every_partner_and_its_result_stands_in_the_log
     }
 
 
+def drawn(directory: str, run: str) -> bool:
+    """Whether the regulator could draw: the end of the run is under a counted head."""
+    try:
+        return regulator_cli.main(["sample", directory, "--run", run]) == 0
+    except OutOfOrderError:
+        return False
+
+
 def challenged(directory: str) -> bool:
     """Whether the node finds a challenge in its mirror that waits."""
-
     desk = open_desk(Path(directory))
     try:
         return bool(waiting_challenge(desk.store(), desk.known_pin().manifest))

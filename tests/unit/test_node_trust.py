@@ -34,7 +34,7 @@ def test_manifest_is_shown_with_members_floors_and_who_has_signed(house: Consort
     lines = {line.split()[0]: line for line in text.splitlines() if line.startswith("  ")}
     assert " signed " in lines["bank_a"]
     assert " not signed " in lines["bank_b"]
-    assert "changes" not in text
+    assert "changes against" not in text
     assert "  scoring.delivery = partner_local" in text
     assert "<" not in text, "no representation of a Python object is signed by anybody"
 

@@ -44,6 +44,7 @@ def test_miscalibrated_candidate_is_refused_by_every_node_and_never_served(
     assert not [body for body in bodies if isinstance(body, ReleaseServed)]
 
 
+@pytest.mark.slow
 def test_model_whose_reasons_hang_on_the_noise_is_refused_by_its_members(near: Path) -> None:
     report = near / "report"
     gate = 'most_changes = "0"\ndecline_pd = "0.3"\nleast_declined = 1'
