@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from consortium.errors import OutOfOrderError, TrustError
 from consortium.ids import PartnerId
@@ -18,6 +19,8 @@ from coordinator.audit_log import AuditLog
 from models.run import RunFailedError, StoppedError
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 BACKLOG = 4096
 """Entries that a proposal may bring; a node that lacks more fills its mirror first."""
@@ -55,7 +58,7 @@ class RoundWitnesses:
 
     def lagging(self, names: Iterable[PartnerId]) -> set[PartnerId]:
         """Who has not said what its mirror holds, or lacks more than a proposal may bring."""
-        size, _ = self._ports.log.newest()
+        size, _ = self._read(self._ports.log.newest)
         held = self._ports.log.witnesses.held
         return {
             name for name in names if (known := held(name)) is None or size - known > BACKLOG
@@ -63,6 +66,16 @@ class RoundWitnesses:
 
     def propose(self, names: Iterable[PartnerId]) -> Mapping[PartnerId, LogHead]:
         """The newest head for each of them, with the entries that it lacks."""
+        named = tuple(names)
+        return self._read(lambda: self._proposed(named))
+
+    def _read(self, look: Callable[[], T]) -> T:
+        """What ``look`` reads, as soon as the database can be read."""
+        found: list[T] = []
+        self._ports.durably(lambda: found.append(look()))
+        return found[-1]
+
+    def _proposed(self, names: tuple[PartnerId, ...]) -> Mapping[PartnerId, LogHead]:
         size, note = self._ports.log.newest()
         self._round = _Round(size, note)
         portions: dict[int, LogHead] = {}
@@ -95,26 +108,29 @@ class RoundWitnesses:
         """
         if self._round.lines:
             self._ports.durably(self._hand_in)
-        witnesses, manifest = self._ports.log.witnesses, self._ports.manifest
         began, told = self._ports.monotonic(), False
         while True:
-            counted = witnesses.counted(manifest)
-            now = self._ports.log.now()
-            if (
-                counted is not None
-                and counted.size >= self._round.size
-                and witnesses.counts(counted.note, manifest, now=now)
-            ):
-                return self._covering(counted.size, counted.note)
+            if (found := self._read(self._settled)) is not None:
+                return found
             if self._ports.stopping():
                 raise StoppedError("the coordinator is stopping")
             waited = self._ports.monotonic() - began
             if waited >= timeout_s:
-                raise RunFailedError(f"{self._what_lacks()} after {timeout_s:.0f} s")
+                raise RunFailedError(f"{self._read(self._what_lacks)} after {timeout_s:.0f} s")
             if waited >= _PATIENT_S and not told:
-                self._ports.tell(f"the run waits: {self._what_lacks()}")
+                self._ports.tell(f"the run waits: {self._read(self._what_lacks)}")
                 told = True
-            witnesses.wait(min(_LOOK_S, timeout_s - waited))
+            self._ports.log.witnesses.wait(min(_LOOK_S, timeout_s - waited))
+
+    def _settled(self) -> LogHead | None:
+        """The head that counts, if it covers the one that was proposed."""
+        witnesses, manifest = self._ports.log.witnesses, self._ports.manifest
+        counted = witnesses.counted(manifest)
+        if counted is None or counted.size < self._round.size:
+            return None
+        if not witnesses.counts(counted.note, manifest, now=self._ports.log.now()):
+            return None
+        return self._covering(counted.size, counted.note)
 
     def _covering(self, size: int, note: bytes) -> LogHead:
         """A head and, if it is a later one than was proposed, what led to it."""

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from coordinator import cli as coordinator_cli
 from regulator import cli as regulator_cli
 from tests.integration.federation import (
@@ -23,6 +25,7 @@ def train_to_the_end(live: Federation, run: Run) -> None:
     live.wait(lambda: len(live.connected()) == 4, what="all are back", blame="shop_c")
 
 
+@pytest.mark.slow
 def test_run_on_postgres_survives_cut_connections_and_a_restarted_server(
     tmp_path: Path, postgres: PostgresServer
 ) -> None:
