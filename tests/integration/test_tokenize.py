@@ -17,7 +17,7 @@ from tests.joint_house import FAMILIES, write_table
 from tests.node_house import Loop
 
 NAME = "bank_a"
-CUSTOMERS = 9_000
+CUSTOMERS = 6_000
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "RISKWEAVE_LOG": "WARNING"}
 

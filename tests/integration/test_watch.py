@@ -211,6 +211,7 @@ def test_log_that_was_rolled_back_raises_alarm_and_is_not_cosigned(live: Live) -
     assert again.end() == 4
 
 
+@pytest.mark.slow
 def test_rehearsal_with_a_live_regulator_ends_verified_under_its_cosignature_too(
     near: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
