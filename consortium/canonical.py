@@ -96,6 +96,8 @@ class Label(StrEnum):
     AUDIT_CHOICE = "riskweave/audit-choice/v1\n"
     AUDIT_DRAW = "riskweave/audit-draw/v1\n"
     REPLAY = "riskweave/replay-report/v1\n"
+    FIGURE = "riskweave/figure/v1\n"
+    NOISY_TABLE = "riskweave/noisy-table/v1\n"
     ADMISSION = "riskweave/admission/v1\n"
     ADMISSION_ORDER = "riskweave/admission-order/v1\n"
 

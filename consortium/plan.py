@@ -11,6 +11,7 @@ from enum import StrEnum
 from fractions import Fraction
 
 from consortium.errors import ConfigurationError
+from consortium.figure import FigureSpec
 from consortium.ids import Digest, PartnerId, RunId
 
 
@@ -21,6 +22,8 @@ class ModelKind(StrEnum):
     MLP = "mlp"
     HEAD = "head"
     """Recalibration of a released model by coverage, on joint rows (protocol 7.11)."""
+    TABLE = "table"
+    """No model: one noisy table of a figure (protocol 13.11)."""
 
 
 class Algorithm(StrEnum):
@@ -50,6 +53,8 @@ class ReleaseKind(StrEnum):
     OVERLAP = "overlap"
     """Persons by number of covered families and of partners (protocol 7.11)."""
     EVALUATION = "evaluation"
+    TABLE = "table"
+    """The one sum of a table release (protocol 13.11)."""
 
 
 _LONGEST = 40
@@ -168,3 +173,5 @@ class TrainingPlan:
     """The released model that a head is for; None for every other plan."""
     start: str = ""
     """Log-odds that a head starts from, the base model's own, as a decimal; else empty."""
+    figure: FigureSpec | None = None
+    """What a table release counts; None for every other plan."""

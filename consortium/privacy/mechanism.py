@@ -17,6 +17,7 @@ from functools import lru_cache
 from typing import TypedDict
 
 from consortium.errors import ConfigurationError, DomainError, RefusalCode, RefusalError
+from consortium.figure import FigureSpec
 from consortium.ids import PartnerId
 from consortium.plan import (
     Algorithm,
@@ -53,6 +54,19 @@ class Reservation(TypedDict):
     """Persons in training: bins, gradients, recalibration."""
     holdout: int
     """Persons held out: the evaluation. Disjoint from the others, so it does not add."""
+    tables: int
+    """Everybody, in table releases: an account beside the two others (protocol 13.11)."""
+
+
+ACCOUNTS = ("training", "holdout", "tables")
+"""Whose rows are spent on: persons in training, persons held out, everybody in a table."""
+
+
+def account_of(kind: ReleaseKind) -> str:
+    """The account that a sum of this kind is charged to (protocol 4.6, 13.11)."""
+    if kind is ReleaseKind.TABLE:
+        return "tables"
+    return "holdout" if kind is ReleaseKind.EVALUATION else "training"
 
 
 @lru_cache(maxsize=256)  # asked several times an attempt, always with the same few answers
@@ -124,6 +138,8 @@ def _echoes(plan: TrainingPlan) -> int:
 
 def kinds_of(plan: TrainingPlan) -> tuple[ReleaseKind, ...]:
     """The kinds of sums that the run may ask for, in their order (protocol 3.1, 7.11)."""
+    if plan.model is ModelKind.TABLE:
+        return (ReleaseKind.TABLE,)
     if plan.model is ModelKind.HEAD:
         return (ReleaseKind.GRADIENT, ReleaseKind.OVERLAP, ReleaseKind.EVALUATION)
     after = (ReleaseKind.GRADIENT, ReleaseKind.RECALIBRATION, ReleaseKind.EVALUATION)
@@ -208,13 +224,18 @@ def reserve_units(plan: TrainingPlan) -> Reservation:
         ConfigurationError: the charge is above the plan's own epsilon, which only a plan
             with local steps can bring about; or as ``mechanism_for``.
     """
-    kinds = set(kinds_of(plan)) - {ReleaseKind.EVALUATION}
-    training = sum(_run_units(plan, kind) for kind in kinds)
-    holdout = _run_units(plan, ReleaseKind.EVALUATION)
-    if max(training, holdout) > _target(plan):
-        found = epsilon_of_units(max(training, holdout), float(plan.delta))
+    held = Reservation(training=0, holdout=0, tables=0)
+    if plan.model is ModelKind.TABLE:
+        held["tables"] = _run_units(plan, ReleaseKind.TABLE)
+    else:
+        kinds = set(kinds_of(plan)) - {ReleaseKind.EVALUATION}
+        held["training"] = sum(_run_units(plan, kind) for kind in kinds)
+        held["holdout"] = _run_units(plan, ReleaseKind.EVALUATION)
+    most = max(held["training"], held["holdout"], held["tables"])
+    if most > _target(plan):
+        found = epsilon_of_units(most, float(plan.delta))
         raise ConfigurationError(f"plan costs epsilon {found}, its target is {plan.epsilon}")
-    return Reservation(training=training, holdout=holdout)
+    return held
 
 
 def _run_units(plan: TrainingPlan, kind: ReleaseKind) -> int:
@@ -254,10 +275,18 @@ def _part(plan: TrainingPlan, kind: ReleaseKind, width: int) -> int:
             return ((1 << SCALE_BITS) + _ceil_root(width)) ** 2
         case ReleaseKind.BINS:  # protocol 5.3: one person changes one cell of each feature
             return COUNT_SCALE**2 * width
+        case ReleaseKind.TABLE:  # protocol 13.11
+            return _figure(plan).squared
         case ReleaseKind.EVALUATION if plan.model is ModelKind.HEAD:
             return 2 * COUNT_SCALE**2  # protocol 13.9: one cell, and a vector of length 1
         case _:  # protocol 5.5, 5.8, 7.11: one cell a block
             return COUNT_SCALE**2
+
+
+def _figure(plan: TrainingPlan) -> FigureSpec:
+    if plan.figure is None:
+        raise ConfigurationError("figure: missing, but the plan is for a table")
+    return plan.figure
 
 
 def _units_per_attempt(plan: TrainingPlan, kind: ReleaseKind) -> int:
