@@ -1,0 +1,1 @@
+"""Examples that run; not part of the product."""
