@@ -102,6 +102,9 @@ class Label(StrEnum):
     REPLAY = "riskweave/replay-report/v1\n"
     FIGURE = "riskweave/figure/v1\n"
     NOISY_TABLE = "riskweave/noisy-table/v1\n"
+    SEALED_DECISION = "riskweave/sealed-decision/v1\n"
+    SEALED_BATCH = "riskweave/sealed-batch/v1\n"
+    DECISION_REPORT = "riskweave/decision-report/v1\n"
     ADMISSION = "riskweave/admission/v1\n"
     ADMISSION_ORDER = "riskweave/admission-order/v1\n"
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from consortium.canonical import Label, hash_with
 from consortium.documents import parse_document
 from consortium.identity.epoch_steps import EpochRecord
+from consortium.ledger.bodies import DecisionChallenge
 from consortium.ledger.draws import drawn_records
 from consortium.ledger.entries import AuditChallenge, Entry, ScoreBatch, from_jcs
 from consortium.ledger.inquiries import Leaf, encode_batch
@@ -16,7 +17,11 @@ from coordinator.scoring_storage import ScoringStore
 MOST_BATCHES = 30_000
 """Files of one bundle; of a longer log the newest batches are shown, and those drawn."""
 
-_SIGNS = (b'"type":"score.batch"', b'"type":"audit.challenge"')
+_SIGNS = (
+    b'"type":"score.batch"',
+    b'"type":"audit.challenge"',
+    b'"type":"decision.challenge"',
+)
 
 
 def scoring_files(store: ScoringStore, files: Mapping[str, bytes]) -> dict[str, bytes]:
@@ -41,7 +46,7 @@ def _wanted(files: Mapping[str, bytes]) -> set[int]:
     for index, entry in _entries(files):
         if isinstance(entry.body, ScoreBatch):
             batches.append((index, entry.body.second, entry.body.count))
-        elif isinstance(entry.body, AuditChallenge):
+        elif isinstance(entry.body, AuditChallenge | DecisionChallenge):
             under = [(second, n) for at, second, n in batches if at < entry.seq_hint]
             drawn |= {second for second, _ in drawn_records(entry.body.choice, under)}
     return drawn | {second for _, second, _ in batches[-MOST_BATCHES:]}

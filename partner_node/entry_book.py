@@ -10,7 +10,13 @@ from dataclasses import dataclass
 from consortium.crypto.keys import IdentityKey
 from consortium.documents import plan_digest
 from consortium.ids import Digest, PartnerId, RunId, digest_of
-from consortium.ledger.bodies import ConsentBatch, OprfFault, OprfUsage
+from consortium.ledger.bodies import (
+    ConsentBatch,
+    DecisionAnswer,
+    DecisionBatch,
+    OprfFault,
+    OprfUsage,
+)
 from consortium.ledger.entries import (
     AuditAnswer,
     Body,
@@ -141,8 +147,10 @@ class EntryBook:
             AuditAnswer(challenge=challenge, run=run, verdict=verdict, report=report)
         )
 
-    def signed(self, body: ConsentBatch | OprfUsage | OprfFault) -> bytes:
-        """What the node says of a day, or of a key holder's proof (``day_book``)."""
+    def signed(
+        self, body: ConsentBatch | OprfUsage | OprfFault | DecisionBatch | DecisionAnswer
+    ) -> bytes:
+        """What the node says of a day, of a key holder's proof, or of its decisions."""
         return self._signed(body)
 
     def _signed(self, body: Body) -> bytes:

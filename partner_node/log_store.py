@@ -34,6 +34,8 @@ BROUGHT = (
     "oprf.usage",
     "oprf.fault",
     "consent.batch",
+    "decision.batch",
+    "decision.answer",
 )
 """Entries of this node that go with no answer: the witness brings them."""
 

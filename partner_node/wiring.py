@@ -733,8 +733,10 @@ async def erase_when_due(desk: Desk, stop: asyncio.Event) -> None:
 
 
 async def tell_of_days(desk: Desk, mirror: LogMirror, stop: asyncio.Event) -> None:
-    """Write up each day that is over, and faults of key holders, for the log (8.4)."""
+    """Write up each day that is over, faults of key holders, and commit to decisions (8.4)."""
     from partner_node import scoring_parts  # noqa: PLC0415 - loads DuckDB and models
+    from partner_node.credit.sealing import Sealer, SealPorts  # noqa: PLC0415 - likewise
+    from partner_node.credit.storage import CreditStore  # noqa: PLC0415 - likewise
     from partner_node.day_book import DayBook, DayPorts  # noqa: PLC0415 - likewise
 
     store = scoring_parts.scoring_store(desk, now)
@@ -747,13 +749,19 @@ async def tell_of_days(desk: Desk, mirror: LogMirror, stop: asyncio.Event) -> No
             now=now,
         )
     )
+    decisions = CreditStore(desk.config.credit_database)
+    sealer = Sealer(
+        SealPorts(store=decisions, log=mirror.store, book=mirror.book, entropy=entropy, now=now)
+    )
     try:
         while not stop.is_set():
             try:
                 await asyncio.to_thread(days.write_up)
-            except (StorageError, ManifestError, SignatureError) as error:
+                await asyncio.to_thread(sealer.seal_when_due)
+            except (StorageError, ManifestError, SignatureError, OutOfOrderError) as error:
                 log.debug("no day is written up: %s", error)
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), _MINUTE_S)
     finally:
+        decisions.close()
         store.close()

@@ -3,12 +3,25 @@
 from dataclasses import replace
 from pathlib import Path
 
-from consortium.errors import ConfigurationError, MessageTooLargeError
+from consortium.errors import ConfigurationError, MessageTooLargeError, TrustError
 from consortium.ids import Digest
 from consortium.ledger.archive import LARGEST_ARCHIVE, unpack
-from consortium.ledger.findings import Findings
+from consortium.ledger.findings import Check, Findings, Grade
 from consortium.ledger.verify import Audit, verify_log
 from regulator.replay import ReplayedRun
+
+_LOG = frozenset(
+    {
+        Check.BUNDLE,
+        Check.PINNED,
+        Check.MANIFESTS,
+        Check.LOG_SIGNATURE,
+        Check.COSIGNATURES,
+        Check.ROOT,
+        Check.ENTRIES,
+    }
+)
+"""Checks of the log itself, whatever it says."""
 
 
 def read_bundle(path: Path) -> bytes:
@@ -39,3 +52,17 @@ def audit_bundle(data: bytes, pinned: Digest, *, now: int) -> Audit:
     files = unpack(data, findings)
     audit = verify_log(files, pinned, now=now, machines=ReplayedRun)
     return replace(audit, findings=(*findings.sorted(), *audit.findings))
+
+
+def counted_entries(data: bytes, pinned: Digest, *, now: int) -> list[bytes]:
+    """The entries of a bundle's log under its newest head that counts.
+
+    Raises:
+        TrustError: the log is not what was signed; or no quorum cosigned any head of it.
+    """
+    audit = audit_bundle(data, pinned, now=now)
+    wrong = [one for one in audit.findings if one.grade is Grade.ERROR and one.check in _LOG]
+    if wrong or audit.timeline is None or not audit.heads:
+        raise TrustError(wrong[0].text if wrong else "no head of the bundle's log counts")
+    newest = max(one.checkpoint.size for one in audit.heads)
+    return audit.timeline.evidence.entries[:newest]

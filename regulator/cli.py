@@ -12,12 +12,19 @@ from consortium.ledger.verify import Audit
 from consortium.secagg.replay_report import replay_lines, report_digest
 from regulator.artefacts.collection import artefacts_of
 from regulator.checklist import document_of_checklist
+from regulator.decisions import Checked
 from regulator.history import history_of
 from regulator.live_cli import add_live_verbs
 from regulator.page import page
 from regulator.paper import paper
 from regulator.report import LANGUAGES, document_of_audit, lines
-from regulator.wiring import audit_file, replay_file, sign_result
+from regulator.wiring import (
+    audit_file,
+    check_decisions,
+    replay_file,
+    sign_decisions,
+    sign_result,
+)
 
 WARNED, FAILED = 3, 4
 """Exit codes, beside 0: verified, 1: no audit was made, 2: wrong usage."""
@@ -85,8 +92,10 @@ def _add_replay(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     replay.add_argument(
         "--manifest", required=True, metavar="HASH", help="digest of the manifest you trust"
     )
-    replay.add_argument(
-        "--opened", required=True, type=Path, metavar="FILE", help="as the partner wrote it"
+    what = replay.add_mutually_exclusive_group(required=True)
+    what.add_argument("--opened", type=Path, metavar="FILE", help="as the partner wrote it")
+    what.add_argument(
+        "--decisions", type=Path, metavar="FILE", help="reports of `riskweave desk answer`"
     )
     replay.add_argument(
         "--sum", type=int, nargs="+", default=[], help="closed sums that must be among them"
@@ -108,6 +117,8 @@ def _add_replay(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def _replay(words: argparse.Namespace) -> int:
+    if words.decisions is not None:
+        return _replay_decisions(words)
     try:
         with words.opened.open("rb") as lines:
             report = replay_file(
@@ -127,6 +138,37 @@ def _replay(words: argparse.Namespace) -> int:
         for line in replay_lines(report):
             print(line)
     return {"passed": 0, "incomplete": WARNED}.get(str(report["judgement"]), FAILED)
+
+
+def _replay_decisions(words: argparse.Namespace) -> int:
+    try:
+        with words.decisions.open("rb") as lines:
+            found = check_decisions(words.bundle, parse_digest(words.manifest), lines)
+    except OSError as error:
+        raise ConfigurationError(f"{words.decisions}: {error.strerror}") from error
+    if words.sign is not None:
+        sign_decisions(words.sign, found, waive=words.waive)
+    if words.json:
+        print(json.dumps([_plain(one) for one in found]))
+    else:
+        for one in found:
+            print("\n".join(one.lines()))
+    codes = {"passed": 0, "incomplete": WARNED, "failed": FAILED}
+    return max(codes[one.verdict] for one in found)
+
+
+def _plain(one: Checked) -> dict[str, object]:
+    report = one.report
+    return {
+        "member": report.member,
+        "batch": one.batch.number,
+        "verdict": one.verdict.value,
+        "drawn": {str(made.place): made.outcome.value for made in report.drawn},
+        "elsewhere": list(report.elsewhere),
+        "added": report.added,
+        "faults": list(one.faults),
+        "report": report.digest,
+    }
 
 
 def _verify(words: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from consortium.errors import RiskWeaveError
 from consortium.features.bins import private_features
 from consortium.ids import PartnerId
+from consortium.ledger.bodies import DecisionChallenge, DecisionResult
 from consortium.ledger.entries import (
     AuditChallenge,
     AuditResult,
@@ -393,6 +394,10 @@ def _words(timeline: Timeline) -> Iterator[Word]:
                 text = f"{body.run}: {', '.join(map(str, body.sums))}"
             case AuditResult() as body:
                 text = f"{body.run}: {body.verdict}"
+            case DecisionChallenge() as body:
+                text = f"{body.batch[:12]}: {body.places}"
+            case DecisionResult() as body:
+                text = f"{body.challenge[:12]}: {body.verdict}"
             case Incident() as body:
                 text = body.kind
             case _:

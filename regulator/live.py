@@ -3,25 +3,30 @@
 Everything that reads a clock, entropy or the network is handed in by ``wiring``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from consortium.errors import ConfigurationError, LogError, OutOfOrderError, RiskWeaveError
-from consortium.ids import RunId, parse_run_id
+from consortium.ids import parse_run_id
+from consortium.ledger.bodies import DecisionResult
 from consortium.ledger.checkpoint import parse_checkpoint
 from consortium.ledger.entries import AuditResult
 from consortium.ledger.findings import Grade
 from consortium.ledger.note import parse_note
 from consortium.ledger.witness import WitnessKey
 from consortium.secagg.replay_report import Judgement, report_digest
+from regulator.decisions import Checked
 from regulator.keys import Keys
 from regulator.membership import complete
 from regulator.mirror import Mirror, Outbox, State, read_mirror
-from regulator.sampling import Drawing, Drawn, Nonces, draw, read_log
+from regulator.sampling import Drawn, LogToDraw, Nonces
+from regulator.sampling import Wish as Drawings
 from regulator.watch import Reader, Watch, WatchPorts, signed_entry
+
+_INCOMPLETE = "the replay is incomplete: nothing is signed; --waive says that it may stay so"
 
 
 class Pause(Protocol):
@@ -117,44 +122,85 @@ def _watch(watching: Watch, around: Surroundings, pause: Pause, wish: Wish) -> N
 
 
 def sample(
-    directory: Path, run: RunId | None, count: int | None, *, size: int | None, now: int
-) -> tuple[Drawing, Drawn]:
-    """Draw sums and records from the mirror; the signed challenge waits for ``watch``.
+    directory: Path, wish: Drawings, *, now: int, entries: Sequence[bytes] | None = None
+) -> tuple[Drawn, ...]:
+    """Draw sums, decisions and records; the signed challenges wait for ``watch``.
 
     Args:
         directory: The regulator's.
-        run: None: the one that was closed last.
-        count: Of sums; None: all.
-        size: Of the head that is the coin; None: the newest that counts. It must be one that
-            the members know as cosigned, or the audit finds it.
+        wish: What is drawn.
         now: Seconds since 1970.
+        entries: Of a log under its newest head that counts, from a bundle; None: from the
+            mirror.
 
     Raises:
-        OutOfOrderError: nothing is closed under a cosigned head yet.
+        OutOfOrderError: there is nothing to draw from under a cosigned head, or its coin is
+            not fixed yet.
         ConfigurationError: ``watch`` never ran in this directory.
     """
     keys = Keys(directory)
-    state, log_entries = read_mirror(directory)
-    newest = _counted(state)
-    coin = newest if size is None else size
-    if not 0 < coin <= newest:
-        raise OutOfOrderError(f"no cosigned head of {coin} entries is known here")
+    if entries is None:
+        state, mirrored = read_mirror(directory)
+        entries = mirrored[: _counted(state)]
+    if not entries:
+        raise OutOfOrderError("no cosigned head is known here")
     nonces = Nonces(directory, keys.nonce_root())
     if not nonces.begun:
         raise ConfigurationError("nothing is committed to yet; run: riskweave audit watch")
-    number = nonces.number
-    commitment = nonces.commit(number).commitment
-    log = read_log(log_entries, coin, run, commitment)
-    made = draw(log, nonces.nonce(number), count)
-    member, identity = keys.place().member, keys.identity()
-    entries = [
-        signed_entry(body, member=member, identity=identity, hint=coin, at=now)
-        for body in (made.challenge, nonces.commit(number + 1))
+    member, identity, number = keys.place().member, keys.identity(), nonces.number
+    made = LogToDraw(entries, member).draw(wish, nonces)
+    signed = [
+        signed_entry(
+            one.challenge, member=member, identity=identity, hint=one.coin.size, at=now
+        )
+        for one in made
     ]
-    # The number first: bytes that were opened are never used again.
-    nonces.keep(number + 1)
-    Outbox(directory).add(*entries)
-    return log, made
+    used = [one.coin.size for one in made if one.coin.number == number]
+    if used:
+        opened = nonces.commit(number + 1)
+        signed.append(
+            signed_entry(opened, member=member, identity=identity, hint=max(used), at=now)
+        )
+        # The number first: bytes that were opened are never committed to again.
+        nonces.keep(number + 1)
+    Outbox(directory).add(*signed)
+    return made
+
+
+def sign_decisions(
+    directory: Path, reports: Sequence[Checked], *, waive: bool, now: int
+) -> None:
+    """Sign a ``decision.result`` on each report; they wait for ``watch``.
+
+    Args:
+        directory: The regulator's.
+        reports: Of ``decisions.check_reports``.
+        waive: Whether what could not be made again is let pass, and said so.
+        now: Seconds since 1970.
+
+    Raises:
+        ConfigurationError: one is incomplete, and it is not waived.
+    """
+    verdicts = [one.verdict for one in reports]
+    if Judgement.INCOMPLETE in verdicts and not waive:
+        raise ConfigurationError(_INCOMPLETE)
+    keys, (state, _) = Keys(directory), read_mirror(directory)
+    Outbox(directory).add(
+        *(
+            signed_entry(
+                DecisionResult(
+                    challenge=one.report.challenge,
+                    verdict="waived" if one.verdict == Judgement.INCOMPLETE else one.verdict,
+                    report=one.report.digest,
+                ),
+                member=keys.place().member,
+                identity=keys.identity(),
+                hint=_counted(state),
+                at=now,
+            )
+            for one in reports
+        )
+    )
 
 
 def sign_result(
@@ -173,9 +219,7 @@ def sign_result(
     """
     judgement = str(report["judgement"])
     if judgement == Judgement.INCOMPLETE and not waive:
-        raise ConfigurationError(
-            "the replay is incomplete: nothing is signed; --waive says that it may stay so"
-        )
+        raise ConfigurationError(_INCOMPLETE)
     verdict = "waived" if judgement == Judgement.INCOMPLETE else judgement
     keys, (state, _) = Keys(directory), read_mirror(directory)
     entry = signed_entry(

@@ -1,15 +1,17 @@
 """``riskweave audit join | trust | watch | sample``: the regulator as a live member."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from consortium.errors import ConfigurationError
 from consortium.ids import parse_digest, parse_run_id
+from consortium.ledger.entries import AuditChallenge
 from consortium.ledger.findings import Grade
 from regulator import wiring
 from regulator.live import Wish
 from regulator.membership import manifest_lines
+from regulator.sampling import Drawn
+from regulator.sampling import Wish as Drawings
 
 _CODES = {Grade.ERROR: 4, Grade.WARNING: 3, Grade.NOTE: 0, None: 0}
 """As of ``riskweave audit verify``."""
@@ -65,22 +67,37 @@ def add_live_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
     sample = verbs.add_parser(
         "sample",
-        help="draw sums and inquiries to be replayed, by a coin that nobody controls",
+        help="draw sums, decisions and inquiries to be replayed, by a coin nobody controls",
         description=(
-            "Draw from the mirror in DIR: sums of a closed run that its members must replay, "
-            "and records of inquiries that the bundle must show. The seed is made of a head "
-            "that was cosigned after the run was closed and of bytes that were committed to "
-            "before. The signed challenge is handed in by: riskweave audit watch"
+            "Draw from the mirror in DIR, or from a bundle: sums of a closed run and credit "
+            "decisions that partners must make again, and records of inquiries that the "
+            "bundle must show. The seed is made of bytes that were committed to, and of the "
+            "first head over what is audited that an entry of somebody else rests on. The "
+            "signed challenges are handed in by: riskweave audit watch"
         ),
     )
     sample.add_argument("directory", metavar="DIR", type=Path)
     sample.add_argument("--run", dest="of", metavar="RUN", help="default: the one closed last")
     sample.add_argument("--sums", type=int, metavar="N", help="how many; default: all")
     sample.add_argument(
-        "--seed-from",
+        "--decisions",
         type=int,
-        metavar="SIZE",
-        help="size of the cosigned head that is the coin; default: the newest",
+        default=0,
+        metavar="N",
+        help="draw N decisions of each partner's newest batch (and no run without --run)",
+    )
+    sample.add_argument(
+        "--batches",
+        type=int,
+        default=1,
+        metavar="M",
+        help="of how many of its newest batches; default: 1",
+    )
+    sample.add_argument(
+        "--bundle", type=Path, metavar="FILE", help="draw from this bundle, not from the mirror"
+    )
+    sample.add_argument(
+        "--manifest", metavar="HASH", help="with --bundle: digest of the manifest you trust"
     )
     sample.set_defaults(run=_sample)
 
@@ -118,20 +135,30 @@ def _watch(words: argparse.Namespace) -> int:
 
 
 def _sample(words: argparse.Namespace) -> int:
-    if words.sums is not None and words.sums < 1:
-        raise ConfigurationError("--sums: at least one")
-    run = None if words.of is None else parse_run_id(words.of)
-    log, made = wiring.sample(words.directory, run, words.sums, size=words.seed_from)
-    print(f"run {log.run}, closed at entry {log.closed}, {log.sums} sums")
-    print(f"coin: head of {log.size} entries, root {log.root.hex()}, and committed bytes")
-    print(f"choice {made.challenge.choice}")
-    print(f"sums {', '.join(str(number) for number in made.challenge.sums)}")
-    for second, place in made.records:
-        print(f"record {second}.{place}")
-    if not log.committed:
-        sys.stderr.write(
-            "note: the bytes were committed to after the run was closed; a draw of some sums "
-            "will not count as fair, one of all sums does\n"
-        )
+    if (words.sums is not None and words.sums < 1) or words.decisions < 0 or words.batches < 1:
+        raise ConfigurationError("--sums, --decisions, --batches: at least one")
+    if (words.bundle is None) != (words.manifest is None):
+        raise ConfigurationError("--bundle needs --manifest, the digest that you trust")
+    wish = Drawings(
+        run=None if words.of is None else parse_run_id(words.of),
+        sums=words.sums,
+        decisions=words.decisions,
+        batches=words.batches,
+    )
+    bundle = words.bundle and (words.bundle, parse_digest(words.manifest))
+    for one in wiring.sample(words.directory, wish, bundle):
+        _tell(one)
     print(f"the challenge is signed; riskweave audit watch {words.directory} hands it in")
     return 0
+
+
+def _tell(drawn: Drawn) -> None:
+    print(drawn.about)
+    print(f"coin: head of {drawn.coin.size} entries, root {drawn.root.hex()}, and bytes")
+    print(f"choice {drawn.challenge.choice}")
+    if isinstance(drawn.challenge, AuditChallenge):
+        print(f"sums {', '.join(str(number) for number in drawn.challenge.sums)}")
+    else:
+        print(f"decisions: {drawn.challenge.places}, their places known to who knows the count")
+    for second, place in drawn.records:
+        print(f"record {second}.{place}")

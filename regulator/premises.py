@@ -20,7 +20,7 @@ from consortium.ids import PartnerId, RunId
 from consortium.ledger.entries import AuditChallenge, RoundSum
 from consortium.ledger.evidence import Evidence
 from consortium.ledger.facts import RunFacts
-from consortium.ledger.findings import Grade
+from consortium.ledger.findings import Check, Grade
 from consortium.ledger.verify import Audit
 from consortium.messages import Join, SumRequest
 from consortium.plan import ModelKind, ReleaseKind
@@ -72,7 +72,8 @@ def replay_opened(
     """The report on what a partner opened.
 
     Args:
-        audit: Of the bundle; it must have no errors, for the log is what is compared with.
+        audit: Of the bundle; but for what it says of decisions it must have no errors, for the
+            log is what is compared with.
         evidence: Its files.
         lines: As ``riskweave node replay --opened`` wrote them. Secret.
         drawn: Numbers of closed sums that must be among them.
@@ -83,7 +84,8 @@ def replay_opened(
         DecodeError: the lines are not what they must be. Fault: the partner.
         OutOfOrderError: of a run, a member or a sum that the log does not have.
     """
-    if audit.worst is Grade.ERROR:
+    wrong = [one for one in audit.findings if one.grade is Grade.ERROR]
+    if any(one.check is not Check.DECISIONS for one in wrong):
         raise TrustError("the bundle has errors: there is nothing to compare with")
     first, attempts = read_opened(lines)
     run = next((one for one in audit.runs if one.run == first.run), None)

@@ -1,8 +1,8 @@
-"""Drawing what is to be replayed, from the regulator's own mirror of the log (protocol 9.4.1).
+"""Drawing what is to be replayed, from the regulator's mirror or from a bundle (9.4.1, 9.4.2).
 
-The bytes that go into a choice are committed to in the log while runs are still open, and are
-opened with the challenge. So nobody, the regulator among them, can choose which sums and which
-records of inquiries are looked at.
+The bytes that go into a choice are committed to in the log beforehand, are opened with the
+challenge, and the head that goes into it is named by others. So nobody, the regulator among
+them, can choose which sums, decisions and records of inquiries are looked at.
 """
 
 import hashlib
@@ -14,12 +14,12 @@ from pathlib import Path
 
 from consortium.crypto.keys import Secret
 from consortium.errors import ConfigurationError, OutOfOrderError
-from consortium.ids import Digest, RunId
-from consortium.ledger.bodies import AuditNonce
+from consortium.ids import Digest, PartnerId, RunId
+from consortium.ledger.bodies import BANDS, AuditNonce, DecisionBatch, DecisionChallenge
+from consortium.ledger.coins import Coin, Coins
 from consortium.ledger.draws import choice_of, drawn_records, drawn_sums, nonce_commitment
 from consortium.ledger.entries import (
     AuditChallenge,
-    Entry,
     RoundSum,
     RunClosed,
     ScoreBatch,
@@ -71,89 +71,148 @@ class Nonces:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Drawing:
-    """What a log says of one run and of the inquiries up to a head."""
+class Wish:
+    """What is to be drawn."""
 
-    run: RunId
-    size: int
-    """Of the head that is the coin."""
-    root: bytes
-    closed: int
-    """Index of the run's end."""
-    sums: int
-    """Closed sums of the run."""
-    batches: tuple[tuple[int, int], ...]
-    """Second and count of the batches of inquiries under the head."""
-    committed: bool
-    """Whether ``commitment`` was in the log before the run's end."""
+    run: RunId | None = None
+    """None: the one that was closed last; but no run at all if decisions are drawn."""
+    sums: int | None = None
+    """How many; None: all."""
+    decisions: int = 0
+    """How many of each batch."""
+    batches: int = 1
+    """Of each partner: the newest that were not drawn from, without those of no decisions."""
+
+    @property
+    def of_run(self) -> bool:
+        """Whether sums are drawn."""
+        return self.run is not None or not self.decisions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawn:
-    """A challenge, and the records that its choice opens."""
+    """A challenge, what it rests on, and the records that its choice opens."""
 
-    challenge: AuditChallenge
+    challenge: AuditChallenge | DecisionChallenge
+    about: str
+    """What is audited, for whoever looks on."""
+    coin: Coin
+    root: bytes
+    """Of the coin's head."""
     records: tuple[tuple[int, int], ...]
 
 
-def read_log(
-    entries: Sequence[bytes], size: int, run: RunId | None, commitment: Digest | None
-) -> Drawing:
-    """What is to be drawn from, under the head of ``size`` entries.
+class LogToDraw:
+    """A log under its newest head that counts, as it is drawn from."""
 
-    Args:
-        entries: The log from its beginning.
-        size: Of a head that was cosigned after the end of the run.
-        run: That is audited; None: the one that was closed last.
-        commitment: Of the bytes that will be used.
+    def __init__(self, entries: Sequence[bytes], regulator: PartnerId) -> None:
+        """Over the entries from the log's beginning; all of them under that head."""
+        self._leaves = [leaf_hash(data) for data in entries]
+        self._entries = dict(enumerate(map(from_jcs, entries)))
+        self._regulator = regulator
+        self._tree = Tree(self._leaves)
+        self._coins = Coins(self._entries)
 
-    Raises:
-        OutOfOrderError: no such run was closed under this head.
-    """
-    parsed = [from_jcs(data) for data in entries[:size]]
-    ends = [
-        (index, entry.body)
-        for index, entry in enumerate(parsed)
-        if isinstance(entry.body, RunClosed) and run in {None, entry.body.run}
-    ]
-    if not ends:
-        raise OutOfOrderError(
-            f"no run{'' if run is None else f' {run}'} is closed under the head of {size} "
-            "entries; wait until the witnesses have cosigned its end"
+    def draw(self, wish: Wish, nonces: Nonces) -> tuple[Drawn, ...]:
+        """All challenges of a wish.
+
+        Raises:
+            OutOfOrderError: there is nothing to draw from, or its coin is not fixed yet.
+            ConfigurationError: the bytes of this directory are not those committed to.
+        """
+        runs = [self._of_run(wish, nonces)] if wish.of_run else []
+        return (*runs, *(self._of_decisions(wish, nonces) if wish.decisions else ()))
+
+    def _of_run(self, wish: Wish, nonces: Nonces) -> Drawn:
+        ends = [
+            (index, entry.body.run)
+            for index, entry in self._entries.items()
+            if isinstance(entry.body, RunClosed) and wish.run in {None, entry.body.run}
+        ]
+        if not ends:
+            raise OutOfOrderError(
+                f"no run{'' if wish.run is None else f' {wish.run}'} is closed under a head "
+                "that counts; wait until the witnesses have cosigned its end"
+            )
+        over, run = ends[-1]
+        coin = self._coins.of(over, self._regulator)
+        if coin is None:
+            raise OutOfOrderError(
+                f"the coin of run {run} is not fixed: nobody else has said anything yet that "
+                f"rests on a head over entry {over}"
+            )
+        root, choice = self._choice(run, coin, nonces)
+        closed = sum(
+            isinstance(one.body, RoundSum) and one.body.request.run == run
+            for one in self._entries.values()
         )
-    over, end = ends[-1]
-    tree = Tree(leaf_hash(data) for data in entries[:size])
-    return Drawing(
-        run=end.run,
-        size=size,
-        root=tree.root(),
-        closed=over,
-        sums=sum(
-            isinstance(one.body, RoundSum) and one.body.request.run == end.run for one in parsed
-        ),
-        batches=tuple(_batches(parsed)),
-        committed=_committed(parsed[:over], commitment),
-    )
+        sums = drawn_sums(choice, closed, closed if wish.sums is None else wish.sums)
+        return Drawn(
+            challenge=AuditChallenge(run=run, sums=sums, choice=choice),
+            about=f"run {run}, closed at entry {over}, {closed} sums",
+            coin=coin,
+            root=root,
+            records=drawn_records(choice, self._inquiries(coin.size)),
+        )
 
+    def _of_decisions(self, wish: Wish, nonces: Nonces) -> Iterator[Drawn]:
+        waiting, found = 0, 0
+        for index, batch, member in self._batches(wish.batches):
+            coin = self._coins.of(index, self._regulator)
+            if coin is None:
+                waiting += 1
+                continue
+            found += 1
+            leaf = Digest(self._leaves[index].hex())
+            root, choice = self._choice(leaf, coin, nonces)
+            yield Drawn(
+                challenge=DecisionChallenge(batch=leaf, places=wish.decisions, choice=choice),
+                about=f"{member}, batch {batch.number} at entry {index}: {batch.decisions}",
+                coin=coin,
+                root=root,
+                records=drawn_records(choice, self._inquiries(coin.size)),
+            )
+        if not found:
+            raise OutOfOrderError(
+                f"the coin of {waiting} batches of decisions is not fixed: nobody else has "
+                "said anything yet that rests on a head over them"
+                if waiting
+                else "no batch of decisions is in the log that was not drawn from"
+            )
 
-def _batches(entries: Sequence[Entry]) -> Iterator[tuple[int, int]]:
-    for entry in entries:
-        if isinstance(entry.body, ScoreBatch):
-            yield entry.body.second, entry.body.count
+    def _batches(self, newest: int) -> Iterator[tuple[int, DecisionBatch, PartnerId]]:
+        """The newest batches of each partner that hold decisions and were not drawn from."""
+        drawn = {
+            one.body.batch
+            for one in self._entries.values()
+            if isinstance(one.body, DecisionChallenge) and one.actor == self._regulator
+        }
+        by_member: dict[PartnerId, list[tuple[int, DecisionBatch]]] = {}
+        for index, entry in self._entries.items():
+            body = entry.body
+            if isinstance(body, DecisionBatch) and body.decisions != BANDS[0]:
+                by_member.setdefault(entry.actor, []).append((index, body))
+        for member, batches in sorted(by_member.items()):
+            for index, body in batches[-newest:]:
+                if Digest(self._leaves[index].hex()) not in drawn:
+                    yield index, body, member
 
+    def _choice(
+        self, audited: RunId | Digest, coin: Coin, nonces: Nonces
+    ) -> tuple[bytes, Digest]:
+        """Root of the coin's head, and the seed of the choice."""
+        nonce = nonces.nonce(coin.number)
+        if coin.number > nonces.number or nonce_commitment(nonce) != coin.commitment:
+            raise ConfigurationError(
+                f"commitment {coin.number} in the log is not of this directory: draws.json or "
+                "the key was restored from elsewhere"
+            )
+        root = self._tree.root(coin.size)
+        return root, choice_of(audited, root, nonce)
 
-def _committed(entries: Sequence[Entry], commitment: Digest | None) -> bool:
-    return any(
-        isinstance(entry.body, AuditNonce) and entry.body.commitment == commitment
-        for entry in entries
-    )
-
-
-def draw(log: Drawing, nonce: bytes, count: int | None) -> Drawn:
-    """Draw ``count`` sums of the run, or take all, and records of inquiries."""
-    choice = choice_of(log.run, log.root, nonce)
-    sums = drawn_sums(choice, log.sums, log.sums if count is None else count)
-    return Drawn(
-        challenge=AuditChallenge(run=log.run, sums=sums, choice=choice),
-        records=drawn_records(choice, log.batches),
-    )
+    def _inquiries(self, size: int) -> list[tuple[int, int]]:
+        return [
+            (entry.body.second, entry.body.count)
+            for index, entry in self._entries.items()
+            if index < size and isinstance(entry.body, ScoreBatch)
+        ]

@@ -11,19 +11,20 @@ from typing import TYPE_CHECKING
 
 from consortium.crypto.keys import Secret
 from consortium.errors import ConfigurationError
-from consortium.ids import Digest, RunId
+from consortium.ids import Digest
 from consortium.ledger.archive import unpack
 from consortium.ledger.evidence import read_evidence
 from consortium.ledger.findings import Findings, Grade
 from consortium.ledger.verify import Audit
 from regulator import live
-from regulator.bundle import audit_bundle, read_bundle
+from regulator.bundle import audit_bundle, counted_entries, read_bundle
+from regulator.decisions import Checked, check_reports
 from regulator.enrolment import parse_token
 from regulator.keys import Keys, Pin, Place
 from regulator.keys import read_bundle as read_manifest
 from regulator.membership import sign
 from regulator.premises import replay_opened
-from regulator.sampling import Drawing, Drawn
+from regulator.sampling import Drawn, Wish
 
 if TYPE_CHECKING:
     from regulator.log_reader import LogReader
@@ -146,10 +147,23 @@ def watch(
 
 
 def sample(
-    directory: Path, run: RunId | None, count: int | None, *, size: int | None
-) -> tuple[Drawing, Drawn]:
-    """Draw from this regulator's mirror; raises as ``live.sample``."""
-    return live.sample(directory, run, count, size=size, now=now())
+    directory: Path, wish: Wish, bundle: tuple[Path, Digest] | None
+) -> tuple[Drawn, ...]:
+    """Draw from this regulator's mirror, or from a bundle; raises as ``live.sample``."""
+    if bundle is None:
+        return live.sample(directory, wish, now=now())
+    entries = counted_entries(read_bundle(bundle[0]), bundle[1], now=now())
+    return live.sample(directory, wish, now=now(), entries=entries)
+
+
+def check_decisions(path: Path, pinned: Digest, lines: Iterable[bytes]) -> tuple[Checked, ...]:
+    """Check reports on decisions against the bundle at ``path``."""
+    return check_reports(audit_file(path, pinned), lines)
+
+
+def sign_decisions(directory: Path, reports: tuple[Checked, ...], *, waive: bool) -> None:
+    """Sign results on reports for the log; raises as ``live.sign_decisions``."""
+    live.sign_decisions(directory, reports, waive=waive, now=now())
 
 
 def sign_result(directory: Path, report: Mapping[str, object], *, waive: bool) -> None:

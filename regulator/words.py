@@ -190,6 +190,7 @@ CHECKS: Mapping[str, Mapping[Check, str]] = {
         Check.REVOKED: "revoked members are absent",
         Check.EPOCHS: "keys of pseudonyms: ceremonies and records",
         Check.CONSENTS: "consents and use of pseudonyms",
+        Check.DECISIONS: "credit decisions: commitments, draws, replays",
     },
     "zh": {
         Check.BUNDLE: "审计包符合唯一格式",
@@ -213,5 +214,6 @@ CHECKS: Mapping[str, Mapping[Check, str]] = {
         Check.REVOKED: "被撤销成员不再出现",
         Check.EPOCHS: "假名密钥: 生成过程与记录",
         Check.CONSENTS: "授权同意与假名使用",
+        Check.DECISIONS: "信贷决定: 承诺、抽取与重放",
     },
 }

@@ -23,6 +23,7 @@ from consortium.features.schema import Schema, parse_schema
 from consortium.ids import Digest, PartnerId, RunId
 from consortium.ledger.checkpoint import Checkpoint, origin_of, sign_checkpoint, witness_name
 from consortium.ledger.claims import statement_digest
+from consortium.ledger.coins import Coin, Coins
 from consortium.ledger.entries import (
     AuditResult,
     Body,
@@ -42,6 +43,7 @@ from consortium.ledger.entries import (
     RunCommit,
     StatementPublished,
     SummedUpload,
+    from_jcs,
     sign_entry,
 )
 from consortium.ledger.evidence import Signatures
@@ -539,6 +541,27 @@ class House:
         self.files[f"proofs/{served}.tlog-proof"] = LogProof(
             index=served, path=self.tree.inclusion(served), checkpoint=head
         ).to_bytes()
+
+    def coin(self, event: int) -> Coin:
+        """Of what stands at an index; a later entry of somebody else must rest on it."""
+        coin = Coins(dict(enumerate(map(from_jcs, self.entries)))).of(event, REGULATOR)
+        assert coin is not None
+        return coin
+
+    def draw(self, body: Body, size: int) -> int:
+        """A challenge of the regulator, with the head of ``size`` entries for its coin."""
+        hint, self.hint = self.hint, size
+        index = self.append(REGULATOR, body)
+        self.hint = hint
+        return index
+
+    def index_of(self, kind: type[Body]) -> int:
+        """Of the last entry of a class."""
+        return max(
+            index
+            for index, data in enumerate(self.entries)
+            if isinstance(from_jcs(data).body, kind)
+        )
 
     def gate(self, version: Digest) -> ReleaseGate:
         """What the sums lead to."""

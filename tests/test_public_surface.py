@@ -51,7 +51,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     "desk": (
         *("init", "decide", "show", "replay", "override", "admission"),
         *("notice", "offer", "list", "sheet", "restart", "ladder", "counsel", "learn"),
-        *("watch", "withdraw", "delete", "sweep"),
+        *("watch", "withdraw", "delete", "sweep", "seal", "answer"),
     ),
 }
 _LISTED = re.compile(r"^ {4}([a-z][a-z-]+)(?: |$)", re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Bodies of entries about scores, keys of pseudonyms, consents and the drawing of audits.
+"""Bodies of entries about scores, decisions, keys of pseudonyms, consents, and what is drawn.
 
 As ``entries``: one frozen class for each event, and what is not in a class is in no entry. No
 count of one partner is shown here but as a band of powers of ten (protocol 8.4).
@@ -125,14 +125,60 @@ class ConsentBatch:
 class AuditNonce:
     """The regulator commits to its part of the next choice, and opens that of the last (9.4.1).
 
-    The commitment must be under a cosigned head before the run is closed: afterwards neither
-    the regulator nor the consortium can choose which sums are drawn.
+    What is audited after it is drawn by it, with a head that comes after both: neither the
+    regulator nor the consortium can choose what is looked at (``coins``).
     """
 
     commitment: Digest
     """``H(AUDIT_NONCE ‖ 32 bytes)``."""
     opened: Digest | None
     """The 32 bytes of the commitment before this one, in hex; None: nothing was drawn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionBatch:
+    """A partner commits to all credit decisions that it made since its last batch (9.4.2)."""
+
+    number: int
+    """Of this partner's batches, from 0, without a gap."""
+    commitment: Digest
+    """To how many they are and to their Merkle root (``sealed``); it hides both."""
+    decisions: str
+    """How many, as a band of ``band_of``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionChallenge:
+    """The regulator draws decisions of one batch to be made again (9.4.2)."""
+
+    batch: Digest
+    """Leaf hash of the batch's entry."""
+    places: int
+    """How many are drawn, at most."""
+    choice: Digest
+    """The seed that they are drawn with; only who knows the count knows the places."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionAnswer:
+    """A partner has made the drawn decisions again, on its premises."""
+
+    challenge: Digest
+    """Leaf hash of the challenge's entry."""
+    verdict: str
+    """passed, failed or incomplete."""
+    report: Digest
+    """Of salted digests, proofs and verdicts; it goes to the regulator alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionResult:
+    """What the regulator says of an answer after it has checked the report."""
+
+    challenge: Digest
+    verdict: str
+    """passed, failed or waived."""
+    report: Digest
 
 
 CEREMONY = DkgCommit | DkgReveal | DkgComplaint | OprfEpoch | OprfReshare
@@ -149,9 +195,14 @@ ScoringBody = (
     | OprfFault
     | ConsentBatch
     | AuditNonce
+    | DecisionBatch
+    | DecisionChallenge
+    | DecisionAnswer
+    | DecisionResult
 )
 
 _PARTNER = frozenset({Role.PARTNER})
+_REGULATOR = frozenset({Role.REGULATOR})
 
 SCORING_TYPES: Mapping[str, type[ScoringBody]] = {
     "score.retry": ScoreRetry,
@@ -164,6 +215,10 @@ SCORING_TYPES: Mapping[str, type[ScoringBody]] = {
     "oprf.fault": OprfFault,
     "consent.batch": ConsentBatch,
     "audit.nonce": AuditNonce,
+    "decision.batch": DecisionBatch,
+    "decision.challenge": DecisionChallenge,
+    "decision.answer": DecisionAnswer,
+    "decision.result": DecisionResult,
 }
 
 SCORING_ACTORS: Mapping[type[object], frozenset[Role]] = {
@@ -176,7 +231,11 @@ SCORING_ACTORS: Mapping[type[object], frozenset[Role]] = {
     OprfUsage: _PARTNER,
     OprfFault: _PARTNER,
     ConsentBatch: _PARTNER,
-    AuditNonce: frozenset({Role.REGULATOR}),
+    AuditNonce: _REGULATOR,
+    DecisionBatch: _PARTNER,
+    DecisionChallenge: _REGULATOR,
+    DecisionAnswer: _PARTNER,
+    DecisionResult: _REGULATOR,
 }
 
 

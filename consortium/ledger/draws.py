@@ -1,8 +1,9 @@
 """What an audit looks at, drawn so that neither side can choose it (protocol 9.4.1).
 
-Three things make the choice: the run, the root of a head that was cosigned after the run was
-closed, and 32 bytes that the regulator committed to before. The consortium cannot know the
-last when it closes the run, and the regulator could not know the second when it committed.
+Three things make the choice: what is audited, the root of the coin, a head that came after it,
+and 32 bytes that the regulator committed to before the coin. The consortium cannot know the
+last, and the regulator could not know the second when it committed. Which head and which bytes
+these are follows from the log alone (``coins``).
 """
 
 from collections.abc import Sequence
@@ -20,15 +21,15 @@ def nonce_commitment(nonce: bytes) -> Digest:
     return hash_with(Label.AUDIT_NONCE, nonce)
 
 
-def choice_of(run: RunId, root: bytes, nonce: bytes) -> Digest:
+def choice_of(audited: RunId | Digest, root: bytes, nonce: bytes) -> Digest:
     """The seed of a choice.
 
     Args:
-        run: That is audited.
+        audited: The run (16 bytes), or leaf hash of the batch of decisions (32 bytes).
         root: Of the head that the challenge names in its ``seq_hint``.
         nonce: The regulator's 32 bytes. Secret until they are opened.
     """
-    return hash_with(Label.AUDIT_CHOICE, bytes.fromhex(run), root, nonce)
+    return hash_with(Label.AUDIT_CHOICE, bytes.fromhex(audited), root, nonce)
 
 
 def drawn_sums(choice: Digest, closed: int, count: int) -> tuple[int, ...]:
@@ -50,18 +51,36 @@ def drawn_records(
     total = sum(count for _, count in counts)
     if total <= number:
         return tuple((second, place) for second, count in counts for place in range(count))
-    found: set[int] = set()
-    draw = 0
-    while len(found) < number:
-        # 256 bits modulo the total: no place is preferred by more than 2**-190.
-        found.add(int(_rank(choice, b"record", draw), 16) % total)
-        draw += 1
     places: list[tuple[int, int]] = []
-    start, wanted = 0, sorted(found)
+    start, wanted = 0, _drawn_below(choice, b"record", total, number)
     for second, count in counts:
         places += [(second, one - start) for one in wanted if start <= one < start + count]
         start += count
     return tuple(places)
+
+
+def drawn_decisions(choice: Digest, total: int, number: int) -> tuple[int, ...]:
+    """Places of the decisions of one batch that are replayed, from 0, sorted.
+
+    Args:
+        choice: The seed.
+        total: Decisions in the batch. Private: the batch's commitment binds it.
+        number: How many at most; if the batch has no more, all of them.
+    """
+    if total <= number:
+        return tuple(range(total))
+    return _drawn_below(choice, b"decision", total, number)
+
+
+def _drawn_below(choice: Digest, kind: bytes, total: int, number: int) -> tuple[int, ...]:
+    """``number`` different numbers below ``total``, sorted."""
+    found: set[int] = set()
+    draw = 0
+    while len(found) < number:
+        # 256 bits modulo the total: no place is preferred by more than 2**-190.
+        found.add(int(_rank(choice, kind, draw), 16) % total)
+        draw += 1
+    return tuple(sorted(found))
 
 
 def _rank(choice: Digest, kind: bytes, number: int) -> Digest:

@@ -23,6 +23,7 @@ from consortium.ledger.entries import (
 )
 from consortium.ledger.evidence import Evidence
 from consortium.ledger.findings import Findings
+from consortium.ledger.merkle import Tree
 from consortium.manifest import Manifest
 from consortium.messages import SumRequest
 from consortium.plan import ReleaseKind, TrainingPlan
@@ -74,6 +75,8 @@ class Timeline:
     """Sizes of the heads that a quorum cosigned."""
     evidence: Evidence
     manifests: Mapping[Digest, Manifest]
+    tree: Tree
+    """Over all entries, those that are none among them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,6 +46,7 @@ class Check(StrEnum):
     REVOKED = "8.7(19)"
     EPOCHS = "8.7(20)"
     CONSENTS = "8.7(21)"
+    DECISIONS = "8.7(22)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

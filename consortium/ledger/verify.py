@@ -16,6 +16,7 @@ from consortium.ledger.answers import audit_answers
 from consortium.ledger.checkpoint import Cosigned, open_checkpoint
 from consortium.ledger.claims import ReleaseFacts, audit_claims
 from consortium.ledger.consents import audit_consents
+from consortium.ledger.decisions import audit_decisions
 from consortium.ledger.drawing import audit_drawing
 from consortium.ledger.entries import (
     Entry,
@@ -115,6 +116,7 @@ def verify_log(
         counted=tuple(state.counted),
         evidence=evidence,
         manifests={one.digest: one for one in chain},
+        tree=state.tree,
     )
     runs = audit_runs(timeline, findings, machines)
     releases = audit_claims(timeline, runs, findings)
@@ -123,6 +125,7 @@ def verify_log(
     audit_epochs(timeline, findings)
     audit_consents(timeline, findings)
     audit_answers(timeline, runs, findings, now=now)
+    audit_decisions(timeline, findings, now=now)
     audit = _audit(findings, pinned, state, runs, releases)
     return replace(audit, timeline=timeline, heads=tuple(state.heads))
 

@@ -33,7 +33,11 @@ DIFFERS = 3
 """Exit status of `replay` if a decision comes out otherwise."""
 ORDERS = {"resume": Event.RESUME, "end": Event.END, "reviewed": Event.REVIEWED}
 _PAYMENTS = 16 << 20
-_MORE = ("partner_node.credit.cli_path", "partner_node.credit.cli_watch")
+_MORE = (
+    "partner_node.credit.cli_path",
+    "partner_node.credit.cli_watch",
+    "partner_node.credit.cli_audit",
+)
 """Files that add verbs of their own."""
 
 

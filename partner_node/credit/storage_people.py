@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from consortium.credit.terms import ConsentPurpose
 from partner_node.credit.storage import DECISIONS, GRANTS, KEYS, META, OVERRIDES, Connection
+from partner_node.credit.storage_sealed import mark_erased
 
 WITHDRAWN = sa.Table(
     "withdrawn_consents",
@@ -64,6 +65,7 @@ def drop_decisions(
     if subject is not None:
         old = sa.and_(old, DECISIONS.c.subject == subject)
     names = sa.select(DECISIONS.c.id).where(old)
+    mark_erased(connection, names)
     found = {}
     for table in (OVERRIDES, KEYS, GRANTS):
         gone = connection.execute(table.delete().where(table.c.decision.in_(names)))

@@ -4,12 +4,15 @@ import pytest
 
 from consortium.ids import Digest, PartnerId
 from consortium.ledger.answers import ANSWER_DAYS
+from consortium.ledger.bodies import AuditNonce
+from consortium.ledger.draws import choice_of, nonce_commitment
 from consortium.ledger.entries import (
     AuditAnswer,
     AuditChallenge,
     AuditResult,
     Body,
     RoundSum,
+    RunClosed,
     from_jcs,
 )
 from consortium.ledger.findings import Finding, Grade
@@ -20,18 +23,24 @@ from tests.ledger_house import REGULATOR, House
 
 DAY = 86_400
 REPORT = Digest("ab" * 32)
+NONCE = b"\x05" * 32
 
 
 class Answered:
     """A run of which all sums are drawn; ``say`` adds what comes afterwards."""
 
     def __init__(self) -> None:
-        self.house = House(silos=3, rounds=1).run()
-        bodies = [from_jcs(data).body for data in self.house.entries]
+        self.house = house = House(silos=3, rounds=1)
+        house.append(REGULATOR, AuditNonce(commitment=nonce_commitment(NONCE), opened=None))
+        house.run()
+        bodies = [from_jcs(data).body for data in house.entries]
         drawn = tuple(range(1, 1 + sum(isinstance(one, RoundSum) for one in bodies)))
-        self.asked = self.say(
-            REGULATOR, AuditChallenge(run=self.house.plan.run, sums=drawn, choice=REPORT)
-        )
+        size, run = house.coin(house.index_of(RunClosed)).size, house.plan.run
+        choice = choice_of(run, house.tree.root(size), NONCE)
+        index = house.draw(AuditChallenge(run=run, sums=drawn, choice=choice), size)
+        self.asked = Digest(leaf_hash(house.entries[index]).hex())
+        opened = Digest(NONCE.hex())
+        self.say(REGULATOR, AuditNonce(commitment=nonce_commitment(b"n" * 32), opened=opened))
 
     def say(self, actor: PartnerId, body: Body) -> Digest:
         index = self.house.append(actor, body)

@@ -6,7 +6,12 @@ import pytest
 
 from consortium.ids import Digest, PartnerId, RequestId
 from consortium.inquiries import Purpose
-from consortium.ledger.bodies import AuditNonce, ScoreRetry
+from consortium.ledger.bodies import (
+    AuditNonce,
+    DecisionBatch,
+    DecisionChallenge,
+    ScoreRetry,
+)
 from consortium.ledger.draws import (
     RECORDS,
     choice_of,
@@ -268,21 +273,28 @@ def test_retry_that_asks_others_anew_is_found(house: House) -> None:
 # --- what is drawn (protocol 9.4) -------------------------------------------------------------
 
 
-def challenge(house: House, nonce: bytes = NONCE, **changes: object) -> AuditChallenge:
-    """Two of the run's sums, drawn by the newest head and the regulator's bytes."""
-    root = house.tree.root(house.hint)
+def challenge(
+    house: House, nonce: bytes = NONCE, *, size: int = 0, **changes: object
+) -> AuditChallenge:
+    """Two of the run's sums, drawn by the coin and the regulator's bytes."""
+    root = house.tree.root(size or coin(house))
     choice = choice_of(house.plan.run, root, nonce)
     closed = len(house.session.state.attempts)
     made = AuditChallenge(run=house.plan.run, sums=drawn_sums(choice, closed, 2), choice=choice)
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
+def coin(house: House) -> int:
+    """Size of the head that is the coin of the run."""
+    return house.coin(house.index_of(RunClosed)).size
+
+
 def opened(nonce: bytes = NONCE) -> AuditNonce:
     return AuditNonce(commitment=nonce_commitment(b"next" * 8), opened=Digest(nonce.hex()))
 
 
-def test_sums_drawn_by_committed_bytes_and_a_later_head_have_no_error(house: House) -> None:
-    house.append(REGULATOR, challenge(house))
+def test_sums_drawn_by_committed_bytes_and_the_coin_have_no_error(house: House) -> None:
+    house.draw(challenge(house), coin(house))
     house.append(REGULATOR, opened())
     assert set(findings(house)) == {"audit.unanswered", "answer.due"}
 
@@ -291,59 +303,83 @@ def test_sums_chosen_by_hand_are_found(house: House) -> None:
     drawn = challenge(house)
     closed = range(1, len(house.session.state.attempts) + 1)
     other = tuple(one for one in closed if one not in drawn.sums)[:2]
-    house.append(REGULATOR, replace(drawn, sums=other))
+    house.draw(replace(drawn, sums=other), coin(house))
     house.append(REGULATOR, opened())
     assert "audit.choice" in findings(house)
 
 
-def test_choice_that_nobody_can_recompute_is_shown(house: House) -> None:
-    house.append(REGULATOR, challenge(house, choice=Digest("0f" * 32)))
+def test_choice_that_is_not_of_the_coin_is_found_though_all_sums_are_drawn(
+    house: House,
+) -> None:
+    everything = tuple(range(1, 1 + len(house.session.state.attempts)))
+    drawn = challenge(house, sums=everything, choice=Digest("0f" * 32))
+    house.draw(drawn, coin(house))
     house.append(REGULATOR, opened())
+    assert "audit.choice" in findings(house)
+
+
+def test_coin_that_the_regulator_waited_for_is_found(house: House) -> None:
+    """It knows its bytes, so it could try one head after another."""
+    house.checkpoint()
+    later = house.hint
+    assert later > coin(house)
+    house.draw(challenge(house, size=later), later)
+    house.append(REGULATOR, opened())
+    assert "audit.coin" in findings(house)
+
+
+def test_bytes_that_are_not_opened_are_shown(house: House) -> None:
+    house.draw(challenge(house), coin(house))
     assert findings(house)["audit.unopened"].grade is Grade.WARNING
 
 
 def test_bytes_that_were_committed_to_after_the_run_are_found(house: House) -> None:
     late = b"late" * 8
-    house.append(REGULATOR, AuditNonce(commitment=nonce_commitment(late), opened=None))
-    house.checkpoint()
-    house.append(REGULATOR, challenge(house, late))
-    house.append(REGULATOR, opened(late))
-    assert "audit.late" in findings(house)
+    house.append(REGULATOR, opened())
+    house.draw(challenge(house, late), coin(house))
+    body = AuditNonce(
+        commitment=nonce_commitment(b"last" * 8), opened=Digest((b"next" * 8).hex())
+    )
+    house.append(REGULATOR, body)
+    assert "audit.choice" in findings(house)
 
 
 def test_bytes_that_were_not_committed_to_are_found(house: House) -> None:
-    house.append(REGULATOR, challenge(house))
+    house.draw(challenge(house), coin(house))
     house.append(REGULATOR, opened(b"other123" * 4))
     assert "audit.nonce" in findings(house)
 
 
 def test_coin_from_before_the_end_of_the_run_is_found(house: House) -> None:
-    over = next(
-        index
-        for index, data in enumerate(house.entries)
-        if isinstance(from_jcs(data).body, RunClosed)
-    )
     sizes = sorted(
         int(name.rpartition("/")[2]) for name in house.files if name.startswith("checkpoints/")
     )
-    house.hint = max(size for size in sizes if size <= over)
-    house.append(REGULATOR, challenge(house))
+    early = max(size for size in sizes if size <= house.index_of(RunClosed))
+    house.draw(challenge(house, size=early), early)
     house.append(REGULATOR, opened())
     assert "audit.coin" in findings(house)
 
 
 def test_drawn_record_that_is_not_opened_is_found(house: House) -> None:
+    """Inquiries come all day: those under the coin of a batch of decisions are drawn."""
     records = [record(house, number) for number in range(RECORDS + 8)]
     batch(house, *records)
+    index = house.append(NAMES[0], sealed_batch(0))
     house.checkpoint()
-    drawn = challenge(house)
-    house.append(REGULATOR, drawn)
+    house.append(NAMES[1], sealed_batch(0))
+    size, leaf = house.hint, Digest(leaf_hash(house.entries[index]).hex())
+    choice = choice_of(leaf, house.tree.root(size), NONCE)
+    house.draw(DecisionChallenge(batch=leaf, places=1, choice=choice), size)
     house.append(REGULATOR, opened())
-    assert set(findings(house)) == {"answer.due", "audit.unanswered"}
-    _, place = drawn_records(drawn.choice, [(SECOND + 1, len(records))])[0]
+    assert not {one for one in findings(house) if one.startswith(("score.", "audit.c"))}
+    _, place = drawn_records(choice, [(SECOND + 1, len(records))])[0]
     data = [record_bytes(one) for one in records]
     house.files[f"inquiries/{SECOND + 1}.bin"] = encode_batch(
         Leaf(leaf_hash(one), None if number == place else one)
         for number, one in enumerate(data)
     )
     assert findings(house)["score.drawn"].grade is Grade.ERROR
+
+
+def sealed_batch(number: int) -> DecisionBatch:
+    return DecisionBatch(number=number, commitment=Digest("cd" * 32), decisions="10-99")

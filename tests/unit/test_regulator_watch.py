@@ -46,7 +46,7 @@ from regulator import live
 from regulator.keys import Keys, Place
 from regulator.membership import complete, sign
 from regulator.mirror import Mirror, Outbox, read_mirror
-from regulator.sampling import Nonces
+from regulator.sampling import Drawn, Nonces, Wish
 from tests.coordinator_house import House
 from tests.ledger_house import secret_of
 
@@ -506,12 +506,14 @@ def closed(office: Office) -> None:
     log.append([log.entry(batch), log.entry(end)])
 
 
-def sampled(office: Office, **options: int | None) -> AuditChallenge:
-    given: dict[str, int | None] = {"count": None, "size": None} | options
-    _, made = live.sample(
-        office.directory, None, given["count"], size=given["size"], now=coordinator_wiring.now()
-    )
-    return made.challenge
+def named(office: Office) -> None:
+    """Somebody else says something that rests on the newest head."""
+    log = office.house.desk.log
+    log.append([log.entry(ScoreBatch(second=2, root=Digest("0c" * 32), count=1))])
+
+
+def sampled(office: Office, wish: Wish | None = None) -> tuple[Drawn, ...]:
+    return live.sample(office.directory, wish or Wish(), now=coordinator_wiring.now())
 
 
 def test_nothing_is_drawn_before_the_end_of_a_run_is_under_a_counting_head(
@@ -528,6 +530,10 @@ def test_nothing_is_drawn_before_the_end_of_a_run_is_under_a_counting_head(
     office.look(2)
     with pytest.raises(OutOfOrderError, match="no run is closed"):
         sampled(office)
+    office.cosign_by_partners()
+    office.look(2)
+    with pytest.raises(OutOfOrderError, match="is not fixed"):
+        sampled(office)
 
 
 def test_challenge_rests_on_the_coin_and_opens_the_bytes_that_were_committed_to(
@@ -538,10 +544,12 @@ def test_challenge_rests_on_the_coin_and_opens_the_bytes_that_were_committed_to(
     office.look(2)
     size = office.cosign_by_partners()
     office.look(2)
-    log, made = live.sample(
-        office.directory, RUN, None, size=None, now=coordinator_wiring.now()
-    )
-    assert (log.size, log.committed, log.run) == (size, True, RUN)
+    named(office)
+    office.look(2)
+    assert office.cosign_by_partners() > size
+    office.look(2)
+    (made,) = sampled(office)
+    assert (made.coin.size, made.coin.number) == (size, 0)
     assert len(made.records) == 32
     office.look(2)
     entries = [from_jcs(data) for data in office.house.desk.store.log_entries()]
@@ -551,8 +559,14 @@ def test_challenge_rests_on_the_coin_and_opens_the_bytes_that_were_committed_to(
     first, second = [one.body for one in entries if isinstance(one.body, AuditNonce)]
     assert second.opened is not None
     assert nonce_commitment(bytes.fromhex(second.opened)) == first.commitment
-    again = sampled(office)
-    assert again.choice != made.challenge.choice
+    # However often and whenever it draws, the coin is the same, and nothing more is opened.
+    office.cosign_by_partners()
+    office.look(2)
+    (again,) = sampled(office)
+    assert again.challenge == made.challenge
+    office.look(2)
+    entries = [from_jcs(data) for data in office.house.desk.store.log_entries()]
+    assert sum(isinstance(one.body, AuditNonce) for one in entries) == 2
 
 
 def test_bytes_of_a_draw_are_not_those_of_another_and_come_back_from_the_key(

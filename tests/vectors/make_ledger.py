@@ -242,6 +242,22 @@ BODIES: dict[str, tuple[str, dict[str, object]]] = {
         },
     ),
     "audit.nonce": ("regulator", {"commitment": named("next"), "opened": [named("nonce")]}),
+    "decision.batch": (
+        "bank-a",
+        {"number": 7, "commitment": named("sealed"), "decisions": "100-999"},
+    ),
+    "decision.challenge": (
+        "regulator",
+        {"batch": named("batch"), "places": 32, "choice": named("choice")},
+    ),
+    "decision.answer": (
+        "bank-a",
+        {"challenge": named("challenge"), "verdict": "passed", "report": named("report")},
+    ),
+    "decision.result": (
+        "regulator",
+        {"challenge": named("challenge"), "verdict": "failed", "report": named("report")},
+    ),
 }
 
 
