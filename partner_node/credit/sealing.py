@@ -27,7 +27,7 @@ from consortium.ledger.bodies import (
 )
 from consortium.ledger.draws import drawn_decisions
 from consortium.ledger.entries import from_jcs, verify_entry
-from consortium.ledger.merkle import Tree, leaf_hash
+from consortium.ledger.merkle import leaf_hash
 from consortium.ledger.sealed import (
     LATE_S,
     DecisionReport,
@@ -228,7 +228,7 @@ class _Batch:
 
     def answered(self, member: PartnerId, code: Digest, drawn: Drawn) -> Answered:
         places = drawn_decisions(drawn.body.choice, len(self._leaves), drawn.body.places)
-        again = tuple(self._again(self._leaves[place], self._tree) for place in places)
+        again = tuple(map(self._again, places))
         kept = {place: self._kept(one)[0] for place, one in enumerate(self._leaves)}
         wrong = tuple(
             place
@@ -256,7 +256,8 @@ class _Batch:
         names += [f"{one} is in no batch" for one in added]
         return Answered(report=report, batch=drawn.batch, names=tuple(names))
 
-    def _again(self, leaf: SealedDecision, tree: Tree) -> MadeAgain:
+    def _again(self, place: int) -> MadeAgain:
+        leaf = self._leaves[place]
         outcome, found = self._kept(leaf)
         made = None
         if found is not None:
@@ -264,10 +265,10 @@ class _Batch:
             if outcome is Sameness.EQUAL:
                 outcome, made = self._made(leaf, found)
         return MadeAgain(
-            place=leaf.place,
+            place=place,
             committed=leaf.leaf,
             made=made,
-            path=tuple(Digest(one.hex()) for one in tree.inclusion(leaf.place)),
+            path=tuple(Digest(one.hex()) for one in self._tree.inclusion(place)),
             outcome=outcome,
         )
 
