@@ -125,7 +125,7 @@ class AuditLog:
 
     def append(self, entries: Sequence[bytes]) -> None:
         """Append those that the log does not have."""
-        self._store.append(self._store.not_logged(entries))
+        self._store.append_new(entries)
 
     def seal(
         self, start: int, added: Sequence[bytes], leaves: Callable[[int], Sequence[bytes]]

@@ -361,6 +361,13 @@ class Store:
             with self.transaction() as connection:
                 self._append(connection, entries)
 
+    def append_new(self, entries: Sequence[bytes]) -> None:
+        """Append those that the log does not have, each once, whoever else appends them now."""
+        if entries:
+            with self.transaction() as connection:
+                self._lock_log(connection)
+                self._append(connection, self._not_logged(connection, entries))
+
     def append_within(self, connection: sa.Connection, entries: Sequence[bytes]) -> None:
         """Append in a transaction of another part of this database (``scoring_storage``)."""
         self._append(connection, entries)
@@ -369,8 +376,7 @@ class Store:
         """Append within a transaction: the event and its entries are one commit."""
         if not entries:
             return
-        if connection.dialect.name == "postgresql":
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOG_LOCK)))
+        self._lock_log(connection)
         last = connection.scalar(_LOG_LAST)
         start = 0 if last is None else int(last) + 1
         added = [leaf_hash(data) for data in entries]
@@ -438,9 +444,20 @@ class Store:
 
     def not_logged(self, entries: Sequence[bytes]) -> tuple[bytes, ...]:
         """Those of ``entries`` that the log does not have, each once."""
+        with self.transaction() as connection:
+            return self._not_logged(connection, entries)
+
+    @staticmethod
+    def _lock_log(connection: sa.Connection) -> None:
+        """Nobody else appends until this transaction ends; SQLite has one writer anyway."""
+        if connection.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOG_LOCK)))
+
+    @staticmethod
+    def _not_logged(connection: sa.Connection, entries: Sequence[bytes]) -> tuple[bytes, ...]:
         found = {leaf_hash(data): data for data in entries}
         query = sa.select(_LOG.c.leaf).where(_LOG.c.leaf.in_(list(found)))
-        known = {bytes(row["leaf"]) for row in self._all(query)} if found else set()
+        known = {bytes(leaf) for leaf in connection.scalars(query)} if found else set()
         return tuple(data for leaf, data in found.items() if leaf not in known)
 
     # --- tokens and members -------------------------------------------------------------------

@@ -11,7 +11,14 @@ from typing import Protocol
 
 from consortium.crypto.keys import Secret
 from consortium.documents import plan_digest
-from consortium.errors import RefusalCode, RefusalError, RiskWeaveError, StorageError
+from consortium.errors import (
+    DecodeError,
+    RefusalCode,
+    RefusalError,
+    RiskWeaveError,
+    SignatureError,
+    StorageError,
+)
 from consortium.ids import Digest, PartnerId, RunId
 from consortium.ledger.entries import (
     BudgetDebit,
@@ -135,16 +142,29 @@ class LogGate:
             raise RefusalError(RefusalCode.REPEATED, text)
 
     def missing(self, booked: Booked) -> tuple[BudgetDebit, ...]:
-        """Own debits of the mirror that the database lacks."""
+        """Own debits of the mirror that the database lacks.
+
+        Raises:
+            RefusalError: this node did not sign one of them (R08): it owes nothing by it, and
+                nothing may rest on a log that says so.
+        """
         found = []
         rows = self._mirror.store.own("budget.debit", self._own)
         for row in rows:
-            body = from_jcs(row.data).body
-            if isinstance(body, BudgetDebit) and not booked.debited(body):
-                found.append(body)
+            entry = from_jcs(row.data)
+            if isinstance(entry.body, BudgetDebit) and not booked.debited(entry.body):
+                self._check_own(row.number, entry, row.data)
+                found.append(entry.body)
         if rows and not found:
             self._own = rows[-1].number + 1
         return tuple(found)
+
+    def _check_own(self, number: int, entry: Entry, data: bytes) -> None:
+        try:
+            verify_entry(entry, data, self._manifest.member(self._mirror.member))
+        except (DecodeError, SignatureError) as error:
+            text = f"entry {number} is a debit in this node's name that it did not sign"
+            raise RefusalError(RefusalCode.CHECKPOINT, text) from error
 
     def learn(self, request: SumRequest, joined: Digest, total: Digest) -> None:
         """A sum was published: the log must have the same."""

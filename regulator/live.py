@@ -22,7 +22,7 @@ from regulator.decisions import Checked
 from regulator.keys import Keys
 from regulator.membership import complete
 from regulator.mirror import Mirror, Outbox, State, read_mirror
-from regulator.sampling import Drawn, LogToDraw, Nonces
+from regulator.sampling import Drawn, LogToDraw, Nonces, drawn_batches
 from regulator.sampling import Wish as Drawings
 from regulator.watch import Reader, Watch, WatchPorts, signed_entry
 
@@ -139,8 +139,9 @@ def sample(
         ConfigurationError: ``watch`` never ran in this directory.
     """
     keys = Keys(directory)
+    outbox, (state, mirrored) = Outbox(directory), read_mirror(directory)
+    own = (*mirrored, *outbox.waiting())
     if entries is None:
-        state, mirrored = read_mirror(directory)
         entries = mirrored[: _counted(state)]
     if not entries:
         raise OutOfOrderError("no cosigned head is known here")
@@ -148,7 +149,7 @@ def sample(
     if not nonces.begun:
         raise ConfigurationError("nothing is committed to yet; run: riskweave audit watch")
     member, identity, number = keys.place().member, keys.identity(), nonces.number
-    made = LogToDraw(entries, member).draw(wish, nonces)
+    made = LogToDraw(entries, member, drawn_batches(own, member)).draw(wish, nonces)
     signed = [
         signed_entry(
             one.challenge, member=member, identity=identity, hint=one.coin.size, at=now
@@ -163,7 +164,7 @@ def sample(
         )
         # The number first: bytes that were opened are never committed to again.
         nonces.keep(number + 1)
-    Outbox(directory).add(*signed)
+    outbox.add(*signed)
     return made
 
 

@@ -8,7 +8,7 @@ them, can choose which sums, decisions and records of inquiries are looked at.
 import hashlib
 import hmac
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,8 @@ from consortium.ledger.entries import (
 )
 from consortium.ledger.merkle import Tree, leaf_hash
 from regulator.files import read_file, write_file
+
+_DRAW = b'"type":"decision.challenge"'
 
 
 class Nonces:
@@ -102,11 +104,30 @@ class Drawn:
     records: tuple[tuple[int, int], ...]
 
 
+def drawn_batches(entries: Iterable[bytes], regulator: PartnerId) -> frozenset[Digest]:
+    """Batches that a regulator's challenges are of, by leaf hash."""
+    parsed = [from_jcs(data) for data in entries if _DRAW in data]
+    return frozenset(
+        one.body.batch
+        for one in parsed
+        if isinstance(one.body, DecisionChallenge) and one.actor == regulator
+    )
+
+
 class LogToDraw:
     """A log under its newest head that counts, as it is drawn from."""
 
-    def __init__(self, entries: Sequence[bytes], regulator: PartnerId) -> None:
-        """Over the entries from the log's beginning; all of them under that head."""
+    def __init__(
+        self,
+        entries: Sequence[bytes],
+        regulator: PartnerId,
+        drawn: frozenset[Digest] = frozenset(),
+    ) -> None:
+        """Over the entries from the log's beginning; all of them under that head.
+
+        Batches in ``drawn`` are not drawn from again, whether the log shows it yet or not.
+        """
+        self._drawn = drawn | drawn_batches(entries, regulator)
         self._leaves = [leaf_hash(data) for data in entries]
         self._entries = dict(enumerate(map(from_jcs, entries)))
         self._regulator = regulator
@@ -182,11 +203,6 @@ class LogToDraw:
 
     def _batches(self, newest: int) -> Iterator[tuple[int, DecisionBatch, PartnerId]]:
         """The newest batches of each partner that hold decisions and were not drawn from."""
-        drawn = {
-            one.body.batch
-            for one in self._entries.values()
-            if isinstance(one.body, DecisionChallenge) and one.actor == self._regulator
-        }
         by_member: dict[PartnerId, list[tuple[int, DecisionBatch]]] = {}
         for index, entry in self._entries.items():
             body = entry.body
@@ -194,7 +210,7 @@ class LogToDraw:
                 by_member.setdefault(entry.actor, []).append((index, body))
         for member, batches in sorted(by_member.items()):
             for index, body in batches[-newest:]:
-                if Digest(self._leaves[index].hex()) not in drawn:
+                if Digest(self._leaves[index].hex()) not in self._drawn:
                     yield index, body, member
 
     def _choice(

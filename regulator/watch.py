@@ -227,13 +227,13 @@ class Watch:
             error = ForkError(size, opened.checkpoint.root.hex(), mirror.tree.root(size).hex())
             self._alarm(error, LogHead(note=note))
             raise error
-        mirror.keep_counted(note)
         try:
             names = check_quorum(opened, pin.manifest, now=self.ports.now())
         except CosignatureError as error:
             self._grade(Grade.WARNING)
             self.failed(error)
             return
+        mirror.keep_counted(note)
         if size > self._counted:
             self._counted = size
             self.ports.tell(f"head of {size} entries counts: cosigned by {', '.join(names)}")

@@ -156,6 +156,20 @@ def test_two_coordinators_on_one_database_append_one_log(
         assert parse_checkpoint(note.text).root == roots.root()
 
 
+def test_entry_that_two_bring_at_once_is_appended_once(
+    house: House, store: Store, make: Make, database_url: str
+) -> None:
+    log, other_store = make(), Store(database_url)
+    brought = [[said(log, f"{number}")] for number in range(30)]
+    # The other coordinator's look at the log and its addition are one transaction.
+    other_store.log_with(log)
+    with ThreadPoolExecutor(2) as pool:
+        for one in brought:
+            list(pool.map(lambda place, one=one: place.append_new(one), (store, other_store)))
+    other_store.close()
+    assert check_head(house, store) == len(brought)
+
+
 RUN = RunId("a" * 32)
 RCTX = Digest("dc" * 32)
 

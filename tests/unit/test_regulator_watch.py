@@ -431,6 +431,23 @@ def test_counted_head_that_differs_from_the_mirror_is_a_fork(office: Office) -> 
     assert any("ALARM log.fork" in line for line in office.told)
 
 
+def test_head_that_lost_its_quorum_is_not_kept_as_one_that_counts(office: Office) -> None:
+    """A draw must not rest on what the coordinator calls cosigned."""
+    office.say("one")
+    office.look(2)
+    office.cosign_by_partners()
+    office.look()
+    held = read_mirror(office.directory)[0].cosigned
+    assert held
+    office.say("two")
+    office.look(2)
+    size, note = office.house.desk.log.newest()
+    office.door.change = lambda shown: replace(shown, cosigned=note)
+    assert office.look() is Grade.WARNING
+    assert read_mirror(office.directory)[0].cosigned == held
+    assert size > 1
+
+
 @pytest.mark.parametrize(
     "change",
     [

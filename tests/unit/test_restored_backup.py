@@ -7,9 +7,10 @@ import pytest
 
 from consortium.errors import RefusalError
 from consortium.ids import RunId
-from consortium.ledger.entries import BudgetDebit, from_jcs
+from consortium.ledger.entries import BudgetDebit, Entry, from_jcs, sign_entry
 from consortium.messages import PlanOffer
 from consortium.plan import ReleaseKind
+from partner_node.log_gate import LogGate
 from partner_node.storage import NodeStore
 from tests.attacks.hostile import SHOP_D
 from tests.attacks.test_hostile_log import House
@@ -57,6 +58,26 @@ def test_restored_node_does_not_accept_again_a_run_that_it_forgot(tmp_path: Path
     house.house.start(node, 3)
     with pytest.raises(RefusalError, match="R06"):
         house.house.session(SHOP_D).on_offer(PlanOffer(plan=house.house.plan))
+
+
+def test_debit_that_the_coordinator_forged_is_not_offered_to_be_booked(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.train()
+    node, mirror, manifest = (
+        house.house.nodes[SHOP_D],
+        house.mirrors[SHOP_D],
+        house.house.manifest,
+    )
+    house.log.append([forged_debit(house)])
+    size, note = house.log.newest()
+    mirror.take(manifest, house.log.show(mirror.size(), size, note, manifest))
+    with pytest.raises(RefusalError, match=r"R08 .* in this node's name that it did not sign"):
+        LogGate(mirror, manifest).missing(node.store)
+
+
+def forged_debit(house: House) -> bytes:
+    bare = Entry(seq_hint=0, at=house.now, actor=SHOP_D, body=debit())
+    return sign_entry(bare, house.house.coordinator).to_jcs()
 
 
 def test_booked_debits_count_against_the_cap_and_their_run_is_listed(tmp_path: Path) -> None:
