@@ -33,9 +33,12 @@ def _check_nonces(timeline: Timeline, findings: Findings) -> None:
         if not isinstance(body, AuditNonce):
             continue
         before = last.get(entry.actor)
-        made = None if body.opened is None else nonce_commitment(bytes.fromhex(body.opened))
-        if made != before:
-            text = "opens bytes that were not committed to, or none"
+        if body.opened is None:
+            if before is not None:
+                text = "commits anew and does not open what it had committed to"
+                findings.warn(Check.AUDITS, "audit.nonce", text, index)
+        elif nonce_commitment(bytes.fromhex(body.opened)) != before:
+            text = "opens bytes that were not committed to"
             findings.error(Check.AUDITS, "audit.nonce", text, index)
         last[entry.actor] = body.commitment
 

@@ -1,11 +1,14 @@
 """Draws of decisions in a log: commitments, coins, answers and results (8.7 (22), 9.4.2)."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from consortium.crypto.keys import Secret
+from consortium.errors import ConfigurationError, OutOfOrderError
 from consortium.ids import Digest, PartnerId
 from consortium.ledger.answers import ANSWER_DAYS
 from consortium.ledger.bodies import (
@@ -22,6 +25,7 @@ from consortium.ledger.findings import Finding, Grade
 from consortium.ledger.merkle import leaf_hash
 from consortium.ledger.verify import verify_log
 from regulator.replay import ReplayedRun
+from regulator.sampling import LogToDraw, Nonces, Wish, drawn_batches
 from tests.ledger_house import REGULATOR, House
 
 BANK, SHOP = PartnerId("silo-00"), PartnerId("silo-01")
@@ -42,10 +46,10 @@ def sealed(number: int = 0, band: str = "10-99") -> DecisionBatch:
 class Drawn:
     """A log without a run: one batch of a bank, and another's entry that fixes the coin."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: AuditNonce | None = None) -> None:
         self.house = house = House(silos=3, rounds=1)
         house.adopt()
-        house.append(REGULATOR, commitment(NONCE))
+        house.append(REGULATOR, first or commitment(NONCE))
         house.checkpoint()
         self.index = house.append(BANK, sealed())
         self.batch = self.leaf(self.index)
@@ -96,6 +100,36 @@ def test_fair_draw_that_was_answered_and_checked_has_no_finding(log: Drawn) -> N
     log.answer()
     log.result()
     assert log.found(days=ANSWER_DAYS + 1) == {}
+
+
+def test_commitment_that_is_never_opened_is_shown(log: Drawn) -> None:
+    log.house.append(REGULATOR, commitment(NEXT))
+    assert log.found()["audit.nonce"].grade is Grade.WARNING
+
+
+def test_program_draws_what_the_audit_expects_and_no_batch_twice(tmp_path: Path) -> None:
+    nonces = Nonces(tmp_path, Secret(b"\x03" * 32))
+    log = Drawn(nonces.commit(0))
+    before = list(log.house.entries)
+    # Each batch needs somebody else's later entry: the shop's own has none yet.
+    (made,) = LogToDraw(before, REGULATOR).draw(Wish(decisions=8), nonces)
+    assert isinstance(made.challenge, DecisionChallenge)
+    assert (made.challenge.batch, made.coin.size) == (log.batch, log.size)
+    log.house.draw(made.challenge, made.coin.size)
+    log.house.append(REGULATOR, nonces.commit(1))
+    assert set(log.found()) == {"decision.due"}
+    drawn = drawn_batches(log.house.entries, REGULATOR)
+    assert drawn == {log.batch}
+    for entries, known in ((log.house.entries, frozenset()), (before, drawn)):
+        with pytest.raises(OutOfOrderError, match="not fixed"):
+            LogToDraw(entries, REGULATOR, known).draw(Wish(decisions=8), nonces)
+
+
+def test_bytes_of_another_directory_draw_nothing(tmp_path: Path) -> None:
+    log = Drawn()
+    nonces = Nonces(tmp_path, Secret(b"\x04" * 32))
+    with pytest.raises(ConfigurationError, match="not of this directory"):
+        LogToDraw(log.house.entries, REGULATOR).draw(Wish(decisions=8), nonces)
 
 
 def test_coin_that_the_regulator_waited_for_is_found(log: Drawn) -> None:
