@@ -9,10 +9,24 @@ import json
 from collections.abc import Iterable
 from enum import StrEnum
 from functools import cached_property
+from json.encoder import encode_basestring as string_text
 from typing import NoReturn
 
 from consortium.errors import DecodeError, DomainError
 from consortium.ids import Digest
+
+__all__ = [
+    "Label",
+    "canonical_json",
+    "hash_with",
+    "integer_text",
+    "lp",
+    "parse_canonical",
+    "string_text",
+    "u16",
+    "u32",
+    "u64",
+]
 
 _U16, _U32, _U64 = 2, 4, 8
 _INTEGER_LIMIT = 2**53
@@ -134,6 +148,13 @@ def canonical_json(value: object) -> bytes:
         raise DecodeError("no canonical form: a lone surrogate") from error
     except RecursionError as error:
         raise DecodeError("no canonical form: nested too deeply") from error
+
+
+def integer_text(value: int) -> str:
+    """The canonical text of an integer; DecodeError if it is too large."""
+    if not -_INTEGER_LIMIT < value < _INTEGER_LIMIT:
+        raise DecodeError(f"no canonical form: {value!r:.80} is not allowed")
+    return repr(value)
 
 
 def _check(value: object) -> None:

@@ -3,6 +3,10 @@
 Plans, requests, acceptances and uploads are hashed and signed as these bytes. A document
 with an unknown field, a missing field or a value of another type is refused, so that two
 parties never read different things out of the same bytes.
+
+What writes and what reads a type is put together once, from its fields' types: a decision has
+a millisecond, and some hundred fields. A value that is not of its field's type is written by
+the plain way, which is the rule.
 """
 
 import dataclasses
@@ -12,17 +16,27 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from enum import Enum
 from functools import lru_cache, partial
-from typing import TypeVar, cast
+from operator import attrgetter
+from typing import NamedTuple, TypeVar, cast
 
-from consortium.canonical import Label, canonical_json, hash_with, parse_canonical
+from consortium.canonical import (
+    Label,
+    canonical_json,
+    hash_with,
+    integer_text,
+    parse_canonical,
+    string_text,
+)
 from consortium.errors import DecodeError
 from consortium.ids import Digest
 from consortium.plan import TrainingPlan
 
 T = TypeVar("T")
 
-Reader = Callable[[object, str], object]
-"""Takes a value of parsed JSON and its place in the document; raises DecodeError."""
+Reader = Callable[[object], object]
+"""Takes a value of parsed JSON; raises ``_MisreadError``."""
+Writer = Callable[[object], str]
+"""Makes the text of a value; raises DecodeError."""
 
 _UNIONS = (types.UnionType, typing.Union)
 _AS_THEY_ARE = frozenset({str, int, bool})
@@ -30,13 +44,16 @@ _AS_THEY_ARE = frozenset({str, int, bool})
 
 def document_of(value: object) -> bytes:
     """The canonical bytes of a frozen dataclass of this project."""
-    return canonical_json(_plain(value))
+    kind: object = type(value)
+    try:
+        return _writer(kind)(value).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DecodeError("no canonical form: a lone surrogate") from error
 
 
 def parse_document(kind: type[T], data: bytes) -> T:
     """Return the value of type ``kind``, or raise DecodeError naming the field."""
-    whole: object = kind
-    return cast("T", _reader(whole)(parse_canonical(data), kind.__name__))
+    return value_of(kind, parse_canonical(data))
 
 
 def plain_of(value: object) -> object:
@@ -47,12 +64,18 @@ def plain_of(value: object) -> object:
 def value_of(kind: type[T], plain: object) -> T:
     """The value of type ``kind`` of a parsed document; DecodeError naming the field."""
     whole: object = kind
-    return cast("T", _reader(whole)(plain, kind.__name__))
+    try:
+        return cast("T", _reader(whole)(plain))
+    except _MisreadError as error:
+        raise DecodeError(f"{kind.__name__}{error.place}: {error.text}") from error.__cause__
 
 
 def plan_digest(plan: TrainingPlan) -> Digest:
     """Hash of the plan's canonical JSON under its label (protocol 3.1)."""
     return hash_with(Label.PLAN, document_of(plan))
+
+
+# --- writing ----------------------------------------------------------------------------------
 
 
 def _plain(value: object) -> object:
@@ -93,6 +116,127 @@ def _optional(value: object) -> object:
     return [] if value is None else [_plain(value)]
 
 
+def _by_rule(value: object) -> str:
+    """The text of any value, whatever its field's type."""
+    return canonical_json(_plain(value)).decode("utf-8")
+
+
+@lru_cache(maxsize=512)
+def _writer(kind: object) -> Writer:
+    """What writes values of the type ``kind``; made once for each type of a closed set."""
+    if typing.get_origin(kind) is tuple:
+        return partial(_write_tuple, _writer(typing.get_args(kind)[0]))
+    supertype = getattr(kind, "__supertype__", None)
+    if supertype is not None:
+        return _writer(supertype)
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        return partial(_write_dataclass, kind)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return partial(_write_enum, kind, {one: _by_rule(one) for one in kind})
+    return _WRITERS.get(kind, _by_rule)
+
+
+def _write_str(value: object) -> str:
+    return string_text(value) if type(value) is str else _by_rule(value)
+
+
+def _write_int(value: object) -> str:
+    return integer_text(value) if type(value) is int else _by_rule(value)
+
+
+def _write_bool(value: object) -> str:
+    if value is True:
+        return "true"
+    return "false" if value is False else _by_rule(value)
+
+
+def _write_date(value: object) -> str:
+    return f'"{value.isoformat()}"' if type(value) is date else _by_rule(value)
+
+
+def _write_bytes(value: object) -> str:
+    return f'"{value.hex()}"' if type(value) is bytes else _by_rule(value)
+
+
+_WRITERS: Mapping[object, Writer] = types.MappingProxyType(
+    {
+        str: _write_str,
+        int: _write_int,
+        bool: _write_bool,
+        date: _write_date,
+        bytes: _write_bytes,
+    }
+)
+
+
+def _write_enum(kind: type, texts: Mapping[object, str], value: object) -> str:
+    return texts[value] if type(value) is kind else _by_rule(value)
+
+
+def _write_tuple(write: Writer, value: object) -> str:
+    if type(value) is not tuple:
+        return _by_rule(value)
+    return f"[{','.join(map(write, value))}]"
+
+
+def _write_optional(write: Writer, value: object) -> str:
+    return "[]" if value is None else f"[{write(value)}]"
+
+
+def _write_dataclass(kind: type, value: object) -> str:
+    form = _form(kind)
+    if type(value) is not kind:
+        return _by_rule(value)
+    parts = zip(form.leads, form.writers, form.values(value), strict=True)
+    return "".join([lead + write(one) for lead, write, one in parts]) + "}"
+
+
+class _Form(NamedTuple):
+    """How a dataclass of at least two fields is written, fields in the order of names."""
+
+    leads: tuple[str, ...]
+    """What stands before each value."""
+    writers: tuple[Writer, ...]
+    values: Callable[[object], tuple[object, ...]]
+
+
+@lru_cache(maxsize=256)
+def _form(kind: type) -> _Form:
+    hints, fields = _hints(kind), sorted(_fields(kind))
+    names = [name for name, _ in fields]
+    leads = [f"{',' if place else '{'}{_by_rule(name)}:" for place, name in enumerate(names)]
+    writers = [
+        partial(_write_optional, _writer(_inner(hints[name])))
+        if optional
+        else _writer(hints[name])
+        for name, optional in fields
+    ]
+    return _Form(tuple(leads), tuple(writers), _getter(names))
+
+
+def _getter(names: list[str]) -> Callable[[object], tuple[object, ...]]:
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda value: tuple(getattr(value, name) for name in names)
+
+
+def _inner(kind: object) -> object:
+    """The type of an optional field's value."""
+    return next(one for one in typing.get_args(kind) if one is not type(None))
+
+
+# --- reading ----------------------------------------------------------------------------------
+
+
+class _MisreadError(Exception):
+    """A value that is not of its type, and where it stands below who reads it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+        self.place = ""
+
+
 @lru_cache(maxsize=512)
 def _reader(kind: object) -> Reader:
     """What reads a value of the type ``kind``; made once for each type of a closed set."""
@@ -100,8 +244,7 @@ def _reader(kind: object) -> Reader:
     if origin is tuple:
         return partial(_tuple, _reader(typing.get_args(kind)[0]))
     if origin in _UNIONS:
-        options = [option for option in typing.get_args(kind) if option is not type(None)]
-        return partial(_one_or_none, _reader(options[0]))
+        return partial(_one_or_none, _reader(_inner(kind)))
     supertype = getattr(kind, "__supertype__", None)
     if supertype is not None:
         return _reader(supertype)
@@ -114,9 +257,9 @@ def _reader(kind: object) -> Reader:
     return partial(_enum_or_bytes if issubclass(kind, (Enum, bytes)) else _plain_type, kind)
 
 
-def _plain_type(kind: type, value: object, where: str) -> object:
+def _plain_type(kind: type, value: object) -> object:
     if type(value) is not kind:
-        raise DecodeError(f"{where}: expected {kind.__name__}, seen {type(value).__name__}")
+        raise _MisreadError(f"expected {kind.__name__}, seen {type(value).__name__}")
     return value
 
 
@@ -128,50 +271,68 @@ def _bytes(text: str) -> bytes:
     return value
 
 
-def _date(value: object, where: str) -> object:
+def _date(value: object) -> object:
     """A calendar date as YYYY-MM-DD, and in no other of ISO 8601's forms."""
-    text = _plain_type(str, value, where)
+    text = cast("str", _plain_type(str, value))
     try:
-        day = date.fromisoformat(cast("str", text))
+        day = date.fromisoformat(text)
     except ValueError as error:
-        raise DecodeError(f"{where}: {value!r:.40} is no date") from error
+        raise _MisreadError(f"{value!r:.40} is no date") from error
     if day.isoformat() != text:
-        raise DecodeError(f"{where}: {value!r:.40} is not written as YYYY-MM-DD")
+        raise _MisreadError(f"{value!r:.40} is not written as YYYY-MM-DD")
     return day
 
 
-def _enum_or_bytes(kind: type, value: object, where: str) -> object:
+def _enum_or_bytes(kind: type, value: object) -> object:
     try:
         if issubclass(kind, Enum):
             return kind(value)
         if isinstance(value, str):
             return _bytes(value)
     except ValueError as error:
-        raise DecodeError(f"{where}: {value!r} is no {kind.__name__}") from error
-    return _plain_type(kind, value, where)
+        raise _MisreadError(f"{value!r} is no {kind.__name__}") from error
+    return _plain_type(kind, value)
 
 
-def _one_or_none(read: Reader, value: object, where: str) -> object:
-    found = _tuple(read, value, where)
+def _one_or_none(read: Reader, value: object) -> object:
+    found = _tuple(read, value)
     if len(found) > 1:
-        raise DecodeError(f"{where}: {len(found)} values for an optional field")
+        raise _MisreadError(f"{len(found)} values for an optional field")
     return found[0] if found else None
 
 
-def _tuple(read: Reader, value: object, where: str) -> tuple[object, ...]:
+def _tuple(read: Reader, value: object) -> tuple[object, ...]:
     if not isinstance(value, list):
-        raise DecodeError(f"{where}: expected a list, seen {type(value).__name__}")
-    return tuple(read(item, f"{where}[{i}]") for i, item in enumerate(value))
+        raise _MisreadError(f"expected a list, seen {type(value).__name__}")
+    found: list[object] = []
+    try:
+        for item in value:
+            found.append(read(item))  # noqa: PERF401 - a comprehension hides the place
+    except _MisreadError as error:
+        error.place = f"[{len(found)}]{error.place}"
+        raise
+    return tuple(found)
 
 
-def _dataclass(kind: type, value: object, where: str) -> object:
+def _dataclass(kind: type, value: object) -> object:
     if not isinstance(value, dict):
-        raise DecodeError(f"{where}: expected an object, seen {type(value).__name__}")
+        raise _MisreadError(f"expected an object, seen {type(value).__name__}")
+    fields = _field_readers(kind)
+    if value.keys() != fields.keys():
+        odd = sorted(value.keys() ^ fields.keys())
+        raise _MisreadError(f"unknown or missing fields {', '.join(odd)[:200]}")
+    found: dict[str, object] = {}
+    name = ""
+    try:
+        for name, read in fields.items():
+            found[name] = read(value[name])
+    except _MisreadError as error:
+        error.place = f".{name}{error.place}"
+        raise
+    return kind(**found)
+
+
+@lru_cache(maxsize=256)
+def _field_readers(kind: type) -> Mapping[str, Reader]:
     hints = _hints(kind)
-    names = [name for name, _ in _fields(kind)]
-    if set(value) != set(names):
-        odd = sorted(set(value) ^ set(names))
-        raise DecodeError(f"{where}: unknown or missing fields {', '.join(odd)[:200]}")
-    return kind(
-        **{name: _reader(hints[name])(value[name], f"{where}.{name}") for name in names}
-    )
+    return {name: _reader(hints[name]) for name, _ in _fields(kind)}
