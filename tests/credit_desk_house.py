@@ -17,7 +17,8 @@ from consortium.canonical import canonical_json
 from consortium.credit.facts import ScoreFacts
 from consortium.errors import RiskWeaveError
 from consortium.scoring.reasons import Reason
-from partner_node.credit.application import DeskService, DeskServicePorts
+from partner_node.credit.application import DeskService
+from partner_node.credit.ports import DeskServicePorts
 from partner_node.credit.rules import FOLDER, RulesBook
 from partner_node.credit.scores import ScoreLeg, ScorePorts
 from partner_node.credit.storage import CreditStore

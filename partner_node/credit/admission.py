@@ -6,7 +6,7 @@ nothing about this one. A halted ramp runs again by an order that this node sign
 order stays on record with the state that it changed (credit 4.18).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -99,12 +99,12 @@ class Granting:
     amount: int
 
 
-def grant(connection: Connection, kept: Kept, policy: Policy, granted: Granting) -> Kept:
-    """Reserve for an approval; DomainError if it is more than the week's cap leaves."""
-    state = ramp.reserve(kept.state, policy, granted.grade, granted.amount)
-    after = replace(kept, state=state)
-    _note(connection, after, granted)
-    return after
+def grant(kept: Kept, policy: Policy, granted: Granting) -> Kept:
+    """Reserve for an approval; DomainError if it is more than the week's cap leaves.
+
+    Whoever keeps the state then notes what was granted in it, too.
+    """
+    return replace(kept, state=ramp.reserve(kept.state, policy, granted.grade, granted.amount))
 
 
 def grant_beyond(connection: Connection, kept: Kept, granted: Granting) -> Kept:
@@ -112,7 +112,7 @@ def grant_beyond(connection: Connection, kept: Kept, granted: Granting) -> Kept:
     used = list(kept.state.used)
     used[GRADES.index(granted.grade)] += granted.amount
     after = replace(kept, state=replace(kept.state, used=tuple(used)))
-    _note(connection, after, granted)
+    note(connection, after, [granted])
     return after
 
 
@@ -121,25 +121,28 @@ def give_back(connection: Connection, kept: Kept, decision: str) -> Kept:
     found = storage.grant_of(connection, decision)
     if found is None or found.released:
         return kept
-    storage.keep_grant(connection, replace(found, released=True))
+    storage.keep_grants(connection, [replace(found, released=True)])
     if found.week != kept.state.week.isoformat():
         return kept
     return replace(kept, state=ramp.release(kept.state, Grade(found.grade), found.amount))
 
 
-def _note(connection: Connection, kept: Kept, granted: Granting) -> None:
-    storage.keep_grant(
-        connection,
+def note(connection: Connection, kept: Kept, granted: Sequence[Granting]) -> None:
+    """Keep what was granted in the week and turn of a state."""
+    week = kept.state.week.isoformat()
+    grants = [
         Grant(
-            decision=granted.decision,
-            grade=granted.grade,
-            amount=granted.amount,
-            week=kept.state.week.isoformat(),
+            decision=one.decision,
+            grade=one.grade,
+            amount=one.amount,
+            week=week,
             turn=kept.turn,
             released=False,
             bad=None,
-        ),
-    )
+        )
+        for one in granted
+    ]
+    storage.keep_grants(connection, grants)
 
 
 # --- what became of them ----------------------------------------------------------------------
@@ -162,7 +165,7 @@ def first_payments(
         if found is None or found.released:
             raise DomainError("first payments: a decision that granted nothing")
         if found.bad is None:
-            storage.keep_grant(connection, replace(found, bad=late))
+            storage.keep_grants(connection, [replace(found, bad=late)])
             good += found.turn == kept.turn and not late
             bad += found.turn == kept.turn and late
     return _turned(kept, ramp.observe(kept.state, policy, good, bad))

@@ -7,12 +7,13 @@ from zoneinfo import ZoneInfo
 from consortium.errors import ManifestError
 from consortium.features.schema import Schema
 from partner_node import wiring
-from partner_node.credit.application import DeskService, DeskServicePorts
+from partner_node.credit.application import DeskService
+from partner_node.credit.helping import Helper
 from partner_node.credit.papers import DoorPapers, PaperDesk
+from partner_node.credit.ports import DeskServicePorts
 from partner_node.credit.rules import RulesBook
 from partner_node.credit.scores import ScoreLeg, ScorePorts
 from partner_node.credit.storage import CreditStore
-from partner_node.credit.what_helps import Helper
 from partner_node.people import People, desk_hash
 
 

@@ -6,6 +6,7 @@ showing and confirming are this node's own, so that no client can claim to have 
 
 import json
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -40,6 +41,7 @@ from consortium.features.schema import Schema
 from partner_node.credit import storage_path
 from partner_node.credit.application import DeskService
 from partner_node.credit.document import Paper
+from partner_node.credit.helping import Helper
 from partner_node.credit.house_terms import HouseTerms, Words, terms_at
 from partner_node.credit.notices import Noticed, notice_of
 from partner_node.credit.offers import Granted, Offered, granted, offers_of, sheet_of
@@ -48,7 +50,7 @@ from partner_node.credit.page_pdf import pdf_of
 from partner_node.credit.sheets import list_paper, sheet_paper
 from partner_node.credit.storage import Connection
 from partner_node.credit.storage_path import Contract, StoredSheet
-from partner_node.credit.what_helps import Basis, Help, Helper, help_of
+from partner_node.credit.what_helps import Help
 
 FORMATS = ("html", "pdf")
 MEDIA_TYPES = {"html": "text/html; charset=utf-8", "pdf": "application/pdf"}
@@ -92,13 +94,12 @@ class PaperDesk:
 
     # --- decisions ----------------------------------------------------------------------------
 
-    def keep_help(self, name: str, basis: Basis) -> None:
-        """Work out and keep what would change a decision, while its answer is at hand."""
-        found = self._found(name)
-        document = help_of(found.inputs, found.rules, basis).to_bytes()
-        with self._service.ports.store.transaction() as connection:
-            at = self._service.ports.now()
-            storage_path.keep_help(connection, name, document, at)
+    def keep_help(self, name: str, document: bytes) -> "Future[None]":
+        """Keep what would change a decision; on disk when the future is done."""
+        at = self._service.ports.now()
+        return self._service.submit(
+            lambda connection: storage_path.keep_help(connection, name, document, at)
+        )
 
     def noticed(self, name: str) -> Noticed:
         """All that the notice of a decision is made from. Private."""

@@ -10,10 +10,11 @@ once they are imported.
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -154,21 +155,21 @@ class CreditStore:
 def savepoint(connection: sa.Connection) -> Iterator[None]:
     """What is written within is undone alone if it raises."""
     with _wrapped():
-        _execute(connection, "SAVEPOINT work")
+        execute(connection, "SAVEPOINT work")
         try:
             yield
         except BaseException:
             with suppress(sqlite3.Error):
-                _execute(connection, "ROLLBACK TO work")
-                _execute(connection, "RELEASE work")
+                execute(connection, "ROLLBACK TO work")
+                execute(connection, "RELEASE work")
             raise
-        _execute(connection, "RELEASE work")
+        execute(connection, "RELEASE work")
 
 
-def _execute(
-    connection: sa.Connection, statement: str, row: tuple[object, ...] = ()
+def execute(
+    connection: sa.Connection, statement: str, row: Sequence[object] = ()
 ) -> sqlite3.Cursor:
-    """A statement by the driver: a decision has some milliseconds, and no compiler's time."""
+    """A statement by the driver: a decision has a millisecond, and no compiler's time."""
     driver: Any = connection.connection.driver_connection
     found: sqlite3.Cursor = driver.execute(statement, row)
     return found
@@ -213,9 +214,23 @@ def _begin(connection: sa.Connection) -> None:
 
 
 def _insert(table: sa.Table, names: Iterable[str], verb: str = "INSERT") -> str:
+    """All but the rows, which ``_execute_rows`` adds."""
     columns = [f'"{table.c[name].name}"' for name in names]
-    marks = ", ".join("?" * len(columns))
-    return f"{verb} INTO {table.name} ({', '.join(columns)}) VALUES ({marks})"
+    return f"{verb} INTO {table.name} ({', '.join(columns)}) VALUES "
+
+
+def _execute_rows(
+    connection: sa.Connection, insert: str, rows: Sequence[tuple[object, ...]]
+) -> None:
+    """Rows in one statement; SQLite takes 32,766 values, which is ``MOST_WORKS`` many times."""
+    if rows:
+        marks = ",".join([f"({marks_of(rows[0])})"] * len(rows))
+        execute(connection, insert + marks, tuple(chain.from_iterable(rows)))
+
+
+def marks_of(values: Sequence[object]) -> str:
+    """A mark for each value of a list in a statement."""
+    return ",".join("?" * len(values))
 
 
 def _values(row: "StoredDecision | Grant") -> tuple[object, ...]:
@@ -256,9 +271,9 @@ _KEEP_DECISION = _insert(DECISIONS, StoredDecision.__dataclass_fields__, "INSERT
 _DECISION = tuple(DECISIONS.c[name] for name in StoredDecision.__dataclass_fields__)
 
 
-def keep_decision(connection: sa.Connection, stored: StoredDecision) -> None:
-    """Keep a decision; the same bytes again are the same decision."""
-    _execute(connection, _KEEP_DECISION, _values(stored))
+def keep_decisions(connection: sa.Connection, stored: Sequence[StoredDecision]) -> None:
+    """Keep decisions in order; the same bytes again are the same decision."""
+    _execute_rows(connection, _KEEP_DECISION, [_values(one) for one in stored])
 
 
 def decision_of(connection: sa.Connection, name: str) -> StoredDecision | None:
@@ -279,21 +294,27 @@ def decisions(
     return [StoredDecision(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001
 
 
-def answered(connection: sa.Connection, key: str, since: int) -> tuple[str, bytes] | None:
-    """Hash of the question that came under a key after ``since``, and what answered it."""
+def answered(
+    connection: sa.Connection, keys: Sequence[str], since: int
+) -> dict[str, tuple[str, bytes]]:
+    """By key that came after ``since``: the question's hash, and what answered it."""
+    if not keys:
+        return {}
     query = (
-        sa.select(KEYS.c.question, DECISIONS.c.answer)
-        .join(DECISIONS, DECISIONS.c.id == KEYS.c.decision)
-        .where(KEYS.c.key == key, KEYS.c.at > since)
+        "SELECT k.key, k.question, d.answer FROM idempotency_keys k "  # noqa: S608 - marks
+        "JOIN decisions d ON d.id = k.decision "
+        f"WHERE k.key IN ({marks_of(keys)}) AND k.at > ?"
     )
-    found = connection.execute(query).first()
-    return None if found is None else (found[0], found[1])
+    rows = execute(connection, query, (*keys, since)).fetchall()
+    return {key: (question, answer) for key, question, answer in rows}
 
 
-def keep_key(connection: sa.Connection, asked: KeyedQuestion, decision: str, at: int) -> None:
-    """Keep what answers a key from now on; an older answer's time is over."""
-    row = (asked.key, asked.question, decision, at)
-    _execute(connection, _KEEP_KEY, row)
+def keep_keys(
+    connection: sa.Connection, asked: Sequence[tuple[KeyedQuestion, str]], at: int
+) -> None:
+    """Keep which decision answers a key from now on; an older answer's time is over."""
+    rows = [(one.key, one.question, decision, at) for one, decision in asked]
+    _execute_rows(connection, _KEEP_KEY, rows)
 
 
 def drop_keys(connection: sa.Connection, until: int) -> None:
@@ -374,7 +395,7 @@ _GRANT = tuple(GRANTS.c[name] for name in Grant.__dataclass_fields__)
 
 def admission_row(connection: sa.Connection) -> tuple[Admission, int] | None:
     """State and turn of the ramp; None before the first grant."""
-    row = _execute(connection, "SELECT * FROM admission").fetchone()
+    row = execute(connection, "SELECT * FROM admission").fetchone()
     if row is None:
         return None
     _, week, *used, phase, stage, good, bad, turn = row
@@ -392,7 +413,7 @@ def admission_row(connection: sa.Connection) -> tuple[Admission, int] | None:
 def keep_admission(connection: sa.Connection, state: Admission, turn: int) -> None:
     """Keep state and turn: there is one of both."""
     row = (1, state.week.isoformat(), *state.used, state.phase, state.stage)
-    _execute(connection, _KEEP_ADMISSION, (*row, state.good, state.bad, turn))
+    _execute_rows(connection, _KEEP_ADMISSION, [(*row, state.good, state.bad, turn)])
 
 
 def grant_of(connection: sa.Connection, decision: str) -> Grant | None:
@@ -402,9 +423,9 @@ def grant_of(connection: sa.Connection, decision: str) -> Grant | None:
     return None if row is None else Grant(**row._mapping)  # noqa: SLF001 - a row's own way
 
 
-def keep_grant(connection: sa.Connection, grant: Grant) -> None:
-    """Keep what a decision reserved."""
-    _execute(connection, _KEEP_GRANT, _values(grant))
+def keep_grants(connection: sa.Connection, granted: Sequence[Grant]) -> None:
+    """Keep what decisions reserved."""
+    _execute_rows(connection, _KEEP_GRANT, [_values(one) for one in granted])
 
 
 def keep_order(connection: sa.Connection, document: bytes, signature: bytes, at: int) -> None:

@@ -3,12 +3,21 @@
 A withdrawal outlives whatever it ended, for it is what keeps the next call from being made.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import sqlalchemy as sa
 
 from consortium.credit.terms import ConsentPurpose
-from partner_node.credit.storage import DECISIONS, GRANTS, KEYS, META, OVERRIDES, Connection
+from partner_node.credit.storage import (
+    DECISIONS,
+    GRANTS,
+    KEYS,
+    META,
+    OVERRIDES,
+    Connection,
+    execute,
+    marks_of,
+)
 from partner_node.credit.storage_sealed import mark_erased
 
 WITHDRAWN = sa.Table(
@@ -52,6 +61,22 @@ def withdrawn_by(connection: Connection, subject: bytes) -> dict[ConsentPurpose,
     """What a person has withdrawn, and when."""
     query = sa.select(WITHDRAWN.c.purpose, WITHDRAWN.c.at).where(WITHDRAWN.c.subject == subject)
     return {ConsentPurpose(name): at for name, at in connection.execute(query)}
+
+
+def withdrawn_of(
+    connection: Connection, subjects: Sequence[bytes]
+) -> dict[bytes, frozenset[ConsentPurpose]]:
+    """What persons have withdrawn; without those who have not."""
+    if not subjects:
+        return {}
+    query = (
+        "SELECT subject, purpose FROM withdrawn_consents "  # noqa: S608 - marks
+        f"WHERE subject IN ({marks_of(subjects)})"
+    )
+    found: dict[bytes, frozenset[ConsentPurpose]] = {}
+    for subject, purpose in execute(connection, query, subjects):
+        found[subject] = found.get(subject, frozenset()) | {ConsentPurpose(purpose)}
+    return found
 
 
 # --- decisions --------------------------------------------------------------------------------

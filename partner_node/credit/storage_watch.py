@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from consortium.credit.early_warning import Event, Sign
 from consortium.credit.stages import Stage, Staging
-from partner_node.credit.storage import META, Connection
+from partner_node.credit.storage import META, Connection, execute, marks_of
 from partner_node.credit.watch import Known, Watched
 
 MODELS = sa.Table(
@@ -171,18 +171,17 @@ def counts(connection: Connection) -> list[tuple[str, int, int]]:
     return [(row[0], row[1], row[2]) for row in connection.execute(query)]
 
 
-def stage_of_person(connection: Connection, subject: bytes) -> int:
-    """The worst stage of a person's lines in their newest month; 1 without any."""
-    newest = (
-        sa.select(MONTHS.c.line, sa.func.max(MONTHS.c.on).label("newest"))
-        .where(MONTHS.c.subject == subject)
-        .group_by(MONTHS.c.line)
-        .subquery()
+def stages_of(connection: Connection, subjects: Sequence[bytes]) -> dict[bytes, int]:
+    """The worst stage of persons' lines in their newest month; without whom has no line."""
+    if not subjects:
+        return {}
+    query = (
+        "SELECT m.subject, max(m.stage) FROM watched_months m "  # noqa: S608 - marks
+        'JOIN (SELECT subject, line, max("on") AS newest FROM watched_months '
+        f"WHERE subject IN ({marks_of(subjects)}) GROUP BY subject, line) n "
+        'ON m.line = n.line AND m."on" = n.newest GROUP BY m.subject'
     )
-    query = sa.select(sa.func.max(MONTHS.c.stage)).join(
-        newest, sa.and_(MONTHS.c.line == newest.c.line, MONTHS.c.on == newest.c.newest)
-    )
-    return int(connection.scalar(query) or 1)
+    return {subject: int(stage) for subject, stage in execute(connection, query, subjects)}
 
 
 # --- dropping ---------------------------------------------------------------------------------

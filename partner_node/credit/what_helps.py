@@ -1,16 +1,12 @@
 """What would change a decision, worked out after it and kept with it (credit 4.20).
 
 The search needs what was summed of a person, which is kept nowhere; so it runs while the
-answer is at hand, beside the desk, and what it found is kept: the changes in words, the
-changed input, and the decision that was made from it. Whoever tells it later decides again
-first: a promise that does not come out so is not told.
+answer is at hand, beside the desk (``helping``), and what it found is kept: the changes in
+words, the changed input, and the decision that was made from it. Whoever tells it later
+decides again first: a promise that does not come out so is not told.
 """
 
-import logging
 import re
-import threading
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -23,15 +19,9 @@ from consortium.credit.terms import Money
 from consortium.credit.tiers import Rules
 from consortium.credit.verdict import Decision
 from consortium.documents import document_of, parse_document
-from consortium.errors import RiskWeaveError
 from consortium.scoring.reasons import Case, Tables
 from consortium.scoring.whatif import Labels
 from partner_node.credit.document import money
-
-log = logging.getLogger(__name__)
-
-_MOST_WAITING = 256
-"""A desk that decides faster than this is worked out does without, and says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +31,17 @@ class Basis:
     case: Case = field(repr=False)
     tables: Tables = field(repr=False)
     labels: Labels = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unhelped:
+    """A decision that is on disk and no approval, and what it was made from. Private."""
+
+    name: str
+    """Its id."""
+    inputs: DecisionInput = field(repr=False)
+    rules: Rules = field(repr=False)
+    basis: Basis = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,49 +187,3 @@ def move_in(language: Language, move: ToldMove, currency: str) -> tuple[str, str
     unit = f"{move.what}, {move.unit}" if move.unit else move.what
     name = f"{about} ({unit})"
     return name, bin_in(language, move.before), bin_in(language, move.after)
-
-
-# --- beside the desk --------------------------------------------------------------------------
-
-
-class Helper:
-    """Works out, one after the other in a thread of its own, what would change decisions."""
-
-    def __init__(self, work: Callable[[str, Basis], None]) -> None:
-        """``work``: finds what helps with the decision of that id, and keeps it."""
-        self._work = work
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="credit-helps")
-        self._turn = threading.Lock()
-        self._running: dict[str, Future[None]] = {}
-
-    def submit(self, name: str, basis: Basis) -> None:
-        """Have it worked out; left out if too many wait."""
-        with self._turn:
-            if len(self._running) >= _MOST_WAITING:
-                log.warning("what would help is not worked out: %d wait", _MOST_WAITING)
-                return
-            future = self._pool.submit(self._run, name, basis)
-            self._running[name] = future
-        future.add_done_callback(lambda _: self._done(name))
-
-    def wait(self, name: str, seconds: float) -> None:
-        """Until it is known what would help with one decision, or the time is over."""
-        with self._turn:
-            future = self._running.get(name)
-        if future is not None:
-            wait((future,), seconds)
-
-    def close(self) -> None:
-        """Do what waits, then end."""
-        self._pool.shutdown()
-
-    def _run(self, name: str, basis: Basis) -> None:
-        try:
-            self._work(name, basis)
-        except RiskWeaveError as error:
-            # Never the text of a value: class and code say enough.
-            log.warning("what would help was not worked out: %s", type(error).__name__)
-
-    def _done(self, name: str) -> None:
-        with self._turn:
-            self._running.pop(name, None)

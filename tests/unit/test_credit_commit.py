@@ -11,13 +11,13 @@ from partner_node.credit.storage import (
     Connection,
     CreditStore,
     KeyedQuestion,
-    keep_key,
+    keep_keys,
     savepoint,
 )
 
 
 def keep(connection: Connection, name: str) -> str:
-    keep_key(connection, KeyedQuestion(name, "question"), "decision", 1)
+    keep_keys(connection, [(KeyedQuestion(name, "question"), "decision")], 1)
     return name
 
 

@@ -28,13 +28,14 @@ from consortium.errors import (
 from consortium.scoring.scorecard import cut_units
 from partner_node.credit import storage_path
 from partner_node.credit.application import DeskService
+from partner_node.credit.helping import Helper
 from partner_node.credit.notices import notice_of
 from partner_node.credit.offers import DECISION, approved, granted, offers_of, sheet_of
 from partner_node.credit.page_html import html_of
 from partner_node.credit.page_pdf import pdf_of
 from partner_node.credit.papers import DoorPapers, PaperDesk, printed, promises_kept, reading_of
 from partner_node.credit.scores import ScorePorts
-from partner_node.credit.what_helps import Help, Helper, ToldMove
+from partner_node.credit.what_helps import Help, ToldMove
 from tests.credit_desk_house import Scores, application, decided, desk
 from tests.credit_house import (
     INCOME,

@@ -293,6 +293,6 @@ def test_run_judges_each_month_once_and_wants_a_fitted_score(tmp_path: Path) -> 
     with store.reading() as connection:
         worst = storage_watch.newest_months(connection, stage=3)
         assert len(worst) == 50
-        assert storage_watch.stage_of_person(connection, b"person of l-000"[-16:]) == 3
-        assert storage_watch.stage_of_person(connection, b"nobody") == 1
+        subject = b"person of l-000"[-16:]
+        assert storage_watch.stages_of(connection, [subject, b"nobody"]) == {subject: 3}
     store.close()

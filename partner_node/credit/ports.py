@@ -1,0 +1,34 @@
+"""The surroundings of the credit desk, as whoever puts it together hands them in."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime, tzinfo
+
+from partner_node.credit.rules import RulesBook
+from partner_node.credit.scores import ScoreLeg
+from partner_node.credit.storage import CreditStore
+
+KEYS_S = 86_400
+"""How long an idempotency key brings the same bytes, if nothing else is set."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeskServicePorts:
+    """The surroundings of the credit desk."""
+
+    store: CreditStore
+    rules: RulesBook
+    scores: ScoreLeg | None
+    """None: no node serves here, so only decisions without a score can be made."""
+    subject: Callable[[str], bytes]
+    """Keyed hash of a person's identifier; PersonError."""
+    keyed: Callable[[str], str]
+    """Keyed hash of a text: what is kept names no question to who may guess one."""
+    now: Callable[[], int]
+    zone: tzinfo
+    """Of the partner: its calendar dates are those of a decision."""
+    keys_s: int = KEYS_S
+
+    def today(self) -> date:
+        """The partner's calendar date."""
+        return datetime.fromtimestamp(self.now(), self.zone).date()
