@@ -117,7 +117,7 @@ class _Found(NamedTuple):
 def _best(
     inputs: DecisionInput, rules: Rules, score: ScoreFacts, space: "_Space"
 ) -> _Found | None:
-    now = assess(inputs, rules)
+    (now,) = assess(inputs, rules)
     if any(one.rule in _FIXED for one in now.fired):
         return None
     target = now.grade if now.outcome is Outcome.APPROVE else None
@@ -200,7 +200,7 @@ class _Good(NamedTuple):
         own = rules.cuts(product, purpose) or ()
         cuts = tuple(sorted({*rules.grade_cuts, *own}))
         probes = (cuts[0] - 1, *cuts)
-        made = [assess(_scored(inputs, score, eta), rules) for eta in probes]
+        made = assess(inputs, rules, probes)
         return cls(
             cuts,
             tuple(

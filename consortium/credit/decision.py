@@ -7,10 +7,10 @@ was scored, never anything else. What is not about the applicant (fraud flags to
 at, data that are missing, a volume that is used up) is a REFER, never a DECLINE.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cached_property
+from typing import Generic, TypeVar
 
 from consortium.canonical import Label, hash_with
 from consortium.credit.capacity import (
@@ -102,13 +102,22 @@ class Assessment:
     fired: tuple[Fired, ...]
 
 
-def assess(inputs: DecisionInput, rules: Rules) -> Assessment:
+def assess(inputs: DecisionInput, rules: Rules, etas: Sequence[int] = ()) -> list[Assessment]:
     """Outcome and grade as ``decide`` finds them, by the same rules in the same order.
 
     For who asks many times what would be if: consents and digests are not looked at.
+
+    Args:
+        inputs: Private.
+        rules: Of the input.
+        etas: Log-odds in place of the score's, units of 2**-32; of an input with a score.
+
+    Returns:
+        One for each eta, in order; without any, one for the input as it is.
     """
     case = _Case(inputs, rules)
-    return Assessment(_first(case.fired)[0], case.grade, case.fired)
+    cases = [case.scored(eta) for eta in etas] or [case]
+    return [Assessment(_first(one.fired)[0], one.grade, one.fired) for one in cases]
 
 
 def _first(fired: tuple[Fired, ...]) -> tuple[Outcome, str]:
@@ -169,6 +178,22 @@ class _Offer:
     bounds: tuple[Bound, ...]
 
 
+V = TypeVar("V")
+
+
+class _once(Generic[V]):  # noqa: N801 - a decorator
+    """A property that is computed once; a case belongs to one thread, so without a lock."""
+
+    def __init__(self, made: "Callable[[_Case], V]") -> None:
+        self._made = made
+        self._name = made.__name__
+
+    def __get__(self, case: "_Case", _owner: object) -> V:
+        value = self._made(case)
+        case.__dict__[self._name] = value  # found there from now on
+        return value
+
+
 class _Case:
     """An input with what follows from it; each is computed once, when a rule asks."""
 
@@ -176,14 +201,23 @@ class _Case:
         self.inputs = inputs
         self.rules = rules
         self.product: Product | None = rules.catalogue.product(inputs.wish.product)
-        self.grade = None if inputs.score is None else rules.grade(inputs.score.eta)
+        self.eta = None if inputs.score is None else inputs.score.eta
+        self.grade = None if self.eta is None else rules.grade(self.eta)
 
-    @cached_property
+    def scored(self, eta: int) -> "_Case":
+        """The same with other log-odds; what does not rest on them is not computed again."""
+        other = _Case.__new__(_Case)
+        shared = {name: getattr(self, name) for name in _WITHOUT_SCORE}
+        grade = self.rules.grade(eta)
+        other.__dict__.update(shared, eta=eta, grade=grade)
+        return other
+
+    @_once
     def fired(self) -> tuple[Fired, ...]:
         """All rules that fire, in the order of the table."""
         return tuple(one for step in STEPS for one in step(self))
 
-    @cached_property
+    @_once
     def cuts(self) -> tuple[int, int] | None:
         """Refer and decline cut; None if nobody is sold this product for this purpose."""
         purpose = self.inputs.wish.purpose
@@ -191,7 +225,7 @@ class _Case:
             return None
         return self.rules.cuts(self.product, purpose)
 
-    @cached_property
+    @_once
     def terms(self) -> Terms | None:
         """Of the applicant's own cell; None if it is not offered."""
         purpose = self.inputs.wish.purpose
@@ -199,7 +233,7 @@ class _Case:
             return None
         return self.rules.terms(self.product, self.grade, purpose)
 
-    @cached_property
+    @_once
     def income_state(self) -> IncomeState:
         return income_state(
             self.inputs.standing.income,
@@ -208,7 +242,7 @@ class _Case:
             consented=self.inputs.consented(ConsentPurpose.INCOME_DATA),
         )
 
-    @cached_property
+    @_once
     def dues(self) -> int:
         standing = self.inputs.standing
         return dues_of(
@@ -218,7 +252,7 @@ class _Case:
             self.rules.policy.rules,
         )
 
-    @cached_property
+    @_once
     def loan(self) -> NewLoan | None:
         if self.product is None or self.terms is None:
             return None
@@ -226,7 +260,7 @@ class _Case:
             self.product.repayment, self.terms.price[1], self.inputs.wish.tenor_months
         )
 
-    @cached_property
+    @_once
     def dsr_cap(self) -> Ppm:
         """The policy's, or that of a restart's tier (credit 3.2, rows 20, 21)."""
         policy = self.rules.policy
@@ -242,7 +276,7 @@ class _Case:
         amount = self.inputs.wish.amount
         return amount if self.terms is None else min(amount, self.terms.limit)
 
-    @cached_property
+    @_once
     def over_cap(self) -> bool:
         """Whether the DSR with the dues of what is asked for exceeds its cap."""
         income, loan = self.inputs.standing.income, self.loan
@@ -251,7 +285,7 @@ class _Case:
         due = new_due(self.asked, loan, self.rules.policy.rules)
         return exceeds(self.dues + due, income, self.dsr_cap)
 
-    @cached_property
+    @_once
     def fits(self) -> int:
         """Largest amount whose dues can be carried, at most what is asked for."""
         income, loan = self.inputs.standing.income, self.loan
@@ -266,7 +300,7 @@ class _Case:
         """What the week's caps leave in the applicant's grade."""
         return 0 if self.grade is None else self.inputs.headroom[GRADES.index(self.grade)]
 
-    @cached_property
+    @_once
     def offer(self) -> _Offer | None:
         """Step 9: the least of tier, capacity and growth."""
         if self.terms is None:
@@ -287,6 +321,10 @@ class _Case:
             return None
         due = 0 if loan is None else new_due(amount, loan, self.rules.policy.rules)
         return dsr(self.dues + due, income)
+
+
+_WITHOUT_SCORE = ("inputs", "rules", "product", "cuts", "income_state", "dues", "dsr_cap")
+"""Of a case, what its log-odds have no part in."""
 
 
 # --- the table --------------------------------------------------------------------------------
@@ -346,13 +384,13 @@ def _over_pack(case: _Case, product: Product) -> bool:
 
 
 def _score(case: _Case) -> Iterator[Fired]:
-    score, cuts = case.inputs.score, case.cuts
-    if score is None or cuts is None:
+    eta, cuts = case.eta, case.cuts
+    if eta is None or cuts is None:
         return
     refer, decline = cuts
-    if score.eta >= decline:
+    if eta >= decline:
         yield Fired(step=6, rule=Rule.SCORE, outcome=Outcome.DECLINE, code="")
-    elif score.eta >= refer:
+    elif eta >= refer:
         yield Fired(step=6, rule=Rule.SCORE_RANGE, outcome=Outcome.REFER, code="R26")
 
 

@@ -6,7 +6,7 @@ by. Grades compare integers, never a rounded PD (protocol 13.1).
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
@@ -126,6 +126,31 @@ class Rules:
     catalogue_digest: Digest
     grade_cuts: tuple[int, ...] = field(repr=False)
     """Where G2 to G5 begin, in units of 2**-32 log-odds."""
+    _terms: Mapping[tuple[str, Grade, Purpose], Terms] = field(
+        init=False, repr=False, compare=False
+    )
+    """By product, grade and purpose, where something is offered."""
+    _cuts: Mapping[tuple[str, Purpose], tuple[int, int]] = field(
+        init=False, repr=False, compare=False
+    )
+    """By product and purpose, where it is sold to somebody."""
+
+    def __post_init__(self) -> None:
+        """Work out once what every decision asks of the three."""
+        terms = {
+            (product.id, cell.grade, cell.purpose): terms_of(product, cell)
+            for product in self.catalogue.products
+            for cell in self.policy.cells
+            if cell.offered and product.serves(cell.grade, cell.purpose)
+        }
+        object.__setattr__(self, "_terms", terms)
+        cuts = {
+            (product.id, purpose): found
+            for product in self.catalogue.products
+            for purpose in PURPOSES
+            if (found := self._cuts_of(product, purpose)) is not None
+        }
+        object.__setattr__(self, "_cuts", cuts)
 
     def grade(self, eta: int) -> Grade:
         """The grade of log-odds in units; who stands on a cut is in the weaker one."""
@@ -133,10 +158,7 @@ class Rules:
 
     def terms(self, product: Product, grade: Grade, purpose: Purpose) -> Terms | None:
         """Conditions of a product for a grade and purpose, or None: not offered."""
-        cell = self.policy.cell(grade, purpose)
-        if not cell.offered or not product.serves(grade, purpose):
-            return None
-        return terms_of(product, cell)
+        return self._terms.get((product.id, grade, purpose))
 
     def cuts(self, product: Product, purpose: Purpose) -> tuple[int, int] | None:
         """Where eta is referred and where it is declined, in units; None: sold to nobody.
@@ -144,11 +166,11 @@ class Rules:
         A grade in which the product is not offered is declined by the score, as if its
         first PD were the decline cut (credit 3.2, step 6).
         """
+        return self._cuts.get((product.id, purpose))
+
+    def _cuts_of(self, product: Product, purpose: Purpose) -> tuple[int, int] | None:
         cuts = self.policy.cuts_of(purpose)
-        served = sum(
-            product.serves(grade, purpose) and self.policy.cell(grade, purpose).offered
-            for grade in GRADES
-        )
+        served = sum((product.id, grade, purpose) in self._terms for grade in GRADES)
         if cuts is None or not served:
             return None
         refer, decline = _cut(cuts.refer_pd), _cut(cuts.decline_pd)

@@ -7,7 +7,7 @@ in them: it may end in a log of the caller's.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TypeVar, cast
@@ -28,6 +28,7 @@ _DEEPEST = 8
 _KEY = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _ROLE = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
+_PURPOSES = frozenset(Purpose)
 _UNKNOWN = "unknown or missing fields"
 
 Attributes = Mapping[str, float | str | None]
@@ -64,7 +65,7 @@ def parse_json(data: bytes, *, most: int = LARGEST) -> object:
     if len(data) > most:
         raise MessageTooLargeError(len(data), most)
     try:
-        return json.loads(data, object_pairs_hook=_unique)
+        return _DECODER.decode(data.decode(json.detect_encoding(data), "surrogatepass"))
     except (ValueError, RecursionError):
         raise DecodeError("not JSON, or a name twice in one object") from None
 
@@ -74,6 +75,9 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(found) != len(pairs):
         raise ValueError("a name twice")
     return found
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique)
 
 
 def application_of(plain: object) -> Application:
@@ -87,7 +91,7 @@ def application_of(plain: object) -> Application:
         DecodeError: an unknown or missing field, or a value of another form.
         DomainError: a value outside its bounds.
     """
-    for name in _names(plain, 0):
+    for name in _names(plain):
         _allowed(name)
     top = _object(plain, "application")
     known = {"application", "person", "attributes", "wish", "standing", "consents"}
@@ -141,17 +145,22 @@ def check_key(key: str) -> str:
 # --- parts ------------------------------------------------------------------------------------
 
 
-def _names(value: object, depth: int) -> Iterator[str]:
+def _names(value: object) -> dict[str, None]:
     """All names in it, however deep; what is nested without end is refused."""
-    if depth > _DEEPEST:
-        raise DecodeError("nested too deeply")
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield str(key)
-            yield from _names(inner, depth + 1)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _names(inner, depth + 1)
+    found: dict[str, None] = {}
+    level, depth = [value], 0
+    while level:
+        if depth > _DEEPEST:
+            raise DecodeError("nested too deeply")
+        below: list[object] = []
+        for one in level:
+            if isinstance(one, dict):
+                found.update(dict.fromkeys(map(str, one)))
+                below.extend(one.values())
+            elif isinstance(one, list):
+                below.extend(one)
+        level, depth = below, depth + 1
+    return found
 
 
 @lru_cache(maxsize=4_096)
@@ -162,7 +171,7 @@ def _allowed(name: str) -> None:
 
 def _wish(plain: Mapping[str, object]) -> dict[str, object]:
     stated = plain.get("purpose")
-    known = stated if isinstance(stated, str) and stated in set(Purpose) else None
+    known = stated if isinstance(stated, str) and stated in _PURPOSES else None
     return _filled({**plain, "purpose": known}, "purpose")
 
 

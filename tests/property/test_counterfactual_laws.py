@@ -108,7 +108,7 @@ def cheapest(  # noqa: C901 - five nested loops are the oracle
                         eta,
                     )
                     if (best is None or key < best) and key[1] > 0:
-                        made = assess(asked(applied.inputs, eta), HOUSE)
+                        (made,) = assess(asked(applied.inputs, eta), HOUSE)
                         better = now.outcome is not Outcome.APPROVE or made.grade < now.grade
                         if made.outcome is Outcome.APPROVE and better:
                             best = key

@@ -34,6 +34,7 @@ etas = st.one_of(
         lambda text: st.sampled_from([cut_units(text) + one for one in (-1, 0, 1)])
     ),
 )
+PROBES = tuple(cut_units(text) for text in ("0.02", "0.10", "0.18", "0.30"))
 facts: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {
         "product": st.sampled_from(
@@ -69,8 +70,10 @@ def test_every_decision_is_true_bounded_and_replays_to_the_byte(
     stored = made.to_bytes()
     assert Decision.from_bytes(stored) == made
     assert replay(inputs.to_bytes(), stored, RULES).to_bytes() == stored
-    short = assess(inputs, RULES)
+    (short,) = assess(inputs, RULES)
     assert (short.outcome, short.grade, short.fired) == (made.outcome, made.grade, made.fired)
+    for eta, found in zip(PROBES, assess(inputs, RULES, PROBES), strict=True):
+        assert [found] == assess(case(**{**changes, "eta": eta}), RULES)
     assert made.review.by == made.decided_on + timedelta(days=15)
     deciding = [one for one in made.fired if one.outcome is not Outcome.APPROVE]
     assert made.outcome is (deciding[0].outcome if deciding else Outcome.APPROVE)
