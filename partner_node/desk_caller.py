@@ -74,6 +74,15 @@ class DeskCaller:
         data = self._ask("Decide", desk_wire.encode_decide(application, key))
         return desk_wire.decode_document(data)
 
+    def decide_many(
+        self, batches: Iterable[list[desk_wire.Named]]
+    ) -> Iterator[list[bytes | Failure]]:
+        """Answers to each batch of 1 to 256 applications, in order."""
+        call: Any = self._channel.stream_stream(f"/{desk_wire.SERVICE}/DecideMany")
+        with _translated():
+            for data in call(map(desk_wire.encode_decide_batch, batches)):
+                yield desk_wire.decode_decided(data)
+
     def score_batch(self, batches: Iterable[list[Question]]) -> Iterator[list[Score | Failure]]:
         """Results of each batch of 1 to 256 questions, in order."""
         call: Any = self._channel.stream_stream(f"/{desk_wire.SERVICE}/ScoreBatch")

@@ -9,7 +9,7 @@ desk belongs to the partner whose data it is about. Nothing of a question is log
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -65,6 +65,8 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Method: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Answer = Callable[[bytes, str], Coroutine[Any, Any, bytes]]
+"""Answers one message of a batch that a caller sent."""
 Admit = Callable[[bytes], str]
 """Certificate (DER) -> the client's name; raises CertificateError."""
 
@@ -122,7 +124,7 @@ class DeskDoor:
             {
                 "Score": _unary(self._guarded(self._score)),
                 "Status": _unary(self._guarded(self._status)),
-                "ScoreBatch": grpc.stream_stream_rpc_method_handler(cast("Any", self._batch)),
+                "ScoreBatch": self._stream(self._scores),
                 **self._decisions(),
             },
         )
@@ -187,6 +189,12 @@ class DeskDoor:
                 *await credit.notice(asked.id, asked.form, asked.lang)
             )
 
+        async def many(data: bytes, caller: str) -> bytes:
+            asked = desk_wire.decode_decide_batch(data)
+            return desk_wire.encode_decided(
+                await credit.decide_many(asked, caller=caller, deadline_ms=BATCH_MS)
+            )
+
         calls = {
             "Decide": decide,
             "GetDecision": decision,
@@ -194,15 +202,31 @@ class DeskDoor:
             "Offer": offer,
             "GetNotice": notice,
         }
-        return {name: _unary(self._guarded(_sized(call))) for name, call in calls.items()}
+        unary = {name: _unary(self._guarded(_sized(call))) for name, call in calls.items()}
+        return {**unary, "DecideMany": self._stream(many)}
+
+    def _stream(self, answer: Answer) -> Method:
+        async def batch(
+            requests: AsyncIterator[bytes], context: Context
+        ) -> AsyncIterator[bytes]:
+            async for one in self._batch(answer, requests, context):
+                yield one
+
+        return grpc.stream_stream_rpc_method_handler(cast("Any", batch))
 
     async def _batch(
-        self, requests: AsyncIterator[bytes], context: Context
+        self, answer: Answer, requests: AsyncIterator[bytes], context: Context
     ) -> AsyncIterator[bytes]:
         """Answer message by message in order, a few at a time."""
         ready: asyncio.Queue[asyncio.Task[bytes] | None] = asyncio.Queue(WINDOW)
         tasks: set[asyncio.Task[bytes]] = set()
-        reading = asyncio.create_task(self._read(requests, context, ready, tasks))
+
+        def begin(data: bytes, caller: str) -> asyncio.Task[bytes]:
+            task = asyncio.ensure_future(answer(data, caller))
+            tasks.add(task)
+            return task
+
+        reading = asyncio.create_task(self._read(requests, context, ready, begin))
         try:
             while (task := await ready.get()) is not None:
                 yield await task
@@ -210,6 +234,10 @@ class DeskDoor:
             await reading
         except errors.RiskWeaveError as error:
             await _abort(context, error)
+        except Exception:
+            # gRPC would send the exception's text, which may hold a value.
+            log.exception("desk batch failed")
+            await _abort(context, errors.RiskWeaveError())
         finally:
             for left in (reading, *tasks):
                 left.cancel()
@@ -219,18 +247,16 @@ class DeskDoor:
         requests: AsyncIterator[bytes],
         context: Context,
         ready: "asyncio.Queue[asyncio.Task[bytes] | None]",
-        tasks: "set[asyncio.Task[bytes]]",
+        begin: "Callable[[bytes, str], asyncio.Task[bytes]]",
     ) -> None:
         try:
             caller = self._caller(context)
             async for data in requests:
-                task = asyncio.create_task(self._message(data, caller))
-                tasks.add(task)
-                await ready.put(task)
+                await ready.put(begin(data, caller))
         finally:
             await ready.put(None)
 
-    async def _message(self, data: bytes, caller: str) -> bytes:
+    async def _scores(self, data: bytes, caller: str) -> bytes:
         questions = desk_wire.decode_batch(data)
         if not 1 <= len(questions) <= LARGEST_BATCH:
             raise errors.DecodeError(f"a message of a batch has 1 to {LARGEST_BATCH} requests")

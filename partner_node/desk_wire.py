@@ -155,6 +155,51 @@ def encode_decide(document: bytes, key: str) -> bytes:
     return wire.DeskDecideRequest(application=document, idempotency_key=key).SerializeToString()
 
 
+def decode_decide_batch(data: bytes) -> list[Named]:
+    """Applications and keys of one message of a batch, or DecodeError."""
+    message = wire.DeskDecideBatch()
+    _parse(message, data)
+    return [
+        Named(document=one.application, key=one.idempotency_key) for one in message.requests
+    ]
+
+
+def encode_decide_batch(asked: Iterable[Named]) -> bytes:
+    """The bytes of one message of a batch."""
+    message = wire.DeskDecideBatch(
+        requests=[
+            wire.DeskDecideRequest(application=one.document, idempotency_key=one.key)
+            for one in asked
+        ]
+    )
+    return message.SerializeToString()
+
+
+def encode_decided(results: Sequence[bytes | Failure]) -> bytes:
+    """The bytes of one reply of a batch."""
+    message = wire.DeskDecideReply(
+        results=[
+            wire.DeskDecideResult(failure=wire.DeskFailure(code=one.code, text=one.text))
+            if isinstance(one, Failure)
+            else wire.DeskDecideResult(document=one)
+            for one in results
+        ]
+    )
+    return message.SerializeToString()
+
+
+def decode_decided(data: bytes) -> list[bytes | Failure]:
+    """Answers and failures in order, or DecodeError."""
+    message = wire.DeskDecideReply()
+    _parse(message, data)
+    return [
+        one.document
+        if one.HasField("document")
+        else Failure(one.failure.code, one.failure.text)
+        for one in message.results
+    ]
+
+
 def decode_decision_id(data: bytes) -> str:
     """The id, or DecodeError."""
     message = wire.DeskDecisionId()

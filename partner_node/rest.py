@@ -34,7 +34,7 @@ from partner_node.desk import Score
 from partner_node.desk_certificates import LOCAL
 from partner_node.keystore import Tls, write_file
 from partner_node.loan_desk import DEADLINE_MS, Failure, LoanDesk, failure_of
-from partner_node.rest_decisions import add_decisions
+from partner_node.rest_decisions import BATCH_MS, add_decisions
 from partner_node.rest_forms import (
     BatchIn,
     BatchOut,
@@ -49,7 +49,6 @@ from partner_node.rest_forms import (
 log = logging.getLogger(__name__)
 
 BODY_LIMIT = 1 << 20
-BATCH_MS = 10_000
 CONNECTIONS = 256
 _CERTIFICATE = "riskweave.certificate"
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})

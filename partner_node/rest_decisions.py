@@ -10,10 +10,13 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Header, Query, Request
 from fastapi.responses import Response
 
+from consortium.inquiries import LARGEST_BATCH
 from partner_node.credit.doors import CreditDesk
 from partner_node.rest_forms import FailureOut
 
 _JSON = "application/json"
+BATCH_MS = 10_000
+"""Time of a batch."""
 _APPLICATION: dict[str, Any] = {
     "application": "application-2026-000123",
     "person": "11010519491231002X",
@@ -87,6 +90,20 @@ def add_decisions(app: FastAPI, credit: CreditDesk, caller: Callable[[Request], 
             left_ms=credit.deadline_ms,
         )
         return Response(made, media_type=_JSON)
+
+    @app.post(
+        "/v1/decisions:batch",
+        responses=_FAILURES,
+        summary=f"Decide on 1 to {LARGEST_BATCH} applications, in order",
+        openapi_extra=_body(
+            {"requests": [{"application": _APPLICATION, "idempotency_key": ""}]}
+        ),
+    )
+    async def batch(request: Request) -> Response:
+        found = await credit.decide_listed(
+            await request.body(), caller=caller(request), deadline_ms=BATCH_MS
+        )
+        return Response(found, media_type=_JSON)
 
     @app.get("/v1/decisions/{name}", responses=_FAILURES, summary="A stored decision")
     async def decision(request: Request, name: str) -> Response:

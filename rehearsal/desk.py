@@ -25,11 +25,17 @@ from rehearsal.desk_strain import growth, wave
 from rehearsal.joint import CONSENT, Persons, held_out
 from rehearsal.processes import RehearsalError
 from rehearsal.results_desk import ChangeTest, Declined, DeskAnswers, DeskRecord
-from riskweave_client import AsyncClient, Change, Client, CreditDecision, DeskError
+from riskweave_client import (
+    AskedDecision,
+    AsyncClient,
+    Change,
+    Client,
+    CreditDecision,
+    DeskError,
+    Failure,
+)
 
 REPLAYED = 1_000
-CLIENTS = 256
-"""Applications of one asker under way: as many as one inquiry may hold."""
 CHANGED = 20
 """Declined persons whose best change is applied."""
 _NUMBER = re.compile(r"-?[0-9][0-9,]*(?:\.[0-9]+)?")
@@ -90,21 +96,20 @@ async def _everybody(
 async def _asker(
     name: str, door: CreditDoor, ids: Sequence[str], forms: Forms
 ) -> list[CreditDecision]:
-    """Decisions of one asker's persons, so many clients at once, in order."""
-    places = iter(range(len(ids)))
-    found: dict[int, CreditDecision] = {}
-
-    async def client(desk: AsyncClient) -> None:
-        for place in places:
-            form = forms.of(f"{name}-{place}", ids[place])
-            found[place] = await desk.decide(form, timeout=TIMEOUT_S)
-
+    """Decisions of one asker's persons, as a portfolio is run, in order."""
+    asked = (
+        AskedDecision(forms.of(f"{name}-{place}", person)) for place, person in enumerate(ids)
+    )
+    found = []
     try:
         async with AsyncClient(f"unix:{door.desk.socket}") as desk:
-            await asyncio.gather(*(client(desk) for _ in range(CLIENTS)))
+            async for one in desk.decide_many(asked):
+                if isinstance(one, Failure):
+                    raise RehearsalError(f"{name}: a person got no decision: {one.text}")
+                found.append(one)
     except DeskError as error:
         raise RehearsalError(f"{name}: a person got no decision: {error}") from error
-    return [found[place] for place in range(len(ids))]
+    return found
 
 
 def _answers(asker: str, persons: Persons, found: Sequence[CreditDecision]) -> DeskAnswers:

@@ -12,11 +12,13 @@ A score is never an error of the federation's: if partners are silent or the coo
 gone, the node answers with its own score, ``band`` is "0" and ``fallback`` says why. Errors
 (``DeskError``) are about the question: no consent, a malformed identifier, a key used twice.
 
-``Client.decide`` takes a ``CreditApplication`` and brings a ``CreditDecision``.
+``Client.decide`` takes a ``CreditApplication`` and brings a ``CreditDecision``;
+``Client.decide_many`` takes any number of them.
 """
 
 from riskweave_client.client import AsyncClient, Client, Tls
 from riskweave_client.decisions import (
+    AskedDecision,
     ConsentRecord,
     CreditApplication,
     CreditDecision,
@@ -42,6 +44,7 @@ from riskweave_client.values import (
 
 __all__ = [
     "Applicant",
+    "AskedDecision",
     "AsyncClient",
     "Change",
     "Client",

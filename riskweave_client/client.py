@@ -6,7 +6,6 @@ threads (``Client``) or tasks (``AsyncClient``) and should live as long as its u
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
@@ -16,18 +15,20 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from proto.v1 import desk_pb2 as wire
+from riskweave_client.batches import (
+    decide_messages,
+    decided,
+    score_messages,
+    score_messages_async,
+)
 from riskweave_client.decisions import (
+    AskedDecision,
     CreditApplication,
     CreditDecision,
     FinalDecision,
     decision_of,
 )
-from riskweave_client.messages import (
-    request_of,
-    result_of,
-    score_of,
-    status_of,
-)
+from riskweave_client.messages import request_of, result_of, score_of, status_of
 from riskweave_client.values import (
     Applicant,
     Attributes,
@@ -41,8 +42,6 @@ from riskweave_client.values import (
 SERVER_NAME = "desk.riskweave"
 """The name in a desk's certificate, whatever its address."""
 
-MOST_PERSONS = 256
-"""Persons of one message of a batch."""
 TIMEOUT_S = 5.0
 
 _SERVICE = "/riskweave.v1.CreditDesk/"
@@ -106,12 +105,9 @@ class Client:
             wire.DeskStatusRequest.SerializeToString,
             wire.DeskStatus.FromString,
         )
-        self._batch = cast("Any", channel).stream_stream(
-            f"{_SERVICE}ScoreBatch",
-            wire.DeskBatchRequest.SerializeToString,
-            wire.DeskBatchReply.FromString,
-        )
-
+        stream = cast("Any", channel).stream_stream
+        self._batch = _score_batch(stream)
+        self._many = _decide_many(stream)
         self._document = _documents(unary)
 
     def __enter__(self) -> Self:
@@ -162,7 +158,7 @@ class Client:
             DeskError: a whole message was refused, or no desk is there.
         """
         try:
-            for reply in self._batch(_messages(applicants)):
+            for reply in self._batch(score_messages(applicants)):
                 yield from map(result_of, reply.results)
         except grpc.RpcError as error:
             raise _error_of(cast("grpc.Call", error)) from None
@@ -188,6 +184,21 @@ class Client:
             application=application.to_json(), idempotency_key=idempotency_key
         )
         return decision_of(self._asked("Decide", asked, timeout).document)
+
+    def decide_many(self, asked: Iterable[AskedDecision]) -> Iterator[CreditDecision | Failure]:
+        """A decision or the reason why there is none, for each application, in order.
+
+        The iterable is read as fast as the desk answers, in messages of at most 256; the
+        applications of a message are decided as if one after the other.
+
+        Raises:
+            DeskError: a whole message was refused, or no desk is there.
+        """
+        try:
+            for reply in self._many(decide_messages(asked)):
+                yield from decided(reply)
+        except grpc.RpcError as error:
+            raise _error_of(cast("grpc.Call", error)) from None
 
     def decision(self, name: str, *, timeout: float = TIMEOUT_S) -> CreditDecision:
         """A stored decision with what officers made of it; raises as ``decide``."""
@@ -250,12 +261,9 @@ class AsyncClient:
             wire.DeskScoreRequest.SerializeToString,
             wire.DeskScore.FromString,
         )
-        self._batch = cast("Any", self._channel).stream_stream(
-            f"{_SERVICE}ScoreBatch",
-            wire.DeskBatchRequest.SerializeToString,
-            wire.DeskBatchReply.FromString,
-        )
-
+        stream = cast("Any", self._channel).stream_stream
+        self._batch = _score_batch(stream)
+        self._many = _decide_many(stream)
         self._document = _documents(unary)
 
     async def __aenter__(self) -> Self:
@@ -306,16 +314,43 @@ class AsyncClient:
             raise _error_of(error) from None
         return decision_of(reply.document)
 
+    async def decide_many(
+        self, asked: Iterable[AskedDecision]
+    ) -> AsyncIterator[CreditDecision | Failure]:
+        """As ``Client.decide_many``."""
+        try:
+            async for reply in self._many(decide_messages(asked)):
+                for one in decided(reply):
+                    yield one
+        except grpc.aio.AioRpcError as error:
+            raise _error_of(error) from None
+
     async def score_batch(
         self, applicants: AsyncIterable[Applicant]
     ) -> AsyncIterator[Score | Failure]:
         """As ``Client.score_batch``."""
         try:
-            async for reply in self._batch(_async_messages(applicants)):
+            async for reply in self._batch(score_messages_async(applicants)):
                 for result in reply.results:
                     yield result_of(result)
         except grpc.aio.AioRpcError as error:
             raise _error_of(error) from None
+
+
+def _score_batch(stream: Callable[..., Any]) -> Any:  # noqa: ANN401 - of gRPC
+    return stream(
+        f"{_SERVICE}ScoreBatch",
+        wire.DeskBatchRequest.SerializeToString,
+        wire.DeskBatchReply.FromString,
+    )
+
+
+def _decide_many(stream: Callable[..., Any]) -> Any:  # noqa: ANN401 - of gRPC
+    return stream(
+        f"{_SERVICE}DecideMany",
+        wire.DeskDecideBatch.SerializeToString,
+        wire.DeskDecideReply.FromString,
+    )
 
 
 def _documents(unary: Callable[..., Any]) -> dict[str, Any]:
@@ -332,25 +367,6 @@ def _documents(unary: Callable[..., Any]) -> dict[str, Any]:
         name: unary(f"{_SERVICE}{name}", kind.SerializeToString, reply)
         for name, kind in kinds.items()
     }
-
-
-def _messages(applicants: Iterable[Applicant]) -> Iterator[wire.DeskBatchRequest]:
-    source = iter(applicants)
-    while part := list(islice(source, MOST_PERSONS)):
-        yield wire.DeskBatchRequest(requests=map(request_of, part))
-
-
-async def _async_messages(
-    applicants: AsyncIterable[Applicant],
-) -> AsyncIterator[wire.DeskBatchRequest]:
-    part: list[Applicant] = []
-    async for one in applicants:
-        part.append(one)
-        if len(part) == MOST_PERSONS:
-            yield wire.DeskBatchRequest(requests=map(request_of, part))
-            part = []
-    if part:
-        yield wire.DeskBatchRequest(requests=map(request_of, part))
 
 
 def _error_of(call: "grpc.Call | grpc.aio.AioRpcError") -> DeskError:

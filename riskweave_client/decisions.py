@@ -93,6 +93,15 @@ class CreditApplication:
         return json.dumps(_plain(self)).encode()
 
 
+@dataclass(frozen=True, slots=True)
+class AskedDecision:
+    """One application of several."""
+
+    application: CreditApplication
+    idempotency_key: str = field(default="", repr=False)
+    """A UUID: the same application brings the same bytes while the node keeps it."""
+
+
 def _plain(value: object) -> object:
     if isinstance(value, date):
         return value.isoformat()

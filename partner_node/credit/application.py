@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from datetime import date
 from typing import TypeVar
 
@@ -18,7 +19,7 @@ from consortium.credit.decision import replay
 from consortium.credit.facts import DecisionInput
 from consortium.credit.tiers import Rules
 from consortium.credit.verdict import Decision, Outcome, Override, override
-from consortium.errors import NotFoundError
+from consortium.errors import NotFoundError, RiskWeaveError
 from partner_node.credit import admission, storage
 from partner_node.credit.admission import Granting
 from partner_node.credit.committer import Committer
@@ -90,19 +91,59 @@ class DeskService:
             RepeatedKeyError: the key came with another application.
             PolicyError: the rules of today are refused.
         """
+        return await self._decide(plain, key, _Call(caller, deadline_ms, _Turn()))
+
+    async def decide_many(
+        self,
+        asked: Sequence[tuple[Callable[[], object], str]],
+        *,
+        caller: str,
+        deadline_ms: int = DEADLINE_MS,
+    ) -> list[bytes | RiskWeaveError]:
+        """Decide on several applications at a time, as if one after the other.
+
+        Scores are asked for together; what a cap leaves is taken in order, so that the
+        answers are those of single calls. Each fails alone.
+
+        Args:
+            asked: What reads the parsed body of each, and its idempotency key.
+            caller: As of ``decide``.
+            deadline_ms: Time for all joint answers.
+
+        Returns:
+            One answer, or what ``decide`` would raise, for each in order.
+        """
+        calls, turn = [], _Turn()
+        for read, key in asked:
+            calls.append(self._tried(read, key, _Call(caller, deadline_ms, turn)))
+            turn = turn.next()
+        return await asyncio.gather(*calls)
+
+    async def _tried(
+        self, read: Callable[[], object], key: str, call: "_Call"
+    ) -> bytes | RiskWeaveError:
+        try:
+            return await self._decide(read(), key, call)
+        except RiskWeaveError as error:
+            return error
+        finally:
+            call.turn.over()
+
+    async def _decide(self, plain: object, key: str, call: "_Call") -> bytes:
         asked = application_of(plain)
         if not check_key(key):
-            return await self._make(asked, None, caller, deadline_ms)
-        keyed = self._keyed(plain, key, caller)
+            return await self._make(asked, None, call)
+        keyed = self._keyed(plain, key, call.caller)
         running = self._running.get(keyed.key)
         if running is not None:
             check_same(keyed.question, running[0])
+            call.turn.over()  # nobody waits for an answer that is another call's
             return await asyncio.shield(running[1])
         kept = answer_to(keyed, await self._keys.find(keyed.key))
         if kept is not None:
             return kept
         # A task of its own: who asked may hang up, who asks again gets the same bytes.
-        task = asyncio.create_task(self._make(asked, keyed, caller, deadline_ms))
+        task = asyncio.create_task(self._make(asked, keyed, call))
         self._running[keyed.key] = (keyed.question, task)
         task.add_done_callback(lambda _: self._running.pop(keyed.key, None))
         return await asyncio.shield(task)
@@ -116,21 +157,20 @@ class DeskService:
         )
 
     async def _make(
-        self,
-        asked: Application,
-        keyed: KeyedQuestion | None,
-        caller: str,
-        deadline_ms: int,
+        self, asked: Application, keyed: KeyedQuestion | None, call: "_Call"
     ) -> bytes:
         ports = self._ports
         subject = ports.subject(asked.person) if asked.person else b""
         scored = Scored(facts=None)
         if ports.scores is not None:
             scored = await ports.scores.score(
-                asked, today=self.today(), caller=caller, deadline_ms=deadline_ms
+                asked, today=self.today(), caller=call.caller, deadline_ms=call.deadline_ms
             )
         draft = Draft(asked=asked, scored=scored, subject=subject, keyed=keyed)
-        made = await self._committer.share(self._deciding, draft)
+        await call.turn.come()
+        waiting = self._committer.share(self._deciding, draft)
+        call.turn.over()
+        made = await waiting
         if made.decision is not None and made.made_from is not None:
             inputs, rules = made.made_from
             self._deciding.kept(rules)
@@ -235,6 +275,37 @@ def _found(connection: Connection, name: str) -> StoredDecision:
     if found is None:
         raise NotFoundError("no decision of this id")
     return found
+
+
+class _Turn:
+    """Whose draft goes to the lock next, of several that were asked in an order."""
+
+    def __init__(self, before: "_Turn | None" = None) -> None:
+        self.before = before
+        self.gone = asyncio.Event()
+
+    def next(self) -> "_Turn":
+        """Of who comes after this one."""
+        return _Turn(self)
+
+    async def come(self) -> None:
+        """Until all before have gone, or will not come."""
+        while self.before is not None:
+            await self.before.gone.wait()
+            self.before = self.before.before
+
+    def over(self) -> None:
+        """Let the next one go, once those before have gone, too."""
+        self.gone.set()
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """Who asks, in what time, and whose turn it is."""
+
+    caller: str
+    deadline_ms: int
+    turn: _Turn
 
 
 class _Keys:

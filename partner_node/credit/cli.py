@@ -88,10 +88,16 @@ def _add_decisions(verbs: "Verbs") -> None:
         "--example", action="store_true", help="with the levers of the Taiwan example"
     )
     verb = add_verb(verbs, "decide", _decide, "ask the serving node for a decision")
-    verb.add_argument(
-        "--application", required=True, metavar="FILE", help="JSON; - reads it from stdin"
+    which = verb.add_mutually_exclusive_group(required=True)
+    which.add_argument("--application", metavar="FILE", help="JSON; - reads it from stdin")
+    which.add_argument(
+        "--file", metavar="FILE", help="many, one JSON a line; - reads them from stdin"
     )
-    verb.add_argument("--key", default="", help="a UUID: the same key, the same decision")
+    verb.add_argument(
+        "--key",
+        default="",
+        help="a UUID: the same key, the same decision; of many, each line's follows from it",
+    )
     verb = add_verb(verbs, "show", _show, "a stored decision, as the desk was told it")
     verb.add_argument("id", metavar="ID", help="of the decision, 64 hex")
     verb = add_verb(verbs, "replay", _replay, "decide stored decisions again, byte for byte")
@@ -147,11 +153,16 @@ def _day(text: str) -> date:
 
 
 def _decide(arguments: argparse.Namespace) -> int:
+    from partner_node.credit.cli_many import decide_lines  # noqa: PLC0415 - with it
     from partner_node.desk_caller import DeskCaller  # noqa: PLC0415 - loads gRPC
 
+    socket, key = wiring.open_desk(arguments.directory).config.desk_socket, arguments.key
+    if arguments.file is not None:
+        with DeskCaller(socket) as desk:
+            return decide_lines(arguments.file, key, desk.decide_many, as_json=arguments.json)
     data = _bytes(arguments.application)
-    with DeskCaller(wiring.open_desk(arguments.directory).config.desk_socket) as desk:
-        answer = json.loads(desk.decide(data, arguments.key))
+    with DeskCaller(socket) as desk:
+        answer = json.loads(desk.decide(data, key))
     return show(answer, answer_lines(answer), as_json=arguments.json)
 
 

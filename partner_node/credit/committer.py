@@ -83,15 +83,18 @@ class Committer:
         self._put(_Work(work, future))
         return future
 
-    async def share(self, together: Together[D, T], part: D) -> T:
-        """Have ``together`` done with all parts that wait for it; the result for this one.
+    def share(self, together: Together[D, T], part: D) -> "asyncio.Future[T]":
+        """Have ``together`` done with all parts that wait for it, in their order.
+
+        Returns:
+            The result for this part, in the running loop.
 
         Raises:
             OutOfOrderError: closed.
         """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._put(_Share(together, part, future))
-        return await future
+        return future
 
     def close(self) -> None:
         """Do what waits, then end."""

@@ -7,13 +7,32 @@ unseen (credit 3.6). What is answered are the bytes that were kept.
 
 import asyncio
 import json
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 from consortium.canonical import canonical_json
 from consortium.documents import plain_of
-from consortium.errors import OutOfOrderError
+from consortium.errors import DecodeError, OutOfOrderError, RiskWeaveError
+from consortium.inquiries import LARGEST_BATCH
 from partner_node.credit.application import DEADLINE_MS, DeskService
-from partner_node.credit.forms import override_of, parse_json
+from partner_node.credit.forms import batch_of, override_of, parse_json
+from partner_node.loan_desk import Failure, failure_of
+
+LARGEST_LIST = 1 << 20
+"""Bytes of one document with several applications."""
+
+
+class Asked(Protocol):
+    """One application of several."""
+
+    @property
+    def document(self) -> bytes:
+        """JSON. Private."""
+
+    @property
+    def key(self) -> str:
+        """Idempotency key; empty: none."""
 
 
 class Papers(Protocol):
@@ -47,6 +66,48 @@ class CreditDesk:
             parse_json(body), key=key, caller=caller, deadline_ms=min(left_ms, self.deadline_ms)
         )
 
+    async def decide_many(
+        self, asked: Sequence[Asked], *, caller: str, deadline_ms: int
+    ) -> list[bytes | Failure]:
+        """Decide on 1 to 256 applications, as if one after the other; each fails alone.
+
+        Raises:
+            DecodeError: none, or more than 256.
+        """
+        return await self._many(
+            [(partial(parse_json, one.document), one.key) for one in asked],
+            caller,
+            deadline_ms,
+        )
+
+    async def decide_listed(self, body: bytes, *, caller: str, deadline_ms: int) -> bytes:
+        """As ``decide_many``, both of JSON.
+
+        Args:
+            body: ``requests``, each with ``application`` and maybe ``idempotency_key``.
+            caller: As of ``decide``.
+            deadline_ms: Time for all joint answers.
+
+        Returns:
+            ``results`` in order, each a ``decision`` (its bytes) or a ``failure``.
+        """
+        asked = batch_of(parse_json(body, most=LARGEST_LIST))
+        found = await self._many(
+            [(partial(_itself, one), key) for one, key in asked], caller, deadline_ms
+        )
+        return b'{"results":[' + b",".join(map(_result, found)) + b"]}"
+
+    async def _many(
+        self,
+        asked: Sequence[tuple[Callable[[], object], str]],
+        caller: str,
+        deadline_ms: int,
+    ) -> list[bytes | Failure]:
+        if not 1 <= len(asked) <= LARGEST_BATCH:
+            raise DecodeError(f"a batch has 1 to {LARGEST_BATCH} requests")
+        found = await self._service.decide_many(asked, caller=caller, deadline_ms=deadline_ms)
+        return [failure_of(one) if isinstance(one, RiskWeaveError) else one for one in found]
+
     async def decision(self, name: str) -> bytes:
         """A stored decision with what officers made of it; NotFoundError."""
         return await asyncio.to_thread(self._decision, name)
@@ -74,3 +135,13 @@ class CreditDesk:
         if self._papers is None:
             raise OutOfOrderError("this node makes no offers and no notices")
         return self._papers
+
+
+def _itself(plain: object) -> object:
+    return plain
+
+
+def _result(one: bytes | Failure) -> bytes:
+    if isinstance(one, bytes):
+        return b'{"decision":' + one + b"}"
+    return canonical_json({"failure": {"code": one.code, "text": one.text}})

@@ -110,6 +110,22 @@ def application_of(plain: object) -> Application:
     )
 
 
+def batch_of(plain: object) -> list[tuple[object, str]]:
+    """Applications, not read yet, and their idempotency keys, of parsed JSON; DecodeError."""
+    top = _object(plain, "batch")
+    if odd := sorted(set(top) - {"requests"}):
+        raise DecodeError(f"{_UNKNOWN} {', '.join(odd)[:200]}")
+    found = []
+    for one in _list(top.get("requests"), "requests"):
+        request = _object(one, "requests")
+        if set(request) - {"application", "idempotency_key"}:
+            raise DecodeError("requests: each has an application and an idempotency_key")
+        found.append(
+            (request.get("application"), _text(request, "idempotency_key", default=""))
+        )
+    return found
+
+
 def override_of(plain: object) -> OverrideWish:
     """What an officer decides, of parsed JSON; DecodeError."""
     top = _object(plain, "override")

@@ -509,6 +509,73 @@ class DeskDecideRequest(_message.Message):
 Global___DeskDecideRequest: _TypeAlias = DeskDecideRequest  # noqa: Y015
 
 @_typing.final
+class DeskDecideBatch(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeskDecideRequest]:
+        """1 to 256."""
+
+    def __init__(
+        self,
+        *,
+        requests: _abc.Iterable[Global___DeskDecideRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeskDecideBatch: _TypeAlias = DeskDecideBatch  # noqa: Y015
+
+@_typing.final
+class DeskDecideResult(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    document: _builtins.bytes
+    @_builtins.property
+    def failure(self) -> Global___DeskFailure: ...
+    def __init__(
+        self,
+        *,
+        document: _builtins.bytes = ...,
+        failure: Global___DeskFailure | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "failure", b"failure", "result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "failure", b"failure", "result", b"result"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["document", "failure"]  # noqa: Y015
+    _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
+
+Global___DeskDecideResult: _TypeAlias = DeskDecideResult  # noqa: Y015
+
+@_typing.final
+class DeskDecideReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeskDecideResult]: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___DeskDecideResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeskDecideReply: _TypeAlias = DeskDecideReply  # noqa: Y015
+
+@_typing.final
 class DeskDecisionId(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

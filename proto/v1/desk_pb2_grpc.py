@@ -54,6 +54,11 @@ class CreditDeskStub:
                 request_serializer=proto_dot_v1_dot_desk__pb2.DeskDecideRequest.SerializeToString,
                 response_deserializer=proto_dot_v1_dot_desk__pb2.DeskDocument.FromString,
                 _registered_method=True)
+        self.DecideMany = channel.stream_stream(
+                '/riskweave.v1.CreditDesk/DecideMany',
+                request_serializer=proto_dot_v1_dot_desk__pb2.DeskDecideBatch.SerializeToString,
+                response_deserializer=proto_dot_v1_dot_desk__pb2.DeskDecideReply.FromString,
+                _registered_method=True)
         self.GetDecision = channel.unary_unary(
                 '/riskweave.v1.CreditDesk/GetDecision',
                 request_serializer=proto_dot_v1_dot_desk__pb2.DeskDecisionId.SerializeToString,
@@ -106,6 +111,13 @@ class CreditDeskServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DecideMany(self, request_iterator, context):
+        """Replies in the order of the requests, one for each; decided in the order of a message.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetDecision(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -152,6 +164,11 @@ def add_CreditDeskServicer_to_server(servicer, server):
                     servicer.Decide,
                     request_deserializer=proto_dot_v1_dot_desk__pb2.DeskDecideRequest.FromString,
                     response_serializer=proto_dot_v1_dot_desk__pb2.DeskDocument.SerializeToString,
+            ),
+            'DecideMany': grpc.stream_stream_rpc_method_handler(
+                    servicer.DecideMany,
+                    request_deserializer=proto_dot_v1_dot_desk__pb2.DeskDecideBatch.FromString,
+                    response_serializer=proto_dot_v1_dot_desk__pb2.DeskDecideReply.SerializeToString,
             ),
             'GetDecision': grpc.unary_unary_rpc_method_handler(
                     servicer.GetDecision,
@@ -282,6 +299,33 @@ class CreditDesk:
             '/riskweave.v1.CreditDesk/Decide',
             proto_dot_v1_dot_desk__pb2.DeskDecideRequest.SerializeToString,
             proto_dot_v1_dot_desk__pb2.DeskDocument.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DecideMany(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/riskweave.v1.CreditDesk/DecideMany',
+            proto_dot_v1_dot_desk__pb2.DeskDecideBatch.SerializeToString,
+            proto_dot_v1_dot_desk__pb2.DeskDecideReply.FromString,
             options,
             channel_credentials,
             insecure,

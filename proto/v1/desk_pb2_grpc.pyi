@@ -41,6 +41,8 @@ class CreditDeskStub:
     """Documents below are JSON, the same as REST takes and gives: so every name in a request
     is seen, and one that no rule may see is refused by its name.
     """
+    DecideMany: _grpc.StreamStreamMultiCallable[_desk_pb2.DeskDecideBatch, _desk_pb2.DeskDecideReply]
+    """Replies in the order of the requests, one for each; decided in the order of a message."""
     GetDecision: _grpc.UnaryUnaryMultiCallable[_desk_pb2.DeskDecisionId, _desk_pb2.DeskDocument]
     Override: _grpc.UnaryUnaryMultiCallable[_desk_pb2.DeskOverrideRequest, _desk_pb2.DeskDocument]
     Offer: _grpc.UnaryUnaryMultiCallable[_desk_pb2.DeskOfferRequest, _desk_pb2.DeskDocument]
@@ -57,6 +59,8 @@ class CreditDeskAsyncStub(CreditDeskStub):
     """Documents below are JSON, the same as REST takes and gives: so every name in a request
     is seen, and one that no rule may see is refused by its name.
     """
+    DecideMany: _aio.StreamStreamMultiCallable[_desk_pb2.DeskDecideBatch, _desk_pb2.DeskDecideReply]  # type: ignore[assignment]
+    """Replies in the order of the requests, one for each; decided in the order of a message."""
     GetDecision: _aio.UnaryUnaryMultiCallable[_desk_pb2.DeskDecisionId, _desk_pb2.DeskDocument]  # type: ignore[assignment]
     Override: _aio.UnaryUnaryMultiCallable[_desk_pb2.DeskOverrideRequest, _desk_pb2.DeskDocument]  # type: ignore[assignment]
     Offer: _aio.UnaryUnaryMultiCallable[_desk_pb2.DeskOfferRequest, _desk_pb2.DeskDocument]  # type: ignore[assignment]
@@ -94,6 +98,14 @@ class CreditDeskServicer(metaclass=_abc_1.ABCMeta):
         """Documents below are JSON, the same as REST takes and gives: so every name in a request
         is seen, and one that no rule may see is refused by its name.
         """
+
+    @_abc_1.abstractmethod
+    def DecideMany(
+        self,
+        request_iterator: _MaybeAsyncIterator[_desk_pb2.DeskDecideBatch],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_desk_pb2.DeskDecideReply], _abc.AsyncIterator[_desk_pb2.DeskDecideReply]]:
+        """Replies in the order of the requests, one for each; decided in the order of a message."""
 
     @_abc_1.abstractmethod
     def GetDecision(
