@@ -181,7 +181,7 @@ def outcome_of(lines: Sequence[Sequence[MonthEnd]], *, observed_on: date) -> Out
     """
     if not lines:
         raise DomainError("no line to judge")
-    until = add_months(observed_on, PERFORMANCE_MONTHS)
+    until = _window_end(observed_on)
     windows = [
         [month for month in _running(months) if observed_on < month.on <= until]
         for months in lines
@@ -192,6 +192,14 @@ def outcome_of(lines: Sequence[Sequence[MonthEnd]], *, observed_on: date) -> Out
     if worst >= INDETERMINATE_FROM:
         return Outcome.INDETERMINATE
     return Outcome.GOOD if all(map(_watched, windows)) else Outcome.UNOBSERVED
+
+
+def _window_end(observed_on: date) -> date:
+    """Twelve months later; from a month's end to a month's end, which 29 February may be."""
+    after = observed_on + timedelta(days=1)
+    if after.day == 1:
+        return add_months(after, PERFORMANCE_MONTHS) - timedelta(days=1)
+    return add_months(observed_on, PERFORMANCE_MONTHS)
 
 
 def first_payment_default(first_due_on: date, paid_on: date | None, today: date) -> bool | None:

@@ -1,4 +1,4 @@
-"""The borrower's way back at this partner: restart, ladder, counselling (credit path 8, 9).
+"""The borrower's way back at this partner: restart, ladder, counselling (credit path 10, 11).
 
 The rules are ``consortium.credit``; here they are kept. A ladder's state and the step that
 led to it are one transaction, each step counts once, and what is stored must follow from its

@@ -1,9 +1,11 @@
 """The credit desk's doors with real sockets: one answer, no forbidden fact, no value told."""
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -19,10 +21,14 @@ from partner_node.credit.doors import CreditDesk
 from partner_node.desk_caller import DeskCaller
 from partner_node.desk_serving import open_doors
 from riskweave_client import (
+    AskedDecision,
+    AsyncClient,
     Client,
     ConsentRecord,
     CreditApplication,
+    CreditDecision,
     DeskError,
+    Failure,
     FinalDecision,
     Income,
     Standing,
@@ -109,6 +115,55 @@ def test_all_doors_bring_the_same_bytes_for_one_key(home: Path) -> None:
     assert typed.outcome == "APPROVE"
     assert typed.prices == (Decimal("0.06"), Decimal("0.09"))
     assert typed.review.route == "credit_review_desk"
+
+
+def test_batches_bring_the_bytes_of_single_calls_at_every_door(home: Path) -> None:
+    keys = [str(UUID(int=place)) for place in range(20, 25)]
+    forms = [replace(TYPED, application=f"a-{place}") for place in range(5)]
+    odd = replace(TYPED, application="no name of an application")
+    asked = [AskedDecision(form, key) for form, key in zip(forms, keys, strict=True)]
+    listed = [
+        {"application": json.loads(form.to_json()), "idempotency_key": key}
+        for form, key in zip(forms, keys, strict=True)
+    ]
+    with grpc_client(home) as client, rest(home) as http:
+        many = list(client.decide_many([*asked[:2], AskedDecision(odd), *asked[2:]]))
+        single = [
+            client.decide(form, idempotency_key=key)
+            for form, key in zip(forms, keys, strict=True)
+        ]
+        posted = http.post(
+            "/v1/decisions:batch", json={"requests": [*listed, {"application": {"age": 3}}]}
+        )
+    failed = many.pop(2)
+    assert isinstance(failed, Failure)
+    assert failed.code == "domain"
+    decided = [one.document for one in many if isinstance(one, CreditDecision)]
+    assert decided == [one.document for one in single]
+    parts = posted.json()["results"]
+    assert [json.dumps(one["decision"]) for one in parts[:5]] == [
+        json.dumps(json.loads(one)) for one in decided
+    ]
+    assert parts[5]["failure"]["code"] == "forbidden_field"
+    assert all(b'{"decision":' + one + b"}" in posted.content for one in decided)
+
+
+def test_batch_longer_than_a_message_is_answered_in_order(home: Path) -> None:
+    forms = [replace(TYPED, application=f"a-{place}") for place in range(300)]
+
+    async def ask() -> list[str]:
+        async with AsyncClient(f"unix:{home / 'desk.sock'}") as client:
+            found = client.decide_many(AskedDecision(form) for form in forms)
+            return [one.application async for one in found if isinstance(one, CreditDecision)]
+
+    assert asyncio.run(ask()) == [form.application for form in forms]
+
+
+@pytest.mark.parametrize("body", [{"requests": []}, {"requests": {}}, {"odd": 1}, {}])
+def test_batch_that_is_none_is_refused(home: Path, body: dict[str, object]) -> None:
+    with rest(home) as http:
+        answer = http.post("/v1/decisions:batch", json=body)
+    assert answer.status_code == 400
 
 
 def test_decision_is_found_by_its_id_with_what_an_officer_made_of_it(home: Path) -> None:

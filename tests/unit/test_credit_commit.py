@@ -1,6 +1,8 @@
 """Group commit: each work whole or not at all, and nothing told before it is on disk."""
 
+import asyncio
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,47 @@ def test_work_that_fails_is_undone_alone(tmp_path: Path) -> None:
         failing.result(30)
     assert (first.result(30), good.result(30)) == ("slow", "good")
     assert kept(store) == {"slow", "good"}
+    committer.close()
+
+
+def test_shares_that_wait_are_one_call_and_each_fails_alone(tmp_path: Path) -> None:
+    store = CreditStore(tmp_path / "credit.db")
+    committer = Committer(store)
+    began, go = threading.Event(), threading.Event()
+    calls: list[list[str]] = []
+
+    def together(connection: Connection, parts: Sequence[str]) -> list[str | Exception]:
+        calls.append(list(parts))
+        return [
+            DataError("refused") if part == "bad" else keep(connection, part) for part in parts
+        ]
+
+    def broken(connection: Connection, parts: Sequence[str]) -> list[str | Exception]:
+        together(connection, parts)
+        raise DataError("all of them")
+
+    def slow(_connection: Connection) -> None:
+        began.set()
+        assert go.wait(30)
+
+    async def ask() -> list[object]:
+        first = committer.submit(slow)
+        assert await asyncio.to_thread(began.wait, 30)
+        # These wait for the first, and go into one transaction with another's own work.
+        waiting = [committer.share(together, part) for part in ("a", "bad", "b")]
+        lost = committer.share(broken, "lost")
+        gone = committer.share(together, "gone")
+        gone.cancel()
+        own = committer.submit(lambda connection: keep(connection, "own"))
+        waiting += [lost, committer.share(together, "c")]
+        go.set()
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        first.result(30), own.result(30)
+        return [type(one) if isinstance(one, Exception) else one for one in results]
+
+    assert asyncio.run(ask()) == ["a", DataError, "b", DataError, "c"]
+    assert calls == [["a", "bad", "b", "c"], ["lost"]]
+    assert kept(store) == {"a", "b", "c", "own"}
     committer.close()
 
 

@@ -129,6 +129,19 @@ def test_what_lies_outside_the_window_is_no_label() -> None:
     assert outcome_of([[*late, *window]], observed_on=mid) is Outcome.BAD
 
 
+def test_year_from_the_end_of_a_february_ends_with_that_of_the_next() -> None:
+    last = months(12, start=(2027, 3))
+    assert last[-1].on == date(2028, 2, 29)
+    observed = date(2027, 2, 28)
+    assert outcome_of([last], observed_on=observed) is Outcome.GOOD
+    late = [*last[:-1], replace(last[-1], worst_dpd=91)]
+    assert outcome_of([late], observed_on=observed) is Outcome.BAD
+    # From the day before there is no month's end to keep to, and from a leap day 28 February.
+    assert outcome_of([late], observed_on=date(2027, 2, 27)) is not Outcome.BAD
+    short = months(12, start=(2028, 3))
+    assert outcome_of([short], observed_on=date(2028, 2, 29)) is Outcome.GOOD
+
+
 def test_line_not_watched_to_the_end_has_no_label_unless_it_is_bad() -> None:
     short = months(11, start=(2026, 2))
     assert outcome_of([short], observed_on=OBSERVED) is Outcome.UNOBSERVED
