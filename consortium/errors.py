@@ -25,6 +25,7 @@ RiskWeaveError                    carries: code, fault, a text fit for the other
 ├── TrustError                    a signature, proof or view fails: stop, tell the operator
 │   ├── SignatureError            the signer's
 │   ├── CertificateError          the peer's certificate is wrong, expired or unknown
+│   │   └── RevokedError          the peer's identity was revoked, for good
 │   ├── ManifestError             a manifest that is not the pinned one, or is not signed by all
 │   ├── LogError                  the log's operator: a head that is not grown from the last one
 │   │   ├── ProofError            an inclusion or consistency proof that leads elsewhere
@@ -308,6 +309,13 @@ class CertificateError(TrustError):
 
     code = "certificate"
     public = "certificate refused"
+
+
+class RevokedError(CertificateError):
+    """An identity that was revoked: only another one, enrolled anew, is let in again."""
+
+    code = "revoked"
+    public = "this identity was revoked"
 
 
 class ManifestError(TrustError):

@@ -15,7 +15,7 @@ import numpy as np
 
 from consortium.crypto.keys import IdentityKey, NoteKey
 from consortium.documents import document_of
-from consortium.errors import DecodeError, ManifestError, OutOfOrderError
+from consortium.errors import DecodeError, ManifestError, OutOfOrderError, RevokedError
 from consortium.ids import Digest, PartnerId
 from consortium.ledger.bodies import CEREMONY
 from consortium.ledger.checkpoint import (
@@ -29,6 +29,7 @@ from consortium.ledger.entries import (
     Body,
     BudgetDebit,
     Entry,
+    IdentityRevoked,
     ManifestAdopted,
     ReleaseServed,
     ReleaseVote,
@@ -41,12 +42,13 @@ from consortium.ledger.entries import (
 )
 from consortium.ledger.evidence import Signatures
 from consortium.ledger.merkle import Tree
-from consortium.ledger.mirror import type_of
+from consortium.ledger.mirror import is_by, type_of
 from consortium.ledger.tiles import files_of
 from consortium.manifest import Manifest, parse_manifest
 from consortium.messages import LogHead, ManifestBundle, Signed, Vote, WitnessQuestion
 from consortium.secagg.uploads import words_digest
 from coordinator.log_witnesses import PORTION, PORTION_BYTES, LogWitnesses
+from coordinator.revocation_storage import Standing
 from coordinator.storage import Store
 
 log = logging.getLogger(__name__)
@@ -59,6 +61,8 @@ MOST_ENTRIES = 4096
 
 Shown: TypeAlias = tuple[int, bytes]
 """Size and note of a head."""
+_UNDER_WAY = frozenset({"round.join", "budget.debit", "round.upload"})
+"""What an attempt may still bring of a member that was revoked since it began (8.7 (19))."""
 _RIDING = ManifestAdopted | RunCommit | RoundJoin | BudgetDebit | RoundUpload | ReleaseVote
 
 
@@ -94,6 +98,7 @@ class AuditLog:
         self._rested: set[int] = set()
         """Sizes of heads that entries rest on, found to be cosigned."""
         self.witnesses = LogWitnesses(store, now=now)
+        self.standing = Standing(store)
         self._brought: dict[PartnerId, tuple[int, int]] = {}
         """By member: the day, and what it brought on it."""
         store.log_with(self)
@@ -127,6 +132,25 @@ class AuditLog:
         """Append those that the log does not have."""
         self._store.append_new(entries)
 
+    def admit(self, entries: Sequence[bytes], out: Sequence[PartnerId]) -> None:
+        """``storage.Sealer``: nothing more is taken of a revoked member, in any way."""
+        for data in entries:
+            for name in out:
+                if is_by(data, name) and type_of(data) not in _UNDER_WAY:
+                    raise RevokedError(f"{name} was revoked: its {type_of(data)} is not taken")
+
+    def revoke(self, body: IdentityRevoked) -> bool:
+        """The operator's voice; whether it revokes an identity that was not revoked before.
+
+        Raises:
+            ManifestError: no manifest is in force, or none of its members is meant.
+        """
+        manifest = self._manifest()
+        if manifest is None:
+            raise ManifestError("no manifest is in force")
+        data = self.entry(body)
+        return self.standing.say(from_jcs(data), data, manifest, at=self.now())
+
     def seal(
         self, start: int, added: Sequence[bytes], leaves: Callable[[int], Sequence[bytes]]
     ) -> bytes:
@@ -158,9 +182,13 @@ class AuditLog:
         if member not in witness_verifiers(manifest):
             raise OutOfOrderError(f"{member} is no witness of this log")
         self._check_quota(member, len(question.entries))
-        for data in question.entries:
-            self.check_hint(check_brought(data, manifest, member))
-        self.append(question.entries)
+        brought = {data: check_brought(data, manifest, member) for data in question.entries}
+        for entry in brought.values():
+            self.check_hint(entry)
+        voices = [one for one in brought if isinstance(brought[one].body, IdentityRevoked)]
+        self.append([one for one in brought if one not in voices])
+        for data in self._store.not_logged(voices):
+            self.standing.say(brought[data], data, manifest, at=self.now())
         if question.size:
             self.witnesses.cosign(question.size, {member: question.cosignature}, manifest)
         self.witnesses.note_held(member, question.known)

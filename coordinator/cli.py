@@ -24,7 +24,7 @@ from consortium.documents import plain_of
 from consortium.errors import ConfigurationError, ManifestError
 from consortium.ids import parse_partner_id
 from consortium.manifest import Manifest, Role, parse_manifest
-from coordinator import control, doctor, gating, registry, statement_page, wiring
+from coordinator import cli_keys, control, doctor, gating, registry, statement_page, wiring
 from coordinator.calibration import HeadSettings
 from coordinator.config import DATABASE, address, load_config
 from coordinator.events import RunEvent
@@ -111,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
         _verb(verbs, "inquiries", _inquiries, "how many joint scores were asked for, by whom")
     )
     _add_bundle(verbs)
+    cli_keys.add_verbs(verbs)
     return parser
 
 

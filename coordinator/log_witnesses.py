@@ -129,6 +129,11 @@ class LogWitnesses:
                 self._shown = (size, since)
         return (size, heads[size]) if size else None
 
+    def show_newest(self) -> None:
+        """Show the newest head now: it has what nodes must hear of before others cosign."""
+        with self._changed:
+            self._shown = (0, 0)
+
     def wants_again(self, note: bytes, manifest: Manifest, member: PartnerId) -> bool:
         """Whether a member should cosign a head anew, for its word on it grows old."""
         made = self._open(note, manifest).times.get(member)

@@ -6,7 +6,7 @@ here keeps strangers and stale configurations off the streams.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from consortium.canonical import Label, canonical_json
 from consortium.codec import StreamKind
@@ -46,6 +46,7 @@ from coordinator.authority import (
     secret_digest,
     spki_of_request,
 )
+from coordinator.revocation_storage import Standing
 from coordinator.storage import Store, TokenRow
 
 COORDINATOR_ID = PartnerId("coordinator")
@@ -71,6 +72,7 @@ class Membership:
         self._store = store
         self._own = own
         self._now = now
+        self._standing = Standing(store)
         self._complete: dict[Digest, Manifest] = {}
 
     # --- enrolment (protocol 12.1) ------------------------------------------------------------
@@ -79,8 +81,9 @@ class Membership:
         """Check the token and the keys, write the member, return its certificate (DER).
 
         Raises:
-            EnrolmentError: the token is unknown, used, expired or for another partner, or
-                the certificate request is not one over a P-256 key. Fault: the node.
+            EnrolmentError: the token is unknown, used, expired or for another partner, the
+                certificate request is not one over a P-256 key, or a key is one of an
+                identity that was revoked. Fault: the node.
             SignatureError: the request is not signed with the identity key in it.
         """
         token = self._redeemable(request)
@@ -89,6 +92,7 @@ class Membership:
         )
         if bool(request.agreement) is not (token.role is Role.PARTNER):
             raise EnrolmentError(f"{request.partner}: keys of another role than its token's")
+        self._check_fresh(request)
         certificate = authority.issue_partner(request.partner, request.csr, now=self._now())
         member = Member(
             id=request.partner,
@@ -103,6 +107,12 @@ class Membership:
         if not self._store.redeem(token.secret_sha256, member, self._now()):
             raise EnrolmentError(f"join token for {request.partner} was used already")
         return certificate
+
+    def _check_fresh(self, request: EnrolmentRequest) -> None:
+        """Who was revoked comes in again with new keys, or not at all (protocol 2.7)."""
+        keys = {request.identity.hex(), request.agreement.hex(), request.witness.hex()}
+        if (keys | {spki_of_request(request.csr)}) & self._standing.keys():
+            raise EnrolmentError(f"{request.partner}: keys of an identity that was revoked")
 
     def _redeemable(self, request: EnrolmentRequest) -> TokenRow:
         offered = secret_digest(Secret(request.token))
@@ -134,11 +144,13 @@ class Membership:
         Raises:
             CertificateError: unreadable, expired, not the enrolled one, or not the one in
                 the manifest. Fault: the peer.
+            RevokedError: its identity was revoked.
         """
         peer = peer_of(pem, now=self._now())
         enrolled = self._store.member(peer.partner)
         if enrolled is None or not same_digest(enrolled.tls_spki, peer.spki):
             raise CertificateError(f"certificate of {peer.partner} is not the enrolled one")
+        self._standing.check(enrolled)
         manifest = self.current() if listed else None
         if manifest is not None:
             _check_listed(peer, manifest)
@@ -149,17 +161,22 @@ class Membership:
     def propose(self, federation: str, schema: Schema, policy: Policy) -> Manifest:
         """Draft the next manifest: all enrolled members under this schema and policy.
 
+        Who was revoked stays in it by name and index, as ``revoked``.
+
         Raises:
             ConfigurationError: fewer partners than the policy's own floor or quorum.
         """
-        current = self.current()
+        current, revoked = self.current(), self._store.revoked()
+        members = (
+            replace(one, active=one.identity not in revoked) for one in self._store.members()
+        )
         manifest = Manifest(
             federation=federation,
             version=self._last_version() + 1,
             previous=None if current is None else current.digest,
             not_before=self._now(),
             schema=schema.digest,
-            members=(*self._store.members(), self._self()),
+            members=(*members, self._self()),
             policy=policy,
         )
         partners = len(manifest.partners)
@@ -252,6 +269,7 @@ class Membership:
 
         Raises:
             CertificateError: the node names another partner than its certificate does.
+            RevokedError: it was revoked since its call began.
             ManifestError: it pinned another manifest than the newest complete one.
         """
         if hello.partner != peer:
@@ -260,6 +278,7 @@ class Membership:
         if current is None or hello.manifest != current.digest:
             here = "none" if current is None else current.digest
             raise ManifestError(f"{peer} works under {hello.manifest}, in force is {here}")
+        self._standing.check(current.member(peer))
         if current.member(peer).role is not Role.PARTNER:
             raise CertificateError(
                 f"{peer} is no partner: it takes part in no sum and no score"

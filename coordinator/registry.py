@@ -14,6 +14,7 @@ from consortium.errors import ConfigurationError, OutOfOrderError
 from consortium.ids import Digest
 from consortium.ledger.entries import from_jcs
 from consortium.ledger.gate_audit import unstable
+from consortium.ledger.revocations import barred
 from consortium.manifest import Manifest
 from consortium.messages import Vote
 from coordinator import gating
@@ -47,9 +48,18 @@ class Tally:
 
 
 def tally(store: Store, manifest: Manifest, version: Digest) -> Tally:
-    """Count the votes of the manifest's active partners on ``version``."""
+    """Count the votes of the manifest's active partners on ``version``.
+
+    The yes of one that was revoked since counts no more; its no stays, for it stops nothing
+    that a new version could not put right.
+    """
     active = {member.id for member in manifest.partners}
-    votes = [vote for vote in store.votes(version) if vote.member in active]
+    out = barred(store.revoked(), manifest)
+    votes = [
+        vote
+        for vote in store.votes(version)
+        if vote.member in active and not (vote.accept and vote.member in out)
+    ]
     return Tally(
         accepted=tuple(sorted(vote.member for vote in votes if vote.accept)),
         refused=tuple(sorted(vote.member for vote in votes if not vote.accept)),

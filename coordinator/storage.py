@@ -175,6 +175,23 @@ _LOG_HEADS = sa.Table(
     sa.Column("size", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("note", sa.LargeBinary, nullable=False),
 )
+REVOCATIONS = sa.Table(
+    "revocations",
+    _META,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("member", sa.String(32), nullable=False),
+    sa.Column("identity", sa.String(64), nullable=False, index=True),
+    sa.Column("actor", sa.String(32), nullable=False),
+    sa.Column("reason", sa.String(16), nullable=False),
+    sa.Column("effective", sa.Boolean, nullable=False),
+    sa.Column("public_keys", sa.Text, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+"""Voices about identities; ``effective``: with this one it was revoked."""
+_REVOKED = sa.select(REVOCATIONS.c.identity).where(REVOCATIONS.c.effective)
+_OUT = (
+    sa.select(_MEMBERS.c.partner).where(_MEMBERS.c.identity.in_(_REVOKED)).order_by("partner")
+)
 # Statements of every attempt, made once.
 _NEW_LOG, _NEW_LOG_HEAD = _LOG.insert(), _LOG_HEADS.insert()
 _NEWEST_HEAD = sa.select(_LOG_HEADS).order_by(_LOG_HEADS.c.size.desc()).limit(1)
@@ -200,7 +217,10 @@ _LOG_LOCK = 0x7269736B
 
 
 class Sealer(Protocol):
-    """Signs the head of the log (``coordinator.audit_log``)."""
+    """Admits entries and signs the head of the log (``coordinator.audit_log``)."""
+
+    def admit(self, entries: Sequence[bytes], out: Sequence[PartnerId]) -> None:
+        """Raise RevokedError for an entry of one of ``out``, whose identities are revoked."""
 
     def seal(
         self, start: int, added: Sequence[bytes], leaves: Callable[[int], Sequence[bytes]]
@@ -377,6 +397,8 @@ class Store:
         if not entries:
             return
         self._lock_log(connection)
+        if self._sealer is not None and (out := self._out(connection)):
+            self._sealer.admit(entries, out)
         last = connection.scalar(_LOG_LAST)
         start = 0 if last is None else int(last) + 1
         added = [leaf_hash(data) for data in entries]
@@ -514,6 +536,27 @@ class Store:
         """The enrolled member of that id."""
         row = self._one(sa.select(_MEMBERS).where(_MEMBERS.c.partner == partner))
         return None if row is None else _member(row)
+
+    # --- revoked identities (protocol 2.7) ----------------------------------------------------
+
+    def revoked(self) -> frozenset[str]:
+        """Identity keys that were revoked, in hex."""
+        with self.transaction() as connection:
+            return frozenset(connection.scalars(_REVOKED))
+
+    def out(self) -> tuple[PartnerId, ...]:
+        """Members whose enrolled identity is revoked, sorted."""
+        with self.transaction() as connection:
+            return self._out(connection)
+
+    @staticmethod
+    def _out(connection: sa.Connection) -> tuple[PartnerId, ...]:
+        return tuple(PartnerId(name) for name in connection.scalars(_OUT))
+
+    def void_tokens(self, connection: sa.Connection, partner: PartnerId, at: int) -> None:
+        """Use up what a partner's tokens have left, in a transaction of another part."""
+        unused = (_TOKENS.c.partner == partner, _TOKENS.c.used_at.is_(None))
+        connection.execute(_TOKENS.update().where(*unused).values(used_at=at))
 
     # --- manifests ----------------------------------------------------------------------------
 

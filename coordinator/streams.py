@@ -287,6 +287,13 @@ class StreamHub:
         for stream in tuple(self._streams.values()):
             stream.close(goodbye)
 
+    def drop(self, partner: PartnerId, goodbye: Goodbye) -> None:
+        """End both streams of a partner, if they are there. In the loop."""
+        for kind in StreamKind:
+            stream = self._streams.get((partner, kind))
+            if stream is not None:
+                stream.close(goodbye)
+
     async def stop(self) -> None:
         """Say goodbye to all and refuse new streams; returns when all have ended."""
         self._stopping = True

@@ -22,7 +22,7 @@ from consortium.features.schema import Schema, parse_schema
 from consortium.ids import Digest, PartnerId, RunId
 from consortium.inquiries import Roster
 from consortium.ledger.archive import pack
-from consortium.ledger.entries import ReleaseGate
+from consortium.ledger.entries import IdentityRevoked, ReleaseGate
 from consortium.manifest import Role, digest_of_code
 from consortium.scoring.roster import sign_roster
 from coordinator import config as configuration
@@ -44,6 +44,7 @@ from coordinator.inquiry_log import Batches, InquiryLog
 from coordinator.joint_scoring import ScoringRelay
 from coordinator.membership import COORDINATOR_ID, Membership, Own
 from coordinator.pseudonym_epochs import PseudonymEpochs
+from coordinator.revocation import enforce, member_to_revoke
 from coordinator.rosters import RosterPorts, Rosters, Served
 from coordinator.scoring_storage import ScoringStore
 from coordinator.server import Doors, Questions, Server
@@ -387,6 +388,33 @@ def issue_token(
     return token
 
 
+def revoke(desk: Desk, partner: PartnerId, reason: str, *, since: int | None) -> bool:
+    """Say that a member's identity is revoked; whether it was not before (protocol 2.7).
+
+    Counts at once, also for a coordinator that serves in another process.
+
+    Args:
+        desk: The operator's.
+        partner: Of the manifest in force; a regulator may be meant, too.
+        reason: Of ``revocations.REASONS``.
+        since: When the key was lost, seconds UTC; None: now.
+
+    Raises:
+        ConfigurationError: no manifest is in force, or it has no such member.
+    """
+    member = member_to_revoke(desk.membership.current(), partner)
+    if member.identity in desk.store.revoked():
+        return False
+    return desk.log.revoke(
+        IdentityRevoked(
+            member=partner,
+            identity=bytes.fromhex(member.identity),
+            reason=reason,
+            effective_at=now() if since is None else since,
+        )
+    )
+
+
 # --- the server -------------------------------------------------------------------------------
 
 
@@ -437,30 +465,34 @@ async def _serve(desk: Desk, on_ready: Callable[[], None]) -> None:
     stopped = _stop_signal()
     await server.start()
     relaying = asyncio.create_task(scoring.relay.run())
+    enforcing = asyncio.create_task(enforce(desk.store, hub, desk.log.witnesses.show_newest))
     control = control_server(ports, desk.config.control_socket)
     await control.start()
     try:
         await asyncio.to_thread(_resume, trainer)
         on_ready()
-        await _first(stopped.wait(), relaying)
+        await _first(stopped.wait(), relaying, enforcing)
         log.info("stopping")
     finally:
         # The trainer first: an attempt under way is closed rather than lost.
         await asyncio.to_thread(trainer.stop)
         await server.stop()
         relaying.cancel()
+        enforcing.cancel()
         await scoring.relay.stop()
         await control.stop(0)
         desk.config.control_socket.unlink(missing_ok=True)
 
 
-async def _first(stopped: Coroutine[Any, Any, Any], relaying: "asyncio.Task[None]") -> None:
-    """Wait for the signal to stop; a relay that ends before it ends the coordinator."""
+async def _first(stopped: Coroutine[Any, Any, Any], *parts: "asyncio.Task[None]") -> None:
+    """Wait for the signal to stop; a part that ends before it ends the coordinator."""
     stopping = asyncio.create_task(stopped)
-    await asyncio.wait((stopping, relaying), return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait((stopping, *parts), return_when=asyncio.FIRST_COMPLETED)
     if not stopping.done():
         stopping.cancel()
-        await relaying
+        for part in parts:
+            if part.done():
+                await part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

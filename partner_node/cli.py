@@ -14,7 +14,7 @@ from consortium.errors import ConfigurationError, RiskWeaveError
 from consortium.ids import parse_digest, parse_partner_id, parse_run_id
 from consortium.inquiries import Purpose
 from consortium.secagg.replay_report import replay_lines, report_digest
-from partner_node import budget, doctor, wiring
+from partner_node import budget, cli_keys, doctor, wiring
 from partner_node.keystore import read_file
 from partner_node.trust import manifest_lines
 
@@ -73,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_scoring(verbs)
     _add_desk(verbs)
     _add_audits(verbs)
+    cli_keys.add_verbs(verbs)
     return parser
 
 
@@ -349,6 +350,7 @@ def _log_state(log: "LogStore") -> dict[str, object]:
         "log_entries": log.size(),
         "log_cosigned": size,
         "log_cosigned_at": at or None,
+        "revoked": [one.member for one in log.revoked()],
         "incident": None if incident is None else f"{incident.number}: {incident.kind}",
         "incident_text": None if incident is None else incident.text,
     }

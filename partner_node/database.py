@@ -155,6 +155,14 @@ SEEN_HEADS = sa.Table(
     sa.Column("note", sa.LargeBinary, nullable=False),
     sa.Column("at", sa.BigInteger, nullable=False),
 )
+REVOKED = sa.Table(
+    "revoked",
+    _META,
+    sa.Column("identity", sa.String(64), primary_key=True),
+    sa.Column("member", sa.String(32), nullable=False),
+    sa.Column("number", sa.BigInteger, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
 INCIDENTS = sa.Table(
     "incidents",
     _META,

@@ -22,6 +22,7 @@ from consortium.ledger.entries import (
     Body,
     BudgetDebit,
     Entry,
+    IdentityRevoked,
     Incident,
     ManifestAdopted,
     PlanRefused,
@@ -31,6 +32,7 @@ from consortium.ledger.entries import (
     RunCommit,
     sign_entry,
 )
+from consortium.manifest import Member
 from consortium.messages import Join, PlanAccepted, Signed, SumRequest, Upload, Vote
 from consortium.plan import TrainingPlan
 from consortium.privacy.mechanism import reserve_units
@@ -145,6 +147,17 @@ class EntryBook:
         """``audit.answer``: what a replay on these premises came to."""
         return self._signed(
             AuditAnswer(challenge=challenge, run=run, verdict=verdict, report=report)
+        )
+
+    def revoked(self, member: Member, reason: str) -> bytes:
+        """``identity.revoked``: this member's voice about an identity (protocol 2.7)."""
+        return self._signed(
+            IdentityRevoked(
+                member=member.id,
+                identity=bytes.fromhex(member.identity),
+                reason=reason,
+                effective_at=self._now(),
+            )
         )
 
     def signed(

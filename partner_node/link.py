@@ -447,6 +447,7 @@ _BY_STATUS: dict[grpc.StatusCode, type[errors.RiskWeaveError]] = {
 _PLAIN: Sequence[type[errors.RiskWeaveError]] = (
     errors.SignatureError,
     errors.CertificateError,
+    errors.RevokedError,
     errors.ManifestError,
     errors.EnrolmentError,
     errors.OutOfOrderError,

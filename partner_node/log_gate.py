@@ -109,6 +109,10 @@ class LogGate:
         """Size of the newest head with a quorum: what entries name as their ``seq_hint``."""
         return self._mirror.counted()
 
+    def barred(self) -> frozenset[PartnerId]:
+        """Members whose identities the log has revoked (protocol 2.7)."""
+        return self._mirror.barred(self._manifest)
+
     def take(self, shown: LogHead) -> Taken:
         """Take what comes with a proposal or with the JOINs; nothing shown: nothing to take.
 

@@ -8,24 +8,33 @@ has settled it (protocol 8.5, 8.6).
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from consortium.errors import CosignatureError, ForkError, LogError, OutOfOrderError
+from consortium.errors import (
+    CosignatureError,
+    ForkError,
+    LogError,
+    OutOfOrderError,
+    RiskWeaveError,
+)
 from consortium.ids import PartnerId
 from consortium.ledger.checkpoint import Cosigned, open_checkpoint, witness_name
+from consortium.ledger.entries import Entry, IdentityRevoked, from_jcs, verify_entry
 from consortium.ledger.merkle import Tree
 from consortium.ledger.mirror import check_no_rollback, extend, is_by, type_of
 from consortium.ledger.note import cosign_note
+from consortium.ledger.revocations import Revocations, barred, check_voice
 from consortium.ledger.witness import Head, WitnessKey, check_quorum, head_of, quorum_of
 from consortium.manifest import Manifest
 from consortium.messages import LogHead
 from partner_node.entry_book import EntryBook
-from partner_node.log_store import LogStore, NewEntries
+from partner_node.log_store import LogStore, NewEntries, Revoked
 from partner_node.records import OwnEntry
 
 log = logging.getLogger(__name__)
 
+_VOICE = "identity.revoked"
 _RETRIES = 3
 KINDS = {"rollback": "log.rollback", "fork": "log.fork", "proof": "log.rewritten"}
 """Error of the log -> kind of incident."""
@@ -93,6 +102,16 @@ class LogMirror:
         """Entries of the mirror."""
         return self._ports.store.size()
 
+    def barred(self, manifest: Manifest, *, under: int | None = None) -> frozenset[PartnerId]:
+        """Members of the manifest whose identities the log has revoked (protocol 2.7).
+
+        With ``under``: as far as a head of so many entries has it.
+        """
+        found = self._ports.store.revoked()
+        return barred(
+            {one.identity for one in found if under is None or one.number < under}, manifest
+        )
+
     def take(
         self,
         manifest: Manifest,
@@ -120,7 +139,7 @@ class LogMirror:
         head = head_of(opened)
         try:
             with self._turn:
-                witnessed = self._grow(head, shown, known, flushed=flushed)
+                witnessed = self._grow((head, manifest), shown, known, flushed=flushed)
         except LogError as error:
             self._alarm(error, shown.note)
             raise
@@ -156,7 +175,13 @@ class LogMirror:
     def why_not(self, manifest: Manifest, note: bytes) -> str:
         """Why a head does not count; empty if it does."""
         try:
-            check_quorum(open_checkpoint(note, manifest), manifest, now=self._ports.now())
+            opened = open_checkpoint(note, manifest)
+            check_quorum(
+                opened,
+                manifest,
+                now=self._ports.now(),
+                without=self.barred(manifest, under=opened.checkpoint.size),
+            )
         except CosignatureError as error:
             return str(error)
         return ""
@@ -193,8 +218,11 @@ class LogMirror:
         with self._turn:
             self._seen = None
 
-    def _grow(self, head: Head, shown: LogHead, known: int | None, *, flushed: bool) -> Head:
+    def _grow(
+        self, to: tuple[Head, Manifest], shown: LogHead, known: int | None, *, flushed: bool
+    ) -> Head:
         """Extend the tree and the tables; the largest head that was or is being cosigned."""
+        head, manifest = to
         if known is not None:
             check_no_rollback(head, known)
         self._unlearn()
@@ -213,12 +241,14 @@ class LogMirror:
                 self._ports.store.check_settled()
                 return self._last  # nothing is new, and it was cosigned: nothing to write
             data = shown.entries[held - shown.first :][: len(leaves)]
+            types = [type_of(one) for one in data]
             rows = NewEntries(
                 first=held,
                 data=data,
                 leaves=leaves,
-                types=[type_of(one) for one in data],
+                types=types,
                 own=[is_by(one, self.member) for one in data],
+                revoked=self._revoked(held, data, manifest) if _VOICE in types else (),
             )
             witnessed = self._ports.store.add(rows, head, flushed=flushed)
             if witnessed is not None:
@@ -227,6 +257,24 @@ class LogMirror:
                 return witnessed
             self._tree = None
         raise OutOfOrderError("the mirror is being written by another process")
+
+    def _revoked(
+        self, first: int, data: Sequence[bytes], manifest: Manifest
+    ) -> Sequence[Revoked]:
+        """Identities that new entries revoke, with the voices that were there before."""
+        machine, found = Revocations(), []
+        known = [(row.number, row.data) for row in self._ports.store.of_types(_VOICE)]
+        fresh = list(enumerate(data, start=first))
+        for number, one in known + [row for row in fresh if type_of(row[1]) == _VOICE]:
+            entry = _voice(one, manifest)
+            if entry is None or not isinstance(entry.body, IdentityRevoked):
+                continue
+            if machine.take(number, entry, manifest):
+                body = entry.body
+                log.warning("%s is revoked, by entry %d of the log", body.member, number)
+                identity = body.identity.hex()
+                found.append(Revoked(identity=identity, member=body.member, number=number))
+        return found
 
     def _unlearn(self) -> None:
         """Forget what was taken for written if the database has undone it."""
@@ -256,7 +304,8 @@ class LogMirror:
     def _note_quorum(self, opened: Cosigned, manifest: Manifest, *, flushed: bool) -> None:
         """Keep a head that counts; RefusalError while an incident is open."""
         try:
-            fresh = check_quorum(opened, manifest, now=self._ports.now())
+            without = self.barred(manifest, under=opened.checkpoint.size)
+            fresh = check_quorum(opened, manifest, now=self._ports.now(), without=without)
         except CosignatureError:
             return
         size, note = opened.checkpoint.size, opened.note.to_bytes()
@@ -267,3 +316,18 @@ class LogMirror:
         with self._turn:
             if self._seen is None or size >= self._seen[0]:
                 self._seen = (size, at)
+
+
+def _voice(data: bytes, manifest: Manifest) -> Entry | None:
+    """A voice about an identity, if a member of the manifest has signed it.
+
+    One that is not what it must be is none; ``witnessing`` finds it, and it is an incident.
+    """
+    try:
+        entry = from_jcs(data)
+        verify_entry(entry, data, manifest.member(entry.actor))
+        if isinstance(entry.body, IdentityRevoked):
+            check_voice(entry.body)
+    except RiskWeaveError:
+        return None
+    return entry

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from consortium.errors import RefusalCode, RefusalError
-from consortium.ids import RunId
+from consortium.ids import PartnerId, RunId
 from consortium.ledger.entries import PlanProposed, from_jcs
 from consortium.ledger.merkle import leaf_hash
 from consortium.ledger.witness import Head
@@ -19,6 +19,7 @@ from partner_node.database import (
     INCIDENTS,
     MIRROR,
     OWN_LOG,
+    REVOKED,
     SEEN_HEADS,
     WITNESSED,
     Database,
@@ -29,6 +30,7 @@ OF_A_RUN = ("plan.proposed", "run.commit", "round.sum", "round.abort")
 """Entries that a round rests on."""
 BROUGHT = (
     "incident",
+    "identity.revoked",
     "plan.refused",
     "audit.answer",
     "oprf.usage",
@@ -62,12 +64,23 @@ _OWN = _ROWS.where(
     MIRROR.c.type == sa.bindparam("type"),
 ).order_by(MIRROR.c.number)
 _KEEP_SEEN = SEEN_HEADS.insert().prefix_with("OR REPLACE")
+_KEEP_REVOKED = REVOKED.insert().prefix_with("OR IGNORE")
 _OPEN_INCIDENT = (
     sa.select(INCIDENTS)
     .where(INCIDENTS.c.settled_at.is_(None))
     .order_by(INCIDENTS.c.number)
     .limit(1)
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revoked:
+    """An identity that the log has revoked, and the entry that did it (protocol 2.7)."""
+
+    identity: str
+    """The key, in hex."""
+    member: PartnerId
+    number: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +92,8 @@ class NewEntries:
     leaves: Sequence[bytes] = ()
     types: Sequence[str] = ()
     own: Sequence[bool] = ()
+    revoked: Sequence[Revoked] = ()
+    """Identities that they revoke."""
 
 
 class LogStore:
@@ -127,6 +142,9 @@ class LogStore:
             ]
             if rows:
                 connection.execute(_NEW_MIRROR, rows)
+            for one in entries.revoked:
+                row = {"identity": one.identity, "member": one.member, "number": one.number}
+                connection.execute(_KEEP_REVOKED, row | {"at": self._now()})
             before = _witnessed(connection)
             if head.size <= before.size:
                 if flushed:
@@ -139,6 +157,15 @@ class LogStore:
             row = {"size": head.size, "root": head.root, "at": self._now()}
             connection.execute(_NEW_WITNESSED, row)
         return head
+
+    def revoked(self) -> tuple[Revoked, ...]:
+        """Every identity that was revoked since this node is there; none is ever dropped."""
+        with self._database.transaction() as connection:
+            rows = connection.execute(sa.select(REVOKED).order_by(REVOKED.c.number))
+            return tuple(
+                Revoked(identity=row.identity, member=PartnerId(row.member), number=row.number)
+                for row in rows
+            )
 
     def witnessed(self) -> Head:
         """The largest head of the log that this node cosigned (protocol 8.5)."""

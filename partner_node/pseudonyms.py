@@ -106,7 +106,12 @@ class Pseudonyms:
         self._turn = 0
         self._wishes: dict[bytes, tuple[bytes, asyncio.Future[tuple[bytes, bytes]]]] = {}
         self._granting: asyncio.Task[None] | None = None
+        self._barred: frozenset[PartnerId] = frozenset()
         self._holding = self._installed()
+
+    def bar(self, names: frozenset[PartnerId]) -> None:
+        """Neither answer these nor hear them any more: they are revoked (protocol 2.7)."""
+        self._barred |= names
 
     @property
     def holding(self) -> Holding | None:
@@ -152,6 +157,9 @@ class Pseudonyms:
         return sign_entry(bare, ports.identity).to_jcs()
 
     def _step(self, ask: EpochAsk) -> bytes:
+        active = {member.id for member in self._ports.manifest.partners}
+        if ask.step != "install" and (out := self._barred & active):
+            raise ScoreRefusalError(ScoreRefusal.REQUESTER, f"{min(out)} was revoked")
         if ask.step == "commit":
             return self._begin(ask.documents)
         if ask.step == "install":
@@ -286,6 +294,7 @@ class Pseudonyms:
             member=ports.member,
             identity=ports.identity,
             holding=holding,
+            barred=self._barred,
         )
 
     async def _worked(self, points: int, work: Callable[[], _Made]) -> _Made:
@@ -427,7 +436,7 @@ class Pseudonyms:
         live = [
             name
             for name in self._ports.live()
-            if name in holders and name != me and name not in set(avoided)
+            if name in holders and name != me and name not in self._barred | set(avoided)
         ]
         own = [me] if me in holders else []
         wanted = key.threshold - len(own)

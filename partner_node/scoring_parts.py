@@ -55,6 +55,8 @@ class Outside:
     pool: Executor
     silence: Callable[[], str] = lambda: ""
     """Why the log allows no score now; empty if it does (protocol 8.6)."""
+    revoked: Callable[[], frozenset[str]] = frozenset
+    """Identity keys that the log has revoked, in hex (protocol 2.7)."""
 
 
 def people_of(desk: Desk, manifest: Manifest, entropy: Callable[[], Secret]) -> People:
@@ -84,6 +86,7 @@ def open_session(desk: Desk, store: ScoringStore, outside: Outside) -> ScoringSe
             now_ms=outside.now_ms,
             entropy=outside.entropy,
             pool=outside.pool,
+            revoked=outside.revoked,
             refresh_s=3_600.0 * desk.config.scoring.refresh_hours,
         )
     )

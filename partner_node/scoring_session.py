@@ -37,6 +37,7 @@ from consortium.inquiries import (
     ScoreFailed,
     ScoreRequest,
 )
+from consortium.ledger.revocations import barred
 from consortium.manifest import Manifest
 from consortium.scoring.combine import band_of, joint_eta
 from consortium.scoring.consent import Method
@@ -93,6 +94,8 @@ class SessionPorts:
     now_ms: Callable[[], int]
     entropy: Callable[[], Secret]
     pool: Executor
+    revoked: Callable[[], frozenset[str]] = frozenset
+    """Identity keys that the log has revoked, in hex; the same object while nothing is new."""
     refresh_s: float = 86_400.0
     """Seconds after which the partner's rows are read anew."""
 
@@ -173,6 +176,18 @@ class _Era:
             )
         )
         self._now_ms = ports.now_ms
+        self._keys = keys
+        self._heeded: frozenset[str] = frozenset()
+
+    def heed(self, revoked: frozenset[str]) -> None:
+        """Have nothing to do any more with members that were revoked (protocol 2.7)."""
+        if revoked is self._heeded:
+            return
+        self._heeded = revoked
+        out = barred(revoked, self.manifest)
+        self._keys.bar(out)
+        self.rosters.bar(out)
+        self.pseudonyms.bar(out)
 
     def roster(self) -> Roster | None:
         """The newest valid one."""
@@ -209,6 +224,7 @@ class ScoringSession:
         if era is None or era.digest != manifest.digest:
             era = self._era = _Era(manifest, self._ports)
         self._send = send
+        era.heed(self._ports.revoked())
         era.asker.attach(send)
         era.pseudonyms.attach(send)
         self._wake.set()
@@ -225,6 +241,7 @@ class ScoringSession:
         era = self._era
         if era is None:
             return None
+        era.heed(self._ports.revoked())
         match body:
             case OprfRequest():
                 return self._evaluate(era, body, number)
@@ -505,6 +522,7 @@ class ScoringSession:
         self, era: _Era, asked: Sequence[_Asked], purpose: Purpose, *, until: float
     ) -> list[Part | LocalError]:
         """What the others' sums say of each, or why nothing can be had of them."""
+        era.heed(self._ports.revoked())
         loop = asyncio.get_running_loop()
         try:
             roster = era.asker.roster()

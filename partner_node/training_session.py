@@ -347,6 +347,7 @@ class TrainingSession:
         self._check_follows(request, run)
         if self._gate is not None:
             self._gate.check(run.plan, request, self._store)
+            self._check_standing(request)
         mechanism = run.replica.mechanism(request.kind, partners=len(request.roster))
         check_no_overflow(
             rows=LARGEST_TABLE,
@@ -404,6 +405,7 @@ class TrainingSession:
         with self._store.together():
             if self._gate is not None:
                 self._gate.pass_on(run.plan, request, self._store, shown)
+                self._check_standing(request)
             debits = self._debit(run, request, mechanism)
         noisy = self._noised(run, (request, inputs), joined, variance=mechanism.variance)
         words, upload = machine.mask(noisy)
@@ -622,6 +624,15 @@ class TrainingSession:
                 links={},
             )
         return self._run
+
+    def _check_standing(self, request: SumRequest) -> None:
+        """Raise RefusalError (R20) for a roster with somebody who was revoked (2.7).
+
+        Looked at before a JOIN and again before a charge: what the log showed in between
+        counts, too.
+        """
+        if self._gate is not None and (out := self._gate.barred() & set(request.roster)):
+            raise RefusalError(RefusalCode.REVOKED, f"{min(out)} was revoked")
 
     def _check_roster(self, request: SumRequest, run: _Run) -> None:
         if run.plan.manifest != self._manifest:

@@ -4,13 +4,15 @@ To trust a manifest is the one decision from which all else follows: who takes p
 which keys, under which floors. So it is shown in words, beside what it changes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 
 from consortium.errors import ManifestError
 from consortium.ids import PartnerId
+from consortium.ledger.revocations import barred
 from consortium.manifest import Manifest, Member
 from partner_node.keystore import Keystore, Pin
+from partner_node.log_store import Revoked
 
 
 def check_own_entry(manifest: Manifest, partner: PartnerId, keys: Keystore) -> Member:
@@ -31,6 +33,15 @@ def check_own_entry(manifest: Manifest, partner: PartnerId, keys: Keystore) -> M
         if getattr(member, name) != value:
             raise ManifestError(f"the manifest lists another {name} key for {partner}")
     return member
+
+
+def check_nobody_revoked(manifest: Manifest, revoked: Iterable[Revoked]) -> None:
+    """Raise ManifestError if an identity that the log has revoked is called active (2.7).
+
+    Fault: the coordinator. Nothing takes a revocation back but another key.
+    """
+    if out := barred({one.identity for one in revoked}, manifest):
+        raise ManifestError(f"the manifest lists {min(out)} under a key that was revoked")
 
 
 def check_follows(new: Pin, old: Pin | None) -> None:

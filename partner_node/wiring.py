@@ -38,7 +38,12 @@ from consortium.errors import (
 from consortium.ids import Digest, PartnerId, RunId
 from consortium.ledger.witness import WitnessKey
 from consortium.manifest import digest_of_code
-from consortium.messages import PROTOCOL_VERSION, EnrolmentRequest, Signed
+from consortium.messages import (
+    PROTOCOL_VERSION,
+    EnrolmentRequest,
+    Signed,
+    WitnessQuestion,
+)
 from partner_node import config as configuration
 from partner_node import door
 from partner_node.budget import caps
@@ -53,8 +58,8 @@ from partner_node.records import OwnEntry
 from partner_node.replay_storage import Window
 from partner_node.ristretto_library import load_ristretto
 from partner_node.storage import NodeStore
-from partner_node.trust import check_follows, check_own_entry
-from partner_node.witnessing import Witnessing, WitnessPorts
+from partner_node.trust import check_follows, check_nobody_revoked, check_own_entry
+from partner_node.witnessing import LogState, Witnessing, WitnessPorts
 from partner_node.worker import Worker
 
 if TYPE_CHECKING:
@@ -327,6 +332,7 @@ def proposed(desk: Desk, digest: Digest | None) -> Pin:
     with desk.door() as coordinator:
         pin = read_bundle(coordinator.fetch_manifest(digest), digest)
     check_own_entry(pin.manifest, desk.config.partner, desk.keys)
+    check_nobody_revoked(pin.manifest, desk.store().log.revoked())
     return pin
 
 
@@ -353,6 +359,24 @@ def trust(desk: Desk, pin: Pin, *, replace_pinned: bool = False) -> Pin:
         pin = read_bundle(coordinator.fetch_manifest(digest), digest)
     desk.keys.pin(pin)
     return pin
+
+
+def revoke(desk: Desk, member: PartnerId, reason: str) -> None:
+    """Say for the log that a member's identity is to be revoked: one voice (protocol 2.7).
+
+    About this node itself it is enough. It is kept, so that the serving node brings it if the
+    coordinator cannot be reached now.
+
+    Raises:
+        ManifestError: no manifest is pinned, or it has no such member.
+        TransportError: the coordinator is not reachable; the voice is kept.
+    """
+    pin = desk.pinned()
+    entry = desk.book().revoked(pin.manifest.member(member), reason)
+    store = desk.store()
+    store.keep_own([OwnEntry(type="identity.revoked", data=entry)])
+    with desk.door() as coordinator:
+        coordinator.witness(WitnessQuestion(known=store.log.size(), entries=(entry,)))
 
 
 # --- serving ----------------------------------------------------------------------------------
@@ -394,7 +418,7 @@ async def _serve(desk: Desk, worker: Worker) -> None:
     log.info("%s dials %s", desk.config.partner, desk.config.joined().federation)
     mirror = mirror_of(desk)
     witness = witnessing(desk, mirror)
-    with scoring_session(desk, lambda: witness.state.silence) as session:
+    with scoring_session(desk, witness.state) as session:
         worker.attach(session.study)
         ports = Ports(
             dial=desk.dial,
@@ -458,9 +482,9 @@ async def _until(stop: asyncio.Event, *parts: Coroutine[Any, Any, None]) -> None
 
 @contextmanager
 def scoring_session(
-    desk: Desk, silence: Callable[[], str] = lambda: ""
+    desk: Desk, log_state: LogState | None = None
 ) -> "Iterator[ScoringSession]":
-    """The session, for the loop that runs the streams; ``silence``: why it may not answer.
+    """The session, for the loop that runs the streams; ``log_state``: whom it may answer.
 
     Raises:
         ConfigurationError: the curve library cannot be loaded from the node's directory.
@@ -472,13 +496,15 @@ def scoring_session(
     # The loop waits for the interpreter no longer than this while a table is read.
     sys.setswitchinterval(_SWITCH_S)
     store = scoring_parts.scoring_store(desk, now)
+    state = log_state or LogState()
     with ThreadPoolExecutor(desk.config.scoring.threads, "curve") as pool:
         outside = scoring_parts.Outside(
             now_ms=now_ms,
             entropy=entropy,
             pause=lambda: time.sleep(_PAUSE_S),
             pool=pool,
-            silence=silence,
+            silence=lambda: state.silence,
+            revoked=lambda: state.revoked,
         )
         try:
             yield scoring_parts.open_session(desk, store, outside)

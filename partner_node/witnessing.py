@@ -51,10 +51,13 @@ class Doors(Protocol):
 
 
 class LogState:
-    """Why nothing may rest on the log now; empty if it may. Read by the scoring stream."""
+    """What the scoring stream reads of the log, at each frame."""
 
     def __init__(self) -> None:
         self.silence = ""
+        """Why nothing may rest on the log now; empty if it may."""
+        self.revoked: frozenset[str] = frozenset()
+        """Identity keys that were revoked, in hex; replaced when there are others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +84,13 @@ class Witnessing:
         self._adopted: set[PartnerId] = set()
         """Whose adoption of it was examined."""
         self.state = LogState()
+        self.look()
+
+    def look(self) -> None:
+        """Read again who was revoked: the training process has a hand in the mirror, too."""
+        found = frozenset(one.identity for one in self._ports.mirror.store.revoked())
+        if found != self.state.revoked:
+            self.state.revoked = found
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until ``stop``; no error of the network, the peer or the disk ends it."""
@@ -90,6 +100,7 @@ class Witnessing:
                 pause = self._pause
                 try:
                     self.state.silence = await asyncio.to_thread(self.silence)
+                    await asyncio.to_thread(self.look)
                     door = door or stack.enter_context(self._ports.door())
                     if not await asyncio.to_thread(self.ask, door):
                         pause = min(HURRY_S, pause)
@@ -121,6 +132,7 @@ class Witnessing:
             if not shown.note:
                 break
             taken = mirror.take(manifest, shown, known=known)
+            self.look()
             if taken.cosignature:
                 door.witness(
                     WitnessQuestion(

@@ -95,7 +95,7 @@ class NodeKeys:
             csr=self.csr() if csr is None else csr,
             identity=self.identity.public,
             agreement=self.agreement.public,
-            witness=bytes(32),
+            witness=self.identity.public[::-1],
             signature=b"",
         )
         signature = self.identity.sign(Label.ENROLMENT, enrolment_statement(unsigned))

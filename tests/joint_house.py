@@ -195,6 +195,8 @@ class House:
         self.nodes: dict[PartnerId, Node] = {}
         self.wire: list[tuple[str, PartnerId, bytes]] = []
         """(up or down, partner, bytes) of every frame."""
+        self.revoked: frozenset[str] = frozenset()
+        """Identity keys that every node has read of in the log."""
         self.down: set[PartnerId] = set()
         """Partners without a stream, for the roster and for frames."""
         self.frozen: set[PartnerId] = set()
@@ -273,6 +275,7 @@ class House:
                 now_ms=self.clock.ms,
                 entropy=Entropy(f"entropy {name} {self.root}"),
                 pool=self.pool,
+                revoked=lambda: self.revoked,
             )
         )
         self.nodes[name] = Node(name, session, store, people, tables, heads, accepted)

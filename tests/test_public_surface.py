@@ -35,6 +35,7 @@ VERBS: dict[str, tuple[str, ...]] = {
         "inquiries",
         "token",
         "manifest",
+        "revoke",
         "serve",
         "status",
         "train",
@@ -42,7 +43,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     "node": (
         *("init", "join", "trust", "serve", "check-data", "budget"),
         *("status", "models", "validate", "accept", "refuse"),
-        *("tokenize", "withdraw", "score", "desk-client", "replay", "incident"),
+        *("tokenize", "withdraw", "score", "desk-client", "replay", "incident", "revoke"),
     ),
     "models": ("list", "show", "statement", "gate", "activate", "rollback"),
     "audit": ("artefacts", "report", "verify", "join", "trust", "watch", "sample", "replay"),

@@ -38,6 +38,8 @@ class OprfParty:
     member: PartnerId
     identity: IdentityKey
     holding: Holding
+    barred: frozenset[PartnerId] = frozenset()
+    """Whose identities are revoked (protocol 2.7): they are neither answered nor heard."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +140,8 @@ class OprfClient:
 
     def _checked(self, task: OprfTask, reply: OprfReply, each: Each) -> list[Point]:
         manifest, key = self._party.manifest, self._party.holding.key
+        if reply.member in self._party.barred:
+            raise ScoreRefusalError(ScoreRefusal.REQUESTER, "was revoked")
         if reply.request != task.request.request:
             raise ScoreRefusalError(ScoreRefusal.MALFORMED, "a reply to another request")
         statement = reply_statement(reply, task.request, manifest.digest)
@@ -162,11 +166,14 @@ class OprfServer:
         """Return the number of tokens that are asked for: what the quota is asked for.
 
         Raises:
-            ScoreRefusalError: the asker is no active partner (S02), its signature fails
-                (S03), another epoch (S13), S is not t sorted holders with this one among
-                them (S16), an unknown purpose (S08), or not 1 to 4,096 points (S11).
+            ScoreRefusalError: the asker is no active partner, or it or one of S was revoked
+                (S02), its signature fails (S03), another epoch (S13), S is not t sorted
+                holders with this one among them (S16), an unknown purpose (S08), or not 1 to
+                4,096 points (S11).
         """
         party = self._party
+        if out := party.barred & {request.requester, *request.servers}:
+            raise ScoreRefusalError(ScoreRefusal.REQUESTER, f"{min(out)} was revoked")
         _verify(
             party.manifest,
             request.requester,

@@ -52,11 +52,15 @@ class ManifestAdopted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdentityRevoked:
-    """One voice for the revocation of a member (protocol 2.7); enough voices revoke it."""
+    """One voice for the revocation of an identity (protocol 2.7); enough voices revoke it."""
 
     member: PartnerId
+    identity: bytes
+    """The member's identity key, 32 bytes: a new one under the same name is not meant."""
     reason: str
+    """Of ``revocations.REASONS``."""
     effective_at: int
+    """Since when the key is not the member's own any more, as far as the voice knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -325,7 +329,7 @@ TYPES: Mapping[str, type[Body]] = {
 
 ACTORS: Mapping[type[object], frozenset[Role]] = {
     ManifestAdopted: _WITNESSES,
-    IdentityRevoked: _WITNESSES,
+    IdentityRevoked: _OPERATOR | _WITNESSES,
     PlanProposed: _OPERATOR,
     PlanRefused: _PARTNER,
     RunCommit: _PARTNER,

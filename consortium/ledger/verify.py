@@ -19,9 +19,14 @@ from consortium.ledger.consents import audit_consents
 from consortium.ledger.decisions import audit_decisions
 from consortium.ledger.drawing import audit_drawing
 from consortium.ledger.entries import (
+    BudgetDebit,
     Entry,
     IdentityRevoked,
     ManifestAdopted,
+    RoundAbort,
+    RoundJoin,
+    RoundSum,
+    RoundUpload,
     from_jcs,
     verify_entry,
 )
@@ -31,10 +36,11 @@ from consortium.ledger.facts import Machines, RunFacts, Timeline
 from consortium.ledger.findings import Check, Finding, Findings, Grade
 from consortium.ledger.merkle import Tree, leaf_hash
 from consortium.ledger.proof import parse_proof, verify_proof
+from consortium.ledger.revocations import Revocations, check_voice
 from consortium.ledger.runs import audit_runs
 from consortium.ledger.scores import audit_scores
-from consortium.ledger.witness import MAX_AGE_S, MAX_SKEW_S, quorum_held, quorum_of
-from consortium.manifest import Manifest, Member, Role, verify_manifest
+from consortium.ledger.witness import MAX_AGE_S, MAX_SKEW_S, quorum_held
+from consortium.manifest import Manifest, Member, verify_manifest
 
 _LAST = 2**53
 
@@ -81,6 +87,10 @@ class _Audited:
     """Those that are what they claim to be."""
     force: list[Manifest] = field(default_factory=list)
     """The manifest in force at each entry."""
+    revocations: Revocations = field(default_factory=Revocations)
+    """What the log says of identities that were revoked (protocol 2.7)."""
+    closings: list[int] = field(default_factory=list)
+    """Where attempts are closed, rising."""
     counted: list[int] = field(default_factory=list)
     """Sizes of the heads that a quorum cosigned."""
     heads: list[Cosigned] = field(default_factory=list)
@@ -107,6 +117,7 @@ def verify_log(
         return _audit(findings, pinned, None, (), ())
     state = _Audited(evidence=evidence, chain=chain, findings=findings, now=now)
     _read_log(state)
+    _read_revocations(state)
     _check_heads(state)
     _check_entries(state)
     _check_proofs(state)
@@ -306,10 +317,18 @@ def _counts(state: _Audited, opened: Cosigned, place: str) -> tuple[PartnerId, .
         state.findings.warn(Check.COSIGNATURES, "head.unwitnessed", text, place=place)
         return ()
     try:
-        return quorum_held(opened, manifest)[1]
+        return quorum_held(opened, manifest, without=_revoked_in(state, opened, manifest))[1]
     except RiskWeaveError as error:
         state.findings.error(Check.COSIGNATURES, "head.quorum", str(error), place=place)
         return ()
+
+
+def _revoked_in(state: _Audited, opened: Cosigned, manifest: Manifest) -> frozenset[PartnerId]:
+    """Whose line under a head counts for nothing: it has the entry that revoked them."""
+    found = ((one.id, state.revocations.index_of(one)) for one in manifest.members)
+    return frozenset(
+        name for name, index in found if index is not None and index < opened.checkpoint.size
+    )
 
 
 def _witnessed(state: _Audited) -> bool:
@@ -319,10 +338,23 @@ def _witnessed(state: _Audited) -> bool:
     )
 
 
+def _read_revocations(state: _Audited) -> None:
+    """Whose word counts no more, and from which entry on (protocol 2.7)."""
+    for index, entry in state.entries.items():
+        if isinstance(entry.body, RoundSum | RoundAbort):
+            state.closings.append(index)
+        if not isinstance(entry.body, IdentityRevoked):
+            continue
+        with state.findings.catch(Check.REVOKED, "entry.revocation", index):
+            member, data = _actor(state, index, entry), state.evidence.entries[index]
+            check_voice(entry.body)
+            if member is not None:
+                verify_entry(entry, data, member)
+                state.revocations.take(index, entry, state.force[index])
+
+
 def _check_entries(state: _Audited) -> None:
     """Signature, actor, role and hint of each entry (8.7 (8), (19))."""
-    revoked: dict[PartnerId, int] = {}
-    voices: dict[PartnerId, set[PartnerId]] = {}
     counted = {0, *state.counted}
     for index in list(state.entries):
         entry, data = state.entries[index], state.evidence.entries[index]
@@ -339,18 +371,27 @@ def _check_entries(state: _Audited) -> None:
             state.findings.error(Check.ENTRIES, "entry.signature", str(error), index)
             del state.entries[index]
             continue
-        if entry.actor in revoked:
-            text = f"{entry.actor} was revoked at entry {revoked[entry.actor]}"
-            state.findings.error(
-                Check.REVOKED, "entry.revoked", text, index, revoked[entry.actor]
-            )
+        _check_standing(state, index, entry, member)
         _check_hint(state, index, entry, counted)
         if isinstance(entry.body, ManifestAdopted):
             _check_adoption(state, index, entry.body, member)
-        if isinstance(entry.body, IdentityRevoked):
-            voices.setdefault(entry.body.member, set()).add(entry.actor)
-            if _enough(voices[entry.body.member], state.force[index]):
-                revoked.setdefault(entry.body.member, index)
+
+
+def _check_standing(state: _Audited, index: int, entry: Entry, member: Member) -> None:
+    """Nothing comes of a revoked identity but its part of the attempt that was under way.
+
+    What an attempt gathered is appended when it is closed, and somebody else may be revoked
+    between the two.
+    """
+    revoked = state.revocations.index_of(member)
+    if revoked is None or index <= revoked:
+        return
+    if isinstance(entry.body, RoundJoin | BudgetDebit | RoundUpload):
+        first = next((one for one in state.closings if one > revoked), None)
+        if first is not None and index < first:
+            return
+    text = f"{entry.actor} was revoked at entry {revoked}"
+    state.findings.error(Check.REVOKED, "entry.revoked", text, index, revoked)
 
 
 def _check_hint(state: _Audited, index: int, entry: Entry, counted: set[int]) -> None:
@@ -388,13 +429,6 @@ def _check_adoption(state: _Audited, index: int, body: ManifestAdopted, member: 
         )
 
 
-def _enough(voices: set[PartnerId], manifest: Manifest) -> bool:
-    """⌈2K/3⌉ partners, or the regulator with one partner (protocol 2.7)."""
-    roles = [one.role for one in manifest.members if one.active and one.id in voices]
-    partners = roles.count(Role.PARTNER)
-    return partners >= quorum_of(manifest) or (bool(partners) and Role.REGULATOR in roles)
-
-
 def _check_proofs(state: _Audited) -> None:
     """Proofs of single entries that the bundle carries (8.7 (7))."""
     for index, data in _sorted(state.evidence.proofs):
@@ -411,7 +445,8 @@ def _check_proofs(state: _Audited) -> None:
             place_of = min(max(size, 1), len(state.force)) - 1
             opened = verify_proof(proof, state.evidence.entries[index], state.force[place_of])
             _no_strangers(opened)
-            quorum_held(opened, state.force[place_of])
+            manifest = state.force[place_of]
+            quorum_held(opened, manifest, without=_revoked_in(state, opened, manifest))
 
 
 def _size_of(checkpoint: bytes) -> int:

@@ -4,7 +4,7 @@ Pure rules: the witness's last head, the clock and the key are arguments. The ro
 new state before it sends the cosignature, so that a crash can make it forget nothing it said.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from consortium.crypto.keys import NoteKey
@@ -90,7 +90,9 @@ def quorum_of(manifest: Manifest) -> int:
     return -(-2 * len(manifest.partners) // 3)
 
 
-def check_quorum(cosigned: Cosigned, manifest: Manifest, *, now: int) -> tuple[PartnerId, ...]:
+def check_quorum(
+    cosigned: Cosigned, manifest: Manifest, *, now: int, without: Collection[PartnerId] = ()
+) -> tuple[PartnerId, ...]:
     """The partners by whose word the head counts (protocol 8.5).
 
     The regulator's cosignature is shown and not counted.
@@ -99,6 +101,8 @@ def check_quorum(cosigned: Cosigned, manifest: Manifest, *, now: int) -> tuple[P
         cosigned: From ``open_checkpoint`` under the same manifest.
         manifest: In force.
         now: Seconds. A cosignature counts for 24 hours, and up to 5 minutes before its time.
+        without: Whose identities are revoked under this head (2.7). The quorum stays what it
+            is: nobody can make it smaller by revoking.
 
     Raises:
         CosignatureError: fewer than the quorum.
@@ -107,6 +111,7 @@ def check_quorum(cosigned: Cosigned, manifest: Manifest, *, now: int) -> tuple[P
         member.id
         for member in manifest.partners
         if member.id in cosigned.times
+        and member.id not in without
         and -MAX_SKEW_S <= now - cosigned.times[member.id] <= MAX_AGE_S
     )
     needed = quorum_of(manifest)
@@ -118,11 +123,14 @@ def check_quorum(cosigned: Cosigned, manifest: Manifest, *, now: int) -> tuple[P
     return fresh
 
 
-def quorum_held(cosigned: Cosigned, manifest: Manifest) -> tuple[int, tuple[PartnerId, ...]]:
+def quorum_held(
+    cosigned: Cosigned, manifest: Manifest, *, without: Collection[PartnerId] = ()
+) -> tuple[int, tuple[PartnerId, ...]]:
     """The last moment at which the head's quorum was there, and by whose word.
 
     Witnesses cosign heads at different times, and who fills a mirror cosigns old ones: a line
-    that is made late takes nothing from what the others had said.
+    that is made late takes nothing from what the others had said. ``without`` as in
+    ``check_quorum``.
 
     Raises:
         CosignatureError: at no moment.
@@ -131,9 +139,9 @@ def quorum_held(cosigned: Cosigned, manifest: Manifest) -> tuple[int, tuple[Part
     failed: CosignatureError | None = None
     for moment in sorted(times, reverse=True):
         try:
-            return moment, check_quorum(cosigned, manifest, now=moment)
+            return moment, check_quorum(cosigned, manifest, now=moment, without=without)
         except CosignatureError as error:
             failed = failed or error
     if failed is not None:
         raise failed
-    return 0, check_quorum(cosigned, manifest, now=0)
+    return 0, check_quorum(cosigned, manifest, now=0, without=without)

@@ -5,6 +5,7 @@ does not change from request to request is here: parsed keys, the pairs' lasting
 the texts that their keys are derived for.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from consortium.canonical import lp
@@ -50,11 +51,18 @@ class PairCache:
         self._members = {member.id: member for member in manifest.partners}
         self._peers: dict[PartnerId, Peer] = {}
 
+    def bar(self, names: Collection[PartnerId]) -> None:
+        """Have no pair with these any more: their identities are revoked (protocol 2.7)."""
+        for name in names:
+            self._members.pop(name, None)
+            self._peers.pop(name, None)
+
     def peer(self, name: PartnerId) -> Peer:
         """The peer of that name.
 
         Raises:
-            ScoreRefusalError: no active partner of the manifest, or this member itself (S02).
+            ScoreRefusalError: no active partner of the manifest, one that was revoked, or this
+                member itself (S02).
         """
         found = self._peers.get(name)
         if found is None:

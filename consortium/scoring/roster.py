@@ -72,15 +72,28 @@ class Rosters:
         self._manifest = manifest
         self._known: dict[int, Roster] = {}
         self._newest = -1
+        self._barred: frozenset[PartnerId] = frozenset()
+
+    def bar(self, names: frozenset[PartnerId]) -> None:
+        """Know no roster with one of these, now or later: they are revoked (protocol 2.7)."""
+        self._barred |= names
+        self._known = {
+            version: one
+            for version, one in self._known.items()
+            if not self._barred & set(one.partners)
+        }
 
     def add(self, roster: Roster, *, now: int) -> None:
         """Take a roster as it came.
 
         Raises:
             ScoreRefusalError: as of ``verify_roster``; or its version is below the newest,
-                or names another roster already (S04). State unchanged.
+                names another roster already, or it lists somebody who was revoked (S04).
+                State unchanged.
         """
         verify_roster(roster, self._manifest, now=now)
+        if out := self._barred & set(roster.partners):
+            raise _refusal(f"roster {roster.version} lists {min(out)}, who was revoked")
         known = self._known.get(roster.version)
         if known is not None and replace(roster, valid_until=0, signature=b"") != replace(
             known, valid_until=0, signature=b""

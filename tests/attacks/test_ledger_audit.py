@@ -917,7 +917,10 @@ def test_inquiries_out_of_time_are_found(honest: House) -> None:
 
 def test_revoked_member_that_acts_afterwards_is_found(honest: House) -> None:
     member = honest.names[2]
-    revoked = IdentityRevoked(member=member, reason="key_lost", effective_at=START)
+    identity = bytes.fromhex(honest.manifest.member(member).identity)
+    revoked = IdentityRevoked(
+        member=member, identity=identity, reason="key_lost", effective_at=START
+    )
     incident = Incident(kind="noise", text=Digest("ab" * 32))
     end = len(honest.entries)
     one_voice = with_extra(honest, end, (honest.names[0], revoked), (member, incident))
@@ -926,6 +929,27 @@ def test_revoked_member_that_acts_afterwards_is_found(honest: House) -> None:
         honest, end, (honest.names[0], revoked), (REGULATOR, revoked), (member, incident)
     )
     assert errors(two, honest)["entry.revoked"].entries == (end + 2, end + 1)
+
+
+def test_operator_alone_revokes_and_only_the_attempt_under_way_may_still_have_the_member(
+    honest: House,
+) -> None:
+    member = honest.names[2]
+    identity = bytes.fromhex(honest.manifest.member(member).identity)
+    revoked = IdentityRevoked(
+        member=member, identity=identity, reason="key_stolen", effective_at=START
+    )
+    sums = [
+        index
+        for index, data in enumerate(honest.entries)
+        if isinstance(from_jcs(data).body, RoundSum)
+    ]
+    under_way = with_extra(honest, sums[-2] + 1, (COORDINATOR, revoked))
+    early = with_extra(honest, sums[-3] + 1, (COORDINATOR, revoked))
+    found = [one for one in audit(under_way, honest).findings if one.name == "entry.revoked"]
+    late = {index for one in found for index in one.entries}
+    assert min(late - {sums[-2] + 1}) > sums[-1] + 1
+    assert errors(early, honest)["entry.revoked"].entries[0] <= sums[-1] + 1
 
 
 def test_file_that_does_not_belong_to_a_bundle_is_found(files: Files, honest: House) -> None:

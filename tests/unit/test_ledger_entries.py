@@ -82,12 +82,12 @@ def test_entry_in_another_name_is_refused(kind: str) -> None:
             verify_entry(entry, VECTORS[kind].encode(), member_of(name))
 
 
-@pytest.mark.parametrize("kind", [kind for kind in TYPES if kind != "incident"])
+@pytest.mark.parametrize(
+    "kind", [kind for kind in TYPES if kind not in {"incident", "identity.revoked"}]
+)
 def test_entry_of_a_role_that_may_not_write_it_is_refused_under_its_own_key(kind: str) -> None:
     entry = from_jcs(VECTORS[kind].encode())
     stranger = "shop" if entry.actor in {"coordinator", "regulator"} else "coordinator"
-    if kind == "identity.revoked":
-        stranger = "coordinator"
     signed = sign_entry(replace(entry, actor=PartnerId(stranger)), key_of(stranger))
     with pytest.raises(DecodeError, match="in the name of"):
         verify_entry(signed, signed.to_jcs(), member_of(stranger))

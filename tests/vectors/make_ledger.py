@@ -91,7 +91,12 @@ BODIES: dict[str, tuple[str, dict[str, object]]] = {
     ),
     "identity.revoked": (
         "regulator",
-        {"member": "shop", "reason": "key_lost", "effective_at": AT},
+        {
+            "member": "shop",
+            "identity": named("identity"),
+            "reason": "key_lost",
+            "effective_at": AT,
+        },
     ),
     "plan.proposed": ("coordinator", {"plan": PLAN}),
     "plan.refused": ("shop", {"run": RUN, "plan": named("plan"), "reason": "R12"}),
