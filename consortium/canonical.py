@@ -62,6 +62,7 @@ class Label(StrEnum):
     UPLOAD = "riskweave/upload/v1\n"
     VOTE = "riskweave/vote/v1\n"
     ENROLMENT = "riskweave/enrolment/v1\n"
+    RENEWAL = "riskweave/renewal/v1\n"
     HELLO = "riskweave/hello/v1\n"
     ROSTER = "riskweave/roster/v1\n"
     SCORE = "riskweave/score/v1\n"

@@ -29,6 +29,8 @@ from consortium.messages import (
     ModelDocument,
     ModelEntry,
     PublishedSum,
+    Renewal,
+    Renewed,
     Signed,
     Vote,
     Welcome,
@@ -179,6 +181,7 @@ def _body_to_wire(body: Body) -> tuple[str, protobuf.Message | bytes]:
                 partner=body.partner,
                 manifest=body.manifest,
                 nonce=body.nonce,
+                successor=body.successor,
             )
         case Welcome():
             return "welcome", common_pb2.Welcome(
@@ -214,6 +217,7 @@ def _hello(wire: common_pb2.Hello) -> Hello:
         partner=bounds.partner(wire.partner),
         manifest=bounds.digest(wire.manifest),
         nonce=bounds.exactly(wire.nonce, "nonce", KEY_BYTES),
+        successor=wire.successor,
     )
 
 
@@ -300,6 +304,46 @@ def decode_enrolled(data: bytes) -> Enrolled:
     return Enrolled(
         certificate=bounds.within(wire.certificate, "certificate", _SMALL_LIMIT),
         address=bounds.text(wire.address, "address", _REASON),
+    )
+
+
+def encode_renewal(renewal: Renewal) -> bytes:
+    """Bytes of a request for another certificate."""
+    return federation_pb2.RenewRequest(
+        csr=renewal.csr, signature=renewal.signature
+    ).SerializeToString()
+
+
+def decode_renewal(data: bytes) -> Renewal:
+    """Parse; neither the CSR nor the signature is looked into.
+
+    Raises:
+        MessageTooLargeError, DecodeError. Fault: the node.
+    """
+    wire = bounds.parse(federation_pb2.RenewRequest, data, _SMALL_LIMIT)
+    return Renewal(
+        csr=bounds.within(wire.csr, "csr", _SMALL_LIMIT),
+        signature=bounds.exactly(wire.signature, "signature", SIGNATURE_BYTES),
+    )
+
+
+def encode_renewed(renewed: Renewed) -> bytes:
+    """Bytes of the answer to a renewal."""
+    return federation_pb2.RenewReply(
+        certificate=renewed.certificate, until=renewed.until
+    ).SerializeToString()
+
+
+def decode_renewed(data: bytes) -> Renewed:
+    """Parse; the certificate (X.509, DER) is not looked into.
+
+    Raises:
+        MessageTooLargeError, DecodeError. Fault: the coordinator.
+    """
+    wire = bounds.parse(federation_pb2.RenewReply, data, _SMALL_LIMIT)
+    return Renewed(
+        certificate=bounds.within(wire.certificate, "certificate", _SMALL_LIMIT),
+        until=wire.until,
     )
 
 

@@ -27,6 +27,8 @@ class Hello:
     partner: PartnerId
     manifest: Digest
     nonce: bytes
+    successor: bool = False
+    """The partner's earlier stream lives, and is not cut but ends when all was answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +81,23 @@ class Enrolled:
 
     certificate: bytes
     address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renewal:
+    """A request for a certificate of another TLS key, signed by the identity key."""
+
+    csr: bytes
+    """PKCS#10, DER."""
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renewed:
+    """The new certificate (DER), and how long the earlier key is let in beside it."""
+
+    certificate: bytes
+    until: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

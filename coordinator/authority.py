@@ -197,6 +197,15 @@ def spki_of_pem(pem: bytes) -> Digest:
     return spki_digest(x509.load_pem_x509_certificate(pem))
 
 
+def spki_of_key(key: Secret) -> Digest:
+    """SPKI digest of a private key in PEM; raises CertificateError."""
+    try:
+        private = serialization.load_pem_private_key(key.expose(), password=None)
+    except (ValueError, TypeError) as error:
+        raise CertificateError("the key is not PEM") from error
+    return _key_digest(private.public_key())
+
+
 def spki_of_request(csr: bytes) -> Digest:
     """SPKI digest of the key in a certificate request; raises EnrolmentError."""
     return _key_digest(_requested_key(csr))

@@ -27,6 +27,19 @@ def add_verbs(verbs: "Verbs") -> None:
     verb.add_argument("--since", metavar="TIME", help="when the key was lost, ISO 8601")
     verb.add_argument("--json", action="store_true", help="print JSON for scripts")
 
+    text = "make a new TLS key and certificate; a serving coordinator takes it up at once"
+    verb = verbs.add_parser("rotate", help=text, description=text)
+    verb.set_defaults(command=_rotate)
+    verb.add_argument("directory", metavar="DIR", type=Path, help="coordinator directory")
+
+
+def _rotate(arguments: argparse.Namespace) -> int:
+    desk = wiring.open_desk(arguments.directory)
+    until = desk.certificate.rotate(now=wiring.now())
+    day = datetime.fromtimestamp(until, tz=UTC).date().isoformat()
+    print(f"a new key, with a certificate until {day}; partners notice nothing")
+    return 0
+
 
 def _revoke(arguments: argparse.Namespace) -> int:
     desk = wiring.open_desk(arguments.directory)

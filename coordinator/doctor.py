@@ -35,7 +35,11 @@ def diagnose(directory: Path) -> tuple[Found, ...]:
             ("directory", lambda: _directory(directory), f"chmod -R go= {home}/keys"),
             ("disk", lambda: _disk(directory), "free some space: without it every run waits"),
             ("database", lambda: _database(directory), "is the server up, the password right?"),
-            ("certificates", lambda: _certificates(directory), "make new keys: see README"),
+            (
+                "certificates",
+                lambda: _certificates(directory),
+                f"riskweave coordinator rotate {home}; a new authority means enrolling anew",
+            ),
             ("serving", lambda: _serving(directory), f"riskweave coordinator serve {home}"),
             ("log", lambda: _log(directory), "ask the partners why their nodes are away"),
         ]
@@ -99,7 +103,10 @@ def _certificates(directory: Path) -> Found:
     if left < 0:
         raise ConfigurationError(f"expired: {seen}")
     if left < SOON_DAYS * DAY_S:
-        return _warn("certificates", seen, "renew it before nodes refuse this coordinator")
+        remedy = f"riskweave coordinator rotate {directory}"
+        if first == "ca.pem":
+            remedy = "the authority ends: plan a new directory and new join tokens"
+        return _warn("certificates", seen, remedy)
     return Found(check="certificates", state=State.OK, seen=seen)
 
 

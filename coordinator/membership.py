@@ -5,13 +5,17 @@ a manifest valid: nodes check every signature themselves (protocol 2.3). What is
 here keeps strangers and stale configurations off the streams.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from consortium.canonical import Label, canonical_json
 from consortium.codec import StreamKind
 from consortium.crypto.keys import IdentityKey, Secret, verify_signature
-from consortium.crypto.statements import enrolment_statement, welcome_statement
+from consortium.crypto.statements import (
+    enrolment_statement,
+    renewal_statement,
+    welcome_statement,
+)
 from consortium.errors import (
     CertificateError,
     ConfigurationError,
@@ -34,6 +38,8 @@ from consortium.messages import (
     EnrolmentRequest,
     Hello,
     ManifestBundle,
+    Renewal,
+    Renewed,
     Signed,
     Welcome,
 )
@@ -52,6 +58,10 @@ from coordinator.storage import Store, TokenRow
 COORDINATOR_ID = PartnerId("coordinator")
 COORDINATOR_INDEX = 65535
 """Above every partner's: theirs count up from 1 in order of enrolment."""
+
+OVERLAP_S = 86_400
+"""How long the TLS key before a renewal is let in: a node that was killed in the middle of it
+has the old one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,13 +158,43 @@ class Membership:
         """
         peer = peer_of(pem, now=self._now())
         enrolled = self._store.member(peer.partner)
-        if enrolled is None or not same_digest(enrolled.tls_spki, peer.spki):
+        keys = {} if enrolled is None else self._store.tls_keys(enrolled)
+        if enrolled is None or not self._is_known(peer.spki, enrolled, keys):
             raise CertificateError(f"certificate of {peer.partner} is not the enrolled one")
         self._standing.check(enrolled)
         manifest = self.current() if listed else None
         if manifest is not None:
-            _check_listed(peer, manifest)
+            _check_listed(peer, manifest, enrolled, renewed=peer.spki in keys)
         return peer.partner
+
+    def _is_known(self, spki: Digest, enrolled: Member, keys: Mapping[Digest, int]) -> bool:
+        """Whether it is the member's newest TLS key, or the one before within its overlap."""
+        return same_digest(enrolled.tls_spki, spki) or keys.get(spki, 0) > self._now()
+
+    def renew(self, renewal: Renewal, peer: PartnerId, authority: Authority) -> Renewed:
+        """Give a member a certificate for another TLS key (protocol 2.6).
+
+        The manifest stays as it is: the identity key in it answers for the new key.
+
+        Raises:
+            SignatureError: the request is not signed with the enrolled identity key.
+            EnrolmentError: no request over a P-256 key, or over one that was used before.
+        """
+        member = self._store.member(peer)
+        if member is None:
+            raise EnrolmentError(f"{peer} is not enrolled")
+        statement = renewal_statement(peer, renewal.csr)
+        verify_signature(
+            bytes.fromhex(member.identity), Label.RENEWAL, statement, renewal.signature
+        )
+        spki = spki_of_request(renewal.csr)
+        used = {member.tls_spki, *self._store.tls_keys(member)} | self._standing.keys()
+        if spki in used:
+            raise EnrolmentError(f"{peer}: a renewal over a key that was used before")
+        until = self._now() + OVERLAP_S
+        certificate = authority.issue_partner(peer, renewal.csr, now=self._now())
+        self._store.renew_tls(member, spki, until)
+        return Renewed(certificate=certificate, until=until)
 
     # --- manifests (protocol 2.2 to 2.4) ------------------------------------------------------
 
@@ -292,12 +332,14 @@ class Membership:
         )
 
 
-def _check_listed(peer: Peer, manifest: Manifest) -> None:
+def _check_listed(peer: Peer, manifest: Manifest, enrolled: Member, *, renewed: bool) -> None:
+    """The TLS key is the manifest's, or the manifest's identity key has signed for it."""
     try:
         member = manifest.member(peer.partner)
     except ManifestError as error:
         raise CertificateError(f"{peer.partner} is not in the manifest in force") from error
-    if not same_digest(member.tls_spki, peer.spki):
+    vouched = renewed and member.identity == enrolled.identity
+    if not vouched and not same_digest(member.tls_spki, peer.spki):
         raise CertificateError(f"certificate of {peer.partner} is not the manifest's")
 
 

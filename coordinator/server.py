@@ -70,6 +70,8 @@ class Doors:
     federation_public: str
     """What an enrolled partner is told to dial."""
     tls: KeyPair
+    renewed: Callable[[], KeyPair | None] = lambda: None
+    """Asked at each connection: another key and certificate from now on, or None."""
 
 
 class Questions:
@@ -192,12 +194,8 @@ class Server:
         federation, enrolment = self._federation(), self._enrolment()
         self._servers = (federation, enrolment)
         root = self._authority.certificate_pem
-        pair = [(self._doors.tls.key.expose(), self._doors.tls.certificate)]
-        mutual = grpc.ssl_server_credentials(
-            pair, root_certificates=root, require_client_auth=True
-        )
-        _bind(federation, self._doors.federation, mutual)
-        _bind(enrolment, self._doors.enrolment, grpc.ssl_server_credentials(pair))
+        _bind(federation, self._doors.federation, _credentials(self._doors, root))
+        _bind(enrolment, self._doors.enrolment, _credentials(self._doors, None))
         for server in self._servers:
             await server.start()
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
@@ -228,7 +226,8 @@ class Server:
                 ("grpc.max_send_message_length", limit),
             ),
         )
-        handlers = [_service(FEDERATION_SERVICE, self._questions.answers())]
+        answers = {**self._questions.answers(), "Renew": self._renew}
+        handlers = [_service(FEDERATION_SERVICE, answers)]
         handlers += [_stream(self._hub, kind) for kind in StreamKind]
         server.add_generic_rpc_handlers(tuple(handlers))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -244,6 +243,12 @@ class Server:
         server.add_generic_rpc_handlers((handler,))
         return server
 
+    def _renew(self, request: bytes, peer: PartnerId) -> bytes:
+        renewal = codec.decode_renewal(request)
+        renewed = self._membership.renew(renewal, peer, self._authority)
+        log.info("%s has another certificate", peer)
+        return codec.encode_renewed(renewed)
+
     async def _enrol(self, data: bytes, _context: Context) -> bytes:
         request = codec.decode_enrolment_request(data)
         certificate = await asyncio.to_thread(self._membership.enrol, request, self._authority)
@@ -251,6 +256,34 @@ class Server:
         return codec.encode_enrolled(
             Enrolled(certificate=certificate, address=self._doors.federation_public)
         )
+
+
+def _credentials(doors: Doors, root: bytes | None) -> grpc.ServerCredentials:
+    """The door's own certificate, which may be renewed while it is open.
+
+    With ``root`` one of the other side is asked for, too.
+    """
+
+    def configuration(pair: KeyPair) -> grpc.ServerCertificateConfiguration:
+        made = [(pair.key.expose(), pair.certificate)]
+        return grpc.ssl_server_certificate_configuration(made, root_certificates=root)
+
+    # Each door takes a renewal up for itself, at its own next connection.
+    known = doors.tls
+
+    def renewed() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal known
+        pair = doors.renewed()
+        if pair is None or pair == known:
+            return None
+        known = pair
+        return configuration(pair)
+
+    return grpc.dynamic_ssl_server_credentials(
+        configuration(doors.tls),
+        cast("Any", renewed),  # None, for no change, is missing in the stubs
+        require_client_authentication=root is not None,
+    )
 
 
 def _nobody(_pem: bytes, _listed: bool) -> PartnerId:  # noqa: FBT001 - a port

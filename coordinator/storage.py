@@ -175,6 +175,15 @@ _LOG_HEADS = sa.Table(
     sa.Column("size", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("note", sa.LargeBinary, nullable=False),
 )
+_TLS_KEYS = sa.Table(
+    "tls_keys",
+    _META,
+    sa.Column("spki", sa.String(64), primary_key=True),
+    sa.Column("partner", sa.String(32), nullable=False, index=True),
+    sa.Column("identity", sa.String(64), nullable=False),
+    sa.Column("until", sa.BigInteger, nullable=False),
+)
+"""TLS keys that an identity key has signed for in a renewal; until 0: the newest one."""
 REVOCATIONS = sa.Table(
     "revocations",
     _META,
@@ -536,6 +545,24 @@ class Store:
         """The enrolled member of that id."""
         row = self._one(sa.select(_MEMBERS).where(_MEMBERS.c.partner == partner))
         return None if row is None else _member(row)
+
+    def tls_keys(self, member: Member) -> Mapping[Digest, int]:
+        """TLS keys that this identity has signed for, and until when; 0: the newest."""
+        mine = (_TLS_KEYS.c.partner == member.id, _TLS_KEYS.c.identity == member.identity)
+        rows = self._all(sa.select(_TLS_KEYS).where(*mine))
+        return {Digest(row["spki"]): row["until"] for row in rows}
+
+    def renew_tls(self, member: Member, spki: Digest, until: int) -> None:
+        """Give a member another TLS key; the one it had is let in until then."""
+        both = {member.tls_spki: until, spki: 0}
+        with self.transaction() as connection:
+            connection.execute(_TLS_KEYS.delete().where(_TLS_KEYS.c.spki.in_(list(both))))
+            for key, end in both.items():
+                row = {"spki": key, "partner": member.id, "identity": member.identity}
+                connection.execute(_TLS_KEYS.insert().values(**row, until=end))
+            connection.execute(
+                _MEMBERS.update().where(_MEMBERS.c.partner == member.id).values(tls_spki=spki)
+            )
 
     # --- revoked identities (protocol 2.7) ----------------------------------------------------
 

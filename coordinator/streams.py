@@ -48,6 +48,8 @@ _ENVELOPE = 64
 _GONE = (grpc.aio.BaseError, grpc.RpcError, asyncio.InvalidStateError)
 """What grpc.aio raises on a stream whose peer has left."""
 _LAST_WORD_S = 1.0
+_DRAIN_S = 35.0
+"""How long a stream that has a successor may still be answered on: longer than an attempt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +142,13 @@ class _Stream:
     ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
     ending: asyncio.Event = field(default_factory=asyncio.Event)
     farewell: Goodbye | None = None
+    drains: bool = False
+    """It has a successor: nothing is asked on it any more, and what was is still answered."""
+
+    def end_if_drained(self) -> None:
+        """Close it once nothing more is expected on it."""
+        if self.drains and not self.waiting and self.kind is StreamKind.TRAINING:
+            self.close(_REPLACED)
 
     def close(self, goodbye: Goodbye) -> None:
         """Ask the handler to say so and end; whoever waits here is told at once."""
@@ -162,6 +171,8 @@ class StreamHub:
         self._greet = greet
         self.settings = settings or Settings()
         self._streams: dict[tuple[PartnerId, StreamKind], _Stream] = {}
+        self._draining: dict[tuple[PartnerId, StreamKind], _Stream] = {}
+        """Streams that have a successor: at most one for each that is in use."""
         self._connected: dict[StreamKind, tuple[PartnerId, ...]] = dict.fromkeys(StreamKind, ())
         self._changed = threading.Condition()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -284,14 +295,13 @@ class StreamHub:
         self._stopping = False
 
     def _close_all(self, goodbye: Goodbye) -> None:
-        for stream in tuple(self._streams.values()):
+        for stream in (*self._streams.values(), *self._draining.values()):
             stream.close(goodbye)
 
     def drop(self, partner: PartnerId, goodbye: Goodbye) -> None:
-        """End both streams of a partner, if they are there. In the loop."""
-        for kind in StreamKind:
-            stream = self._streams.get((partner, kind))
-            if stream is not None:
+        """End all streams of a partner, if they are there. In the loop."""
+        for stream in (*self._streams.values(), *self._draining.values()):
+            if stream.partner == partner:
                 stream.close(goodbye)
 
     async def stop(self) -> None:
@@ -305,7 +315,7 @@ class StreamHub:
         """Carry one stream from its greeting to its end: the handler of Connect."""
         peer = current_peer()
         try:
-            welcome = await self._welcome(kind, peer, context)
+            hello, welcome = await self._welcome(kind, peer, context)
         except RiskWeaveError as error:
             log.warning("%s stream of %s refused: %s", kind, peer, error)
             await _say(kind, context, Goodbye(code=error.code, reason=error.public))
@@ -315,14 +325,16 @@ class StreamHub:
             return
         await _say(kind, context, welcome)
         stream = _Stream(peer, kind, asyncio.get_running_loop().time())
-        self._register(stream)
+        self._register(stream, successor=hello.successor)
         try:
             await self._carry(stream, context)
         finally:
             stream.fail_waiters("its stream ended")
             self._unregister(stream)
 
-    async def _welcome(self, kind: StreamKind, peer: PartnerId, context: Context) -> Welcome:
+    async def _welcome(
+        self, kind: StreamKind, peer: PartnerId, context: Context
+    ) -> tuple[Hello, Welcome]:
         if self._greeting[peer] >= self.settings.greetings:
             raise OutOfOrderError(f"{peer}: more than {self.settings.greetings} greetings wait")
         self._greeting[peer] += 1
@@ -331,7 +343,9 @@ class StreamHub:
         finally:
             self._greeting[peer] -= 1
 
-    async def _greeted(self, kind: StreamKind, peer: PartnerId, context: Context) -> Welcome:
+    async def _greeted(
+        self, kind: StreamKind, peer: PartnerId, context: Context
+    ) -> tuple[Hello, Welcome]:
         try:
             data = await asyncio.wait_for(context.read(), self.settings.hello_s)
         except TimeoutError as error:
@@ -341,21 +355,34 @@ class StreamHub:
         hello = codec.decode_up(kind, data, limit=self.settings.limit(kind)).body
         if not isinstance(hello, Hello):
             raise OutOfOrderError(f"{peer}: {type(hello).__name__} before its greeting")
-        return await asyncio.to_thread(self._greet, hello, peer, kind)
+        return hello, await asyncio.to_thread(self._greet, hello, peer, kind)
 
-    def _register(self, stream: _Stream) -> None:
+    def _register(self, stream: _Stream, *, successor: bool = False) -> None:
         key = (stream.partner, stream.kind)
         earlier = self._streams.get(key)
         self._streams[key] = stream
-        if earlier is not None:
+        if earlier is not None and successor and not earlier.ending.is_set():
+            # A renewed certificate is no reason to lose what is under way (protocol 12.3).
+            self._drain(key, earlier)
+        elif earlier is not None:
             earlier.close(_REPLACED)
             self._tell(stream, up=False)
         log.info("%s stream of %s is up", stream.kind, stream.partner)
         self._publish(stream.kind)
         self._tell(stream, up=True)
 
+    def _drain(self, key: tuple[PartnerId, StreamKind], stream: _Stream) -> None:
+        if key in self._draining:
+            self._draining[key].close(_REPLACED)
+        self._draining[key] = stream
+        stream.drains = True
+        asyncio.get_running_loop().call_later(_DRAIN_S, stream.close, _REPLACED)
+        stream.end_if_drained()
+
     def _unregister(self, stream: _Stream) -> None:
         key = (stream.partner, stream.kind)
+        if self._draining.get(key) is stream:
+            del self._draining[key]
         if self._streams.get(key) is stream:
             del self._streams[key]
             log.info("%s stream of %s is down", stream.kind, stream.partner)
@@ -424,6 +451,7 @@ class StreamHub:
                 if (asked := stream.waiting.pop(frame.id, None)) is not None:
                     asked.expiry.cancel()
                     asked.future.set_result(payload)
+                    stream.end_if_drained()
             case Hello():
                 raise OutOfOrderError("a second greeting")
             case Heartbeat() | Goodbye():
@@ -433,7 +461,7 @@ class StreamHub:
 
     def _on_scoring_frame(self, stream: _Stream, frame: Frame) -> None:
         # A stream that was replaced, or is being closed, speaks for nobody any more.
-        current = self._streams.get((stream.partner, stream.kind)) is stream
+        current = self._streams.get((stream.partner, stream.kind)) is stream or stream.drains
         if self._scoring is not None and current and not stream.ending.is_set():
             self._scoring.on_frame(stream.partner, frame)
 

@@ -48,6 +48,7 @@ from coordinator.revocation import enforce, member_to_revoke
 from coordinator.rosters import RosterPorts, Rosters, Served
 from coordinator.scoring_storage import ScoringStore
 from coordinator.server import Doors, Questions, Server
+from coordinator.server_certificate import ServerCertificate, renew_when_due
 from coordinator.storage import Store, TokenRow
 from coordinator.streams import Settings, StreamHub
 
@@ -158,15 +159,7 @@ def initialise(directory: Path, birth: Birth) -> Config:
 
 def _write_keys(settings: Config) -> None:
     pair = Authority.create(settings.federation, now=now())
-    addresses = (
-        settings.federation_address,
-        settings.enrolment_address,
-        settings.federation_public,
-        settings.enrolment_public,
-    )
-    named = {address.rpartition(":")[0].strip("[]") for address in addresses}
-    hosts = sorted(named - {"0.0.0.0", "::"} or named)  # noqa: S104 - nobody dials these
-    tls = Authority(pair).issue_server(hosts, now=now())
+    tls = Authority(pair).issue_server(_hosts(settings), now=now())
     for name, data in (
         ("ca.key", pair.key),
         ("ca.pem", Secret(pair.certificate)),
@@ -176,6 +169,18 @@ def _write_keys(settings: Config) -> None:
         ("witness.key", Secret(os.urandom(32).hex().encode())),
     ):
         write_secret(settings.keys / name, data)
+
+
+def _hosts(settings: Config) -> list[str]:
+    """What partners may dial, for the certificate."""
+    addresses = (
+        settings.federation_address,
+        settings.enrolment_address,
+        settings.federation_public,
+        settings.enrolment_public,
+    )
+    named = {address.rpartition(":")[0].strip("[]") for address in addresses}
+    return sorted(named - {"0.0.0.0", "::"} or named)  # noqa: S104 - nobody dials these
 
 
 def write_secret(path: Path, secret: Secret) -> None:
@@ -229,6 +234,8 @@ class Desk:
     membership: Membership
     authority: Authority
     tls: KeyPair
+    certificate: ServerCertificate
+    """The files that ``tls`` was read from, and may be renewed in."""
     identity: IdentityKey
     log: AuditLog
 
@@ -242,10 +249,11 @@ def open_desk(directory: Path) -> Desk:
     """
     config = load_config(directory)
     keys = config.keys
-    tls = KeyPair(_read_secret(keys / "tls.key"), _read_secret(keys / "tls.pem").expose())
     authority = Authority(
         KeyPair(_read_secret(keys / "ca.key"), _read_secret(keys / "ca.pem").expose())
     )
+    certificate = ServerCertificate(keys, authority, _hosts(config), _read_secret)
+    tls = certificate.pair()
     identity = IdentityKey.from_secret(_seed(keys / "identity.key"))
     note = NoteKey.from_secret(_seed(keys / "witness.key"))
     own = Own(
@@ -263,6 +271,7 @@ def open_desk(directory: Path) -> Desk:
         membership=membership,
         authority=authority,
         tls=tls,
+        certificate=certificate,
         identity=identity,
         log=AuditLog(
             store,
@@ -456,6 +465,7 @@ async def _serve(desk: Desk, on_ready: Callable[[], None]) -> None:
             enrolment=desk.config.enrolment_address,
             federation_public=desk.config.federation_public,
             tls=desk.tls,
+            renewed=desk.certificate.renewed,
         ),
         questions=Questions(desk.store, desk.membership, hub, now=now, log=desk.log),
         membership=desk.membership,
@@ -465,13 +475,14 @@ async def _serve(desk: Desk, on_ready: Callable[[], None]) -> None:
     stopped = _stop_signal()
     await server.start()
     relaying = asyncio.create_task(scoring.relay.run())
+    renewing = asyncio.create_task(renew_when_due(desk.certificate, now))
     enforcing = asyncio.create_task(enforce(desk.store, hub, desk.log.witnesses.show_newest))
     control = control_server(ports, desk.config.control_socket)
     await control.start()
     try:
         await asyncio.to_thread(_resume, trainer)
         on_ready()
-        await _first(stopped.wait(), relaying, enforcing)
+        await _first(stopped.wait(), relaying, enforcing, renewing)
         log.info("stopping")
     finally:
         # The trainer first: an attempt under way is closed rather than lost.
@@ -479,6 +490,7 @@ async def _serve(desk: Desk, on_ready: Callable[[], None]) -> None:
         await server.stop()
         relaying.cancel()
         enforcing.cancel()
+        renewing.cancel()
         await scoring.relay.stop()
         await control.stop(0)
         desk.config.control_socket.unlink(missing_ok=True)

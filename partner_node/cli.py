@@ -26,6 +26,7 @@ DIFFERS = 4
 _FROM_MIRROR = Path("-")
 """No file: the challenge comes from this node's own mirror of the log."""
 
+_DAY_S = 86_400
 ACCEPTED = "validated"
 REFUSALS = ("quality", "calibration", "policy", "other", "gate", "unstable_reasons")
 """What a vote may say; figures stay here. All are of ``acceptance.REASONS``."""
@@ -328,6 +329,8 @@ def _status(arguments: argparse.Namespace) -> int:
     found: dict[str, object] = {
         "partner": partner,
         "certificate_until": _day(until) if until else None,
+        "certificate_days": (until - wiring.now()) // _DAY_S if until else None,
+        "kill_switch": desk.switch.why() or "off",
         "manifest": pin.digest if pin else None,
         "manifest_state": _state(desk),
         "data": desk.config.data is not None,

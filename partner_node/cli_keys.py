@@ -1,12 +1,14 @@
 """``riskweave node``: the verbs about keys. Arguments in, lines of text out."""
 
 import argparse
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from consortium.ids import parse_partner_id
 from consortium.ledger.revocations import REASONS
-from partner_node import wiring
+from partner_node import renewal, wiring
 
 if TYPE_CHECKING:
     Verbs: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
@@ -15,11 +17,44 @@ if TYPE_CHECKING:
 def add_verbs(verbs: "Verbs") -> None:
     """Add them."""
     text = "say that a member is to be let in no more; of this node itself that is enough"
-    verb = verbs.add_parser("revoke", help=text, description=text)
-    verb.set_defaults(command=_revoke)
-    verb.add_argument("directory", metavar="DIR", type=Path, help="node directory")
+    verb = _verb(verbs, "revoke", _revoke, text)
     verb.add_argument("member", metavar="MEMBER", help="of the pinned manifest")
     verb.add_argument("--reason", choices=REASONS, required=True, help="a class only")
+
+    text = "get a certificate of a new TLS key; a serving node loses nothing by it"
+    _verb(verbs, "rotate", _rotate, text)
+
+    text = "let nothing leave this node: no stream, no answer, no vote; durable"
+    verb = _verb(verbs, "kill-switch", _kill_switch, text)
+    verb.add_argument("state", choices=("on", "off", "status"))
+    verb.add_argument("--reason", default="", help="a note for the own record; stays here")
+
+
+def _verb(
+    verbs: "Verbs", name: str, command: Callable[[argparse.Namespace], int], text: str
+) -> argparse.ArgumentParser:
+    verb = verbs.add_parser(name, help=text, description=text)
+    verb.set_defaults(command=command)
+    verb.add_argument("directory", metavar="DIR", type=Path, help="node directory")
+    return verb
+
+
+def _rotate(arguments: argparse.Namespace) -> int:
+    until = renewal.rotate(wiring.open_desk(arguments.directory))
+    day = datetime.fromtimestamp(until, tz=UTC).date().isoformat()
+    print(f"a new key, with a certificate until {day}; the key before counts for a day more")
+    return 0
+
+
+def _kill_switch(arguments: argparse.Namespace) -> int:
+    switch = wiring.open_desk(arguments.directory).switch
+    if arguments.state == "on":
+        since = datetime.fromtimestamp(wiring.now(), tz=UTC).isoformat()
+        switch.turn_on(since, arguments.reason)
+    elif arguments.state == "off":
+        switch.turn_off()
+    print(f"on, {switch.why()}: nothing leaves this node" if switch.on else "off")
+    return 0
 
 
 def _revoke(arguments: argparse.Namespace) -> int:

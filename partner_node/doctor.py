@@ -24,7 +24,7 @@ from partner_node.config import Addresses
 from partner_node.keystore import read_bundle
 
 SOON_DAYS = 14
-"""A certificate that ends sooner is warned about."""
+"""A certificate that ends sooner is warned about: the serving node renews it a month before."""
 LITTLE_BYTES, TOO_LITTLE_BYTES = 1 << 30, 64 << 20
 SLOW_DISK_S = 0.05
 CONNECT_S = 5.0
@@ -43,6 +43,7 @@ def diagnose(directory: Path) -> tuple[Found, ...]:
     return opened + examine(
         [
             ("directory", node.directory, f"chmod -R go= {home}"),
+            ("kill switch", node.kill_switch, f"riskweave node kill-switch {home} off"),
             ("keys", node.keys, "put the keys back from a backup; never make others"),
             ("disk", node.disk, "free some space; a full disk stops training, charges stay"),
             ("database", node.database, "stop the node and put node.db back from a backup"),
@@ -86,8 +87,14 @@ class _Node:
             raise ConfigurationError(f"others may read {', '.join(open_to_others)}")
         return None
 
+    def kill_switch(self) -> Found | None:
+        if self._desk.switch.on:
+            raise ConfigurationError(f"it is on, {self._desk.switch.why()}: nothing leaves")
+        return None
+
     def keys(self) -> Found | None:
         keys = self._desk.keys
+        keys.check_modes()
         keys.identity(), keys.agreement(), keys.witness(), keys.tls_spki()
         return None
 
@@ -123,8 +130,8 @@ class _Node:
         if left < 0:
             self._desk.keys.tls(self._desk.config.partner, now=wiring.now())
         if left < SOON_DAYS * DAY_S:
-            seen = f"ends in {max(0, left) // DAY_S} days, on {day}"
-            return _warn("certificate", seen, _renew(str(self._home)))
+            seen = f"ends in {max(0, left) // DAY_S} days, on {day}, and renews itself no more"
+            return _warn("certificate", seen, f"riskweave node rotate {self._home}")
         return _ok("certificate", f"until {day}")
 
     def reachable(self) -> Found:

@@ -5,7 +5,7 @@ back is parsed, not believed: whoever asks verifies signatures and digests, save
 model, which is verified here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Self, cast
@@ -27,6 +27,8 @@ from consortium.messages import (
     ManifestBundle,
     ModelDocument,
     ModelEntry,
+    Renewal,
+    Renewed,
     Signed,
     Vote,
     WitnessQuestion,
@@ -39,8 +41,10 @@ ASK_S = 15.0
 class Door:
     """The federation door, for one question at a time; a context manager."""
 
-    def __init__(self, dial: Dial) -> None:
+    def __init__(self, dial: Dial, guard: Callable[[], None] = lambda: None) -> None:
+        """A door at ``dial``; ``guard`` is called before each question, and may refuse it."""
         self._address = dial.address
+        self._guard = guard
         self._channel = grpc.secure_channel(
             dial.address, dial.credentials(), options=options_for(codec.UNARY_LIMIT)
         )
@@ -108,6 +112,10 @@ class Door:
         request = codec.encode_witness_question(question)
         return codec.decode_log_head(self._ask("Witness", request))
 
+    def renew(self, renewal: Renewal) -> Renewed:
+        """Ask for a certificate of another key; nothing of the answer is checked yet."""
+        return codec.decode_renewed(self._ask("Renew", codec.encode_renewal(renewal)))
+
     def check_health(self) -> None:
         """Raise TransportError unless the coordinator says that it serves."""
         with _blocking(self._address):
@@ -117,6 +125,7 @@ class Door:
             raise TransportError(f"{self._address}: the coordinator does not serve")
 
     def _ask(self, method: str, request: bytes) -> bytes:
+        self._guard()
         path = f"/{codec.FEDERATION_SERVICE}/{method}"
         return _ask(self._channel, path, request, self._address)
 

@@ -36,6 +36,7 @@ from consortium.messages import ManifestBundle, Signed
 
 OTHERS = 0o077
 _SEEDS = ("identity", "agreement", "witness")
+_NEXT_KEY, _NEXT_CERTIFICATE = "tls.next.key", "node.next.pem"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,12 +108,7 @@ class Keystore:
             self._keys.mkdir(mode=0o700, parents=True)
         except OSError as error:
             raise ConfigurationError(f"{self._keys}: {error.strerror}") from error
-        pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        write_file(self._keys / "tls.key", pem)
+        write_file(self._keys / "tls.key", _new_tls_key())
         for name in _SEEDS:
             seed = entropy().expose().hex().encode() + b"\n"
             write_file(self._keys / f"{name}.key", seed)
@@ -139,14 +135,64 @@ class Keystore:
             write_file(path, entropy().expose().hex().encode() + b"\n")
         return self._read(path)
 
-    # --- the certificate (protocol 12.1) ------------------------------------------------------
+    def check_modes(self) -> None:
+        """Raise ConfigurationError, naming the repair, if others may read any file of keys."""
+        for path in sorted(self._keys.iterdir()) if self._keys.exists() else ():
+            if path.is_file() and path.suffix == ".key":
+                read_secret(path)
+
+    # --- the certificate (protocol 2.6, 12.1) -------------------------------------------------
+
+    def renewal_request(self, partner: PartnerId) -> bytes:
+        """PKCS#10 (DER) over a new TLS key, which is kept beside the one in use."""
+        (self._keys / _NEXT_CERTIFICATE).unlink(missing_ok=True)
+        write_file(self._keys / _NEXT_KEY, _new_tls_key())
+        return _request_of(partner, self._tls_key(_NEXT_KEY))
+
+    def take_renewed(self, certificate: bytes) -> None:
+        """Put the new key and its certificate (DER) in the place of those before.
+
+        Whatever stops the node in the middle, it has a key with its certificate afterwards.
+
+        Raises:
+            CertificateError: not over the new key, or not signed by this node's authority.
+                Fault: the coordinator; the old ones stay.
+        """
+        try:
+            issued = x509.load_der_x509_certificate(certificate)
+            root = x509.load_pem_x509_certificate(read_file(self._keys / "ca.pem"))
+            issued.verify_directly_issued_by(root)
+        except (ValueError, TypeError, InvalidSignature) as error:
+            raise CertificateError("the renewed certificate is not the authority's") from error
+        if _spki(issued.public_key()) != _spki(self._tls_key(_NEXT_KEY).public_key()):
+            raise CertificateError("the renewed certificate is over another key")
+        pem = issued.public_bytes(serialization.Encoding.PEM)
+        write_file(self._keys / _NEXT_CERTIFICATE, pem)
+        self.settle()
+
+    def settle(self) -> None:
+        """Finish a renewal whose certificate had come when the node was stopped."""
+        key, certificate = self._keys / _NEXT_KEY, self._keys / _NEXT_CERTIFICATE
+        if not certificate.exists():
+            return
+        try:
+            if key.exists():
+                key.replace(self._keys / "tls.key")
+            certificate.replace(self._keys / "node.pem")
+        except OSError as error:
+            raise StorageError(f"{self._keys}: {error.strerror}") from error
+
+    def certificate_stamp(self) -> object:
+        """Another value after each change of the certificate."""
+        try:
+            stat = (self._keys / "node.pem").stat()
+        except OSError:
+            return None
+        return stat.st_mtime_ns, stat.st_ino
 
     def certificate_request(self, partner: PartnerId) -> bytes:
         """PKCS#10 (DER) over the TLS key."""
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, partner)])
-        builder = x509.CertificateSigningRequestBuilder().subject_name(name)
-        request = builder.sign(self._tls_key(), hashes.SHA256())
-        return request.public_bytes(serialization.Encoding.DER)
+        return _request_of(partner, self._tls_key())
 
     def tls_spki(self) -> Digest:
         """SHA-256 of the TLS key's SubjectPublicKeyInfo (protocol 2.5)."""
@@ -207,6 +253,7 @@ class Keystore:
         Raises:
             CertificateError: there is no certificate, or it has expired.
         """
+        self.settle()
         until = self.certificate_until(partner)
         if until is None:
             raise CertificateError(
@@ -283,8 +330,8 @@ class Keystore:
             raise ConfigurationError(f"{path} is not 32 bytes in hex") from error
         return seed
 
-    def _tls_key(self) -> ec.EllipticCurvePrivateKey:
-        path = self._keys / "tls.key"
+    def _tls_key(self, name: str = "tls.key") -> ec.EllipticCurvePrivateKey:
+        path = self._keys / name
         try:
             key = serialization.load_pem_private_key(read_secret(path).expose(), password=None)
         except (ValueError, TypeError) as error:
@@ -292,6 +339,21 @@ class Keystore:
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise ConfigurationError(f"{path} is not a P-256 key")
         return key
+
+
+def _new_tls_key() -> bytes:
+    return ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+def _request_of(partner: PartnerId, key: ec.EllipticCurvePrivateKey) -> bytes:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, partner)])
+    builder = x509.CertificateSigningRequestBuilder().subject_name(name)
+    request = builder.sign(key, hashes.SHA256())
+    return request.public_bytes(serialization.Encoding.DER)
 
 
 def write_file(path: Path, data: bytes) -> None:

@@ -105,6 +105,8 @@ class Pace:
     welcome: float = 10.0
     first_wait: float = 0.2
     longest_wait: float = 3.0
+    look: float = 0.25
+    """Between two looks at the kill switch and the certificate."""
     stable: float = 5.0
     """A stream that lived so long makes the next wait the first again."""
     farewell: float = 1.0
@@ -159,6 +161,10 @@ class Ports:
     scoring: ScoringPort = field(default_factory=NoScoring)
     on_change: Callable[[StreamKind, bool], None] = lambda _kind, _up: None
     """Told when a stream comes up (welcomed) and when it goes down."""
+    stopped: Callable[[], bool] = lambda: False
+    """Whether the owner's kill switch is on: then nothing is dialled and nothing written."""
+    renewed: Callable[[], object] = lambda: None
+    """Another value after each change of the certificate: streams then get successors."""
 
 
 class Link:
@@ -167,6 +173,8 @@ class Link:
     def __init__(self, ports: Ports, pace: Pace | None = None) -> None:
         self._ports = ports
         self._pace = pace or Pace()
+        self._current: dict[StreamKind, _Stream] = {}
+        """The stream of each kind that is in use; an earlier one may still be answered on."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Keep both streams up until ``stop``; then say goodbye.
@@ -182,6 +190,9 @@ class Link:
         loop, pace = asyncio.get_running_loop(), self._pace
         wait, told = pace.first_wait, ""
         while not stop.is_set():
+            if self._ports.stopped():
+                await _pause(stop, pace.look)
+                continue
             began = loop.time()
             try:
                 await self._connect(kind, stop)
@@ -189,16 +200,17 @@ class Link:
                 told = _tell(kind, error, told)
             if loop.time() - began > pace.stable:
                 wait = pace.first_wait
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), wait * self._jitter())
+            await _pause(stop, wait * self._jitter())
             wait = min(2 * wait, pace.longest_wait)
 
     def _jitter(self) -> float:
         """Between a half and one, so that nodes do not dial in step."""
         return 0.5 + self._ports.entropy(1)[0] / 512
 
-    async def _connect(self, kind: StreamKind, stop: asyncio.Event) -> None:
-        """One stream, from its dial to its end.
+    async def _connect(
+        self, kind: StreamKind, stop: asyncio.Event, *, successor: bool = False
+    ) -> None:
+        """One stream, from its dial to its end, and those that come after it in its place.
 
         Raises:
             TrustError: the other side is not the manifest's coordinator, or works under
@@ -207,6 +219,7 @@ class Link:
             ProtocolError: it sent what may not be sent.
         """
         pin = await self._ports.pin()
+        certificate = self._ports.renewed()
         dial = self._ports.dial()
         async with _channel(dial, kind) as channel:
             stream = _Stream(kind, channel, self._ports, self._pace)
@@ -216,19 +229,71 @@ class Link:
                 partner=dial.partner,
                 manifest=pin.digest,
                 nonce=self._ports.entropy(codec.KEY_BYTES),
+                successor=successor,
             )
             await stream.greet(hello, pin)
             log.info("%s stream is up", kind.value)
+            self._current[kind] = stream
             self._ports.on_change(kind, True)  # noqa: FBT003 - a port
             try:
                 if kind is StreamKind.SCORING:
                     self._ports.scoring.attach(stream.send)
-                await stream.carry(stop)
+                await self._carry(stream, certificate, stop)
             finally:
                 stream.down = True
-                if kind is StreamKind.SCORING:
-                    self._ports.scoring.on_down()
-                self._ports.on_change(kind, False)  # noqa: FBT003 - a port
+                if self._current.get(kind) is stream:
+                    del self._current[kind]
+                    if kind is StreamKind.SCORING:
+                        self._ports.scoring.on_down()
+                    self._ports.on_change(kind, False)  # noqa: FBT003 - a port
+
+    async def _carry(self, stream: "_Stream", certificate: object, stop: asyncio.Event) -> None:
+        """Carry it; once there is another certificate, dial a successor and go on with that.
+
+        The old stream is read until the coordinator has all its answers and ends it: neither
+        a round nor a score is lost by a renewal (protocol 12.3).
+        """
+        loop = asyncio.get_running_loop()
+        carrying = asyncio.create_task(stream.carry(stop))
+        after: asyncio.Task[None] | None = None
+        due = 0.0
+        try:
+            while not carrying.done():
+                await asyncio.wait([carrying], timeout=self._pace.look)
+                if after is not None and after.done():
+                    _tell(stream.kind, _failure_of(after), "")
+                    after, due = None, loop.time() + self._pace.longest_wait
+                elif (
+                    after is None
+                    and loop.time() >= due
+                    and self._ports.renewed() != certificate
+                ):
+                    again = self._connect(stream.kind, stop, successor=True)
+                    after = asyncio.create_task(again)
+            if after is not None and self._current.get(stream.kind) is not stream:
+                log.info("%s stream goes on with another certificate", stream.kind.value)
+                await after
+            else:
+                await carrying
+        finally:
+            for task in (carrying, after):
+                if task is not None:
+                    task.cancel()
+            waiting = [task for task in (carrying, after) if task is not None]
+            await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)
+
+
+def _failure_of(task: "asyncio.Task[None]") -> errors.RiskWeaveError:
+    """Why a successor did not come up; the stream that is there goes on."""
+    error = task.exception()
+    if isinstance(error, errors.RiskWeaveError):
+        return error
+    return errors.TransportError("the successor of a stream ended")
 
 
 def _tell(kind: StreamKind, error: errors.RiskWeaveError, told: str) -> str:
@@ -284,7 +349,12 @@ class _Stream:
         writing = asyncio.create_task(self._write())
         others = [
             asyncio.create_task(part)
-            for part in (self._watch(), self._failure(), _returns(stop.wait()))
+            for part in (
+                self._watch(),
+                self._failure(),
+                self._stopped(),
+                _returns(stop.wait()),
+            )
         ]
         tasks = [reading, *others, writing]
         try:
@@ -383,10 +453,20 @@ class _Stream:
     async def _failure(self) -> None:
         raise await self.failed.get()
 
+    async def _stopped(self) -> None:
+        while True:
+            if self.ports.stopped():
+                raise errors.TransportError("the kill switch is on")
+            await asyncio.sleep(self.pace.look)
+
     async def _write(self) -> None:
         async with _translated():
             while True:
-                await self.call.write(await self.outbox.get())
+                data = await self.outbox.get()
+                # The one place where anything leaves on a stream, so it is looked at here.
+                if self.ports.stopped():
+                    raise errors.TransportError("the kill switch is on")
+                await self.call.write(data)
 
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()

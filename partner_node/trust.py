@@ -20,14 +20,14 @@ def check_own_entry(manifest: Manifest, partner: PartnerId, keys: Keystore) -> M
 
     Raises:
         ManifestError: it is not listed, or under a key that is not its own: somebody else
-            could then sign in its name. Fault: the coordinator.
+            could then sign in its name. Fault: the coordinator. Its TLS key is not looked at:
+            it may be renewed at any time, and nobody but the coordinator trusts it.
     """
     member = manifest.member(partner)
     own = {
         "identity": keys.identity().public.hex(),
         "agreement": keys.agreement().public.hex(),
         "witness": keys.witness().public.hex(),
-        "tls_spki": keys.tls_spki(),
     }
     for name, value in own.items():
         if getattr(member, name) != value:

@@ -52,6 +52,7 @@ from partner_node.door import Door
 from partner_node.entry_book import EntryBook
 from partner_node.join_token import parse_token
 from partner_node.keystore import Keystore, Pin, read_bundle, read_file, write_file
+from partner_node.kill_switch import KillSwitch
 from partner_node.link import Dial, Link, Ports
 from partner_node.log_mirror import LogMirror, MirrorPorts
 from partner_node.records import OwnEntry
@@ -171,8 +172,19 @@ class Desk:
     config: Config
     keys: Keystore
 
+    @property
+    def switch(self) -> KillSwitch:
+        """The owner's kill switch."""
+        return KillSwitch(self.config.directory)
+
     def dial(self) -> Dial:
-        """Where to call, and what to show there; CertificateError without a certificate."""
+        """Where to call, and what to show there.
+
+        Raises:
+            RefusalError: the kill switch is on (R20).
+            CertificateError: there is no certificate, or it has expired.
+        """
+        self.switch.check()
         partner = self.config.partner
         return Dial(
             address=self.config.joined().federation,
@@ -183,7 +195,7 @@ class Desk:
 
     def door(self) -> Door:
         """The federation door; a context manager."""
-        return Door(self.dial())
+        return Door(self.dial(), self.switch.check)
 
     def store(self) -> NodeStore:
         """The node's database."""
@@ -282,6 +294,7 @@ def join(desk: Desk, token_file: Path) -> Addresses:
         TransportError: the door is not reachable; the token is still good.
     """
     config, keys = desk.config, desk.keys
+    desk.switch.check()
     token = parse_token(read_text(token_file))
     if token.partner != config.partner:
         raise EnrolmentError(
@@ -391,7 +404,8 @@ def serve(directory: Path) -> None:
         StorageError: the database cannot be opened.
     """
     desk = open_desk(directory)
-    desk.dial()
+    desk.keys.check_modes()
+    desk.keys.tls(desk.config.partner, now=now())
     desk.keys.identity()
     with _only_one(directory):
         desk.store().close()
@@ -410,6 +424,7 @@ async def _serve(desk: Desk, worker: Worker) -> None:
     )
     from partner_node.credit.doors import CreditDesk  # noqa: PLC0415 - likewise
     from partner_node.credit.opening import open_papers, open_service  # noqa: PLC0415 - likewise
+    from partner_node.renewal import renew_when_due  # noqa: PLC0415 - needs Desk
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -426,6 +441,8 @@ async def _serve(desk: Desk, worker: Worker) -> None:
             handle=worker.handle,
             entropy=os.urandom,
             scoring=session,
+            stopped=lambda: desk.switch.on,
+            renewed=desk.keys.certificate_stamp,
         )
         loans = scoring_parts.loan_desk(desk, session, now, entropy=entropy)
         scores = scoring_parts.decision_scores(desk, session, loans, now)
@@ -445,6 +462,7 @@ async def _serve(desk: Desk, worker: Worker) -> None:
                 witness.run(stop),
                 erase_when_due(desk, stop),
                 tell_of_days(desk, mirror, stop),
+                renew_when_due(desk, now, stop),
             )
     log.info("stopping")
 
@@ -620,6 +638,7 @@ class _Sessions:
         self._session: TrainingSession | None = None
 
     def current(self) -> "TrainingSession":
+        self._desk.switch.check()
         try:
             stat = self._desk.keys.trust_file.stat()
             seen = (stat.st_mtime_ns, stat.st_ino)

@@ -31,6 +31,14 @@ def enrolment_statement(request: EnrolmentRequest) -> bytes:
     return head + request.identity + request.agreement + request.witness
 
 
+def renewal_statement(partner: PartnerId, csr: bytes) -> bytes:
+    """What the identity key signs under Label.RENEWAL: ``lp(partner) ‖ lp(csr)`` (2.6).
+
+    Whoever has a partner's TLS key alone cannot get it another certificate.
+    """
+    return lp(partner.encode()) + lp(csr)
+
+
 def vote_statement(vote: Vote, manifest: Digest) -> bytes:
     """What a member's identity key signs under Label.VOTE (protocol 12.5).
 

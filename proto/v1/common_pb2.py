@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15proto/v1/common.proto\x12\x0criskweave.v1\"e\n\x05Hello\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x10\n\x08software\x18\x02 \x01(\t\x12\x0f\n\x07partner\x18\x03 \x01(\t\x12\x10\n\x08manifest\x18\x04 \x01(\t\x12\r\n\x05nonce\x18\x05 \x01(\x0c\"Z\n\x07Welcome\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x10\n\x08software\x18\x02 \x01(\t\x12\x10\n\x08manifest\x18\x03 \x01(\t\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"\x0b\n\tHeartbeat\"\'\n\x07Goodbye\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15proto/v1/common.proto\x12\x0criskweave.v1\"x\n\x05Hello\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x10\n\x08software\x18\x02 \x01(\t\x12\x0f\n\x07partner\x18\x03 \x01(\t\x12\x10\n\x08manifest\x18\x04 \x01(\t\x12\r\n\x05nonce\x18\x05 \x01(\x0c\x12\x11\n\tsuccessor\x18\x06 \x01(\x08\"Z\n\x07Welcome\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x10\n\x08software\x18\x02 \x01(\t\x12\x10\n\x08manifest\x18\x03 \x01(\t\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"\x0b\n\tHeartbeat\"\'\n\x07Goodbye\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,11 +32,11 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'proto.v1.common_pb2', _glob
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_HELLO']._serialized_start=39
-  _globals['_HELLO']._serialized_end=140
-  _globals['_WELCOME']._serialized_start=142
-  _globals['_WELCOME']._serialized_end=232
-  _globals['_HEARTBEAT']._serialized_start=234
-  _globals['_HEARTBEAT']._serialized_end=245
-  _globals['_GOODBYE']._serialized_start=247
-  _globals['_GOODBYE']._serialized_end=286
+  _globals['_HELLO']._serialized_end=159
+  _globals['_WELCOME']._serialized_start=161
+  _globals['_WELCOME']._serialized_end=251
+  _globals['_HEARTBEAT']._serialized_start=253
+  _globals['_HEARTBEAT']._serialized_end=264
+  _globals['_GOODBYE']._serialized_start=266
+  _globals['_GOODBYE']._serialized_end=305
 # @@protoc_insertion_point(module_scope)

@@ -27,6 +27,7 @@ class Hello(_message.Message):
     PARTNER_FIELD_NUMBER: _builtins.int
     MANIFEST_FIELD_NUMBER: _builtins.int
     NONCE_FIELD_NUMBER: _builtins.int
+    SUCCESSOR_FIELD_NUMBER: _builtins.int
     protocol_version: _builtins.int
     software: _builtins.str
     partner: _builtins.str
@@ -34,6 +35,8 @@ class Hello(_message.Message):
     """digest of the manifest that this node pinned, lower-case hex"""
     nonce: _builtins.bytes
     """32 fresh bytes"""
+    successor: _builtins.bool
+    """the partner's earlier stream lives, and ends when it was answered"""
     def __init__(
         self,
         *,
@@ -42,10 +45,11 @@ class Hello(_message.Message):
         partner: _builtins.str = ...,
         manifest: _builtins.str = ...,
         nonce: _builtins.bytes = ...,
+        successor: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest", "nonce", b"nonce", "partner", b"partner", "protocol_version", b"protocol_version", "software", b"software"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest", "nonce", b"nonce", "partner", b"partner", "protocol_version", b"protocol_version", "software", b"software", "successor", b"successor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

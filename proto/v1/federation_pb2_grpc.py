@@ -69,6 +69,11 @@ class FederationStub:
                 request_serializer=proto_dot_v1_dot_federation__pb2.WitnessRequest.SerializeToString,
                 response_deserializer=proto_dot_v1_dot_federation__pb2.WitnessReply.FromString,
                 _registered_method=True)
+        self.Renew = channel.unary_unary(
+                '/riskweave.v1.Federation/Renew',
+                request_serializer=proto_dot_v1_dot_federation__pb2.RenewRequest.SerializeToString,
+                response_deserializer=proto_dot_v1_dot_federation__pb2.RenewReply.FromString,
+                _registered_method=True)
 
 
 class FederationServicer:
@@ -116,6 +121,12 @@ class FederationServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Renew(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FederationServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -153,6 +164,11 @@ def add_FederationServicer_to_server(servicer, server):
                     servicer.Witness,
                     request_deserializer=proto_dot_v1_dot_federation__pb2.WitnessRequest.FromString,
                     response_serializer=proto_dot_v1_dot_federation__pb2.WitnessReply.SerializeToString,
+            ),
+            'Renew': grpc.unary_unary_rpc_method_handler(
+                    servicer.Renew,
+                    request_deserializer=proto_dot_v1_dot_federation__pb2.RenewRequest.FromString,
+                    response_serializer=proto_dot_v1_dot_federation__pb2.RenewReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -344,6 +360,33 @@ class Federation:
             '/riskweave.v1.Federation/Witness',
             proto_dot_v1_dot_federation__pb2.WitnessRequest.SerializeToString,
             proto_dot_v1_dot_federation__pb2.WitnessReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Renew(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/riskweave.v1.Federation/Renew',
+            proto_dot_v1_dot_federation__pb2.RenewRequest.SerializeToString,
+            proto_dot_v1_dot_federation__pb2.RenewReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -38,6 +38,7 @@ class FederationStub:
     GetGate: _grpc.UnaryUnaryMultiCallable[_federation_pb2.GateRequest, _federation_pb2.GateDocument]
     CastVote: _grpc.UnaryUnaryMultiCallable[_federation_pb2.Vote, _federation_pb2.VoteReply]
     Witness: _grpc.UnaryUnaryMultiCallable[_federation_pb2.WitnessRequest, _federation_pb2.WitnessReply]
+    Renew: _grpc.UnaryUnaryMultiCallable[_federation_pb2.RenewRequest, _federation_pb2.RenewReply]
 
 @_typing.type_check_only
 class FederationAsyncStub(FederationStub):
@@ -49,6 +50,7 @@ class FederationAsyncStub(FederationStub):
     GetGate: _aio.UnaryUnaryMultiCallable[_federation_pb2.GateRequest, _federation_pb2.GateDocument]  # type: ignore[assignment]
     CastVote: _aio.UnaryUnaryMultiCallable[_federation_pb2.Vote, _federation_pb2.VoteReply]  # type: ignore[assignment]
     Witness: _aio.UnaryUnaryMultiCallable[_federation_pb2.WitnessRequest, _federation_pb2.WitnessReply]  # type: ignore[assignment]
+    Renew: _aio.UnaryUnaryMultiCallable[_federation_pb2.RenewRequest, _federation_pb2.RenewReply]  # type: ignore[assignment]
 
 class FederationServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -99,5 +101,12 @@ class FederationServicer(metaclass=_abc_1.ABCMeta):
         request: _federation_pb2.WitnessRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_federation_pb2.WitnessReply, _abc.Awaitable[_federation_pb2.WitnessReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Renew(
+        self,
+        request: _federation_pb2.RenewRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_federation_pb2.RenewReply, _abc.Awaitable[_federation_pb2.RenewReply]]: ...
 
 def add_FederationServicer_to_server(servicer: FederationServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
