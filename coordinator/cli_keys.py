@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -31,6 +31,35 @@ def add_verbs(verbs: "Verbs") -> None:
     verb = verbs.add_parser("rotate", help=text, description=text)
     verb.set_defaults(command=_rotate)
     verb.add_argument("directory", metavar="DIR", type=Path, help="coordinator directory")
+
+    text = "let a member leave in order: revoke it, and propose the next manifest without it"
+    verb = verbs.add_parser("exit", help=text, description=text)
+    verb.set_defaults(command=_exit)
+    verb.add_argument("directory", metavar="DIR", type=Path, help="coordinator directory")
+    verb.add_argument("partner", metavar="PARTNER")
+    verb.add_argument("--min-partners", type=int, help="instead of the configuration's")
+    verb.add_argument("--vote-quorum", type=int, help="instead of the configuration's")
+
+
+def _exit(arguments: argparse.Namespace) -> int:
+    desk = wiring.open_desk(arguments.directory)
+    partner = parse_partner_id(arguments.partner)
+    policy = desk.config.policy
+    policy = replace(
+        policy,
+        min_partners=arguments.min_partners or policy.min_partners,
+        vote_quorum=arguments.vote_quorum or policy.vote_quorum,
+    )
+    fresh, manifest = wiring.exit_member(desk, partner, policy)
+    if fresh:
+        print(f"{partner} is out: in no roster, no score and no vote from now on")
+    if manifest is None:
+        print("a run is under way and goes on without it; when it has ended, say this again")
+        return 0
+    print(f"proposed: manifest {manifest.version}, {manifest.digest}")
+    print(f"next, at every other member: riskweave node trust DIR {manifest.digest}")
+    print("then the key of the pseudonyms is reshared among those who stay, by itself")
+    return 0
 
 
 def _rotate(arguments: argparse.Namespace) -> int:

@@ -23,7 +23,7 @@ from consortium.ids import Digest, PartnerId, RunId
 from consortium.inquiries import Roster
 from consortium.ledger.archive import pack
 from consortium.ledger.entries import IdentityRevoked, ReleaseGate
-from consortium.manifest import Role, digest_of_code
+from consortium.manifest import Manifest, Policy, Role, digest_of_code
 from consortium.scoring.roster import sign_roster
 from coordinator import config as configuration
 from coordinator import gating
@@ -422,6 +422,30 @@ def revoke(desk: Desk, partner: PartnerId, reason: str, *, since: int | None) ->
             effective_at=now() if since is None else since,
         )
     )
+
+
+def exit_member(desk: Desk, partner: PartnerId, policy: Policy) -> tuple[bool, Manifest | None]:
+    """Let a member go: it is in nothing new from now on, and in the next manifest no more.
+
+    A run under way goes on without it under the manifest that is in force, and only after
+    that the next one is proposed: call it again then. Idempotent.
+
+    Returns:
+        Whether it was revoked by this call, and the manifest without it; None while a run is
+        under way.
+
+    Raises:
+        ConfigurationError: it was no member, or too few partners are left for the policy.
+    """
+    current = desk.membership.current()
+    listed = {one.id for one in current.members if one.active} if current else set()
+    fresh = partner in listed and revoke(desk, partner, "left", since=None)
+    member = desk.store.member(partner)
+    if member is None or member.identity not in desk.store.revoked():
+        raise ConfigurationError(f"{partner} is no member, or comes in again under a new key")
+    if desk.store.unfinished_runs():
+        return fresh, None
+    return fresh, desk.membership.propose(desk.config.federation, desk.schema, policy)
 
 
 # --- the server -------------------------------------------------------------------------------

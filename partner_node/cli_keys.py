@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from consortium.errors import ConfigurationError
 from consortium.ids import parse_partner_id
 from consortium.ledger.revocations import REASONS
 from partner_node import renewal, wiring
@@ -23,6 +24,10 @@ def add_verbs(verbs: "Verbs") -> None:
 
     text = "get a certificate of a new TLS key; a serving node loses nothing by it"
     _verb(verbs, "rotate", _rotate, text)
+
+    text = "leave the federation: revoke the own identity, erase shares and tokens; for good"
+    verb = _verb(verbs, "leave", _leave, text)
+    verb.add_argument("--yes", action="store_true", help="this cannot be taken back")
 
     text = "let nothing leave this node: no stream, no answer, no vote; durable"
     verb = _verb(verbs, "kill-switch", _kill_switch, text)
@@ -43,6 +48,18 @@ def _rotate(arguments: argparse.Namespace) -> int:
     until = renewal.rotate(wiring.open_desk(arguments.directory))
     day = datetime.fromtimestamp(until, tz=UTC).date().isoformat()
     print(f"a new key, with a certificate until {day}; the key before counts for a day more")
+    return 0
+
+
+def _leave(arguments: argparse.Namespace) -> int:
+    if not arguments.yes:
+        raise ConfigurationError("this cannot be taken back; if it is meant, say --yes")
+    from partner_node import leaving  # noqa: PLC0415 - loads DuckDB and models
+
+    desk = wiring.open_desk(arguments.directory)
+    leaving.leave(desk)
+    print(f"{desk.config.partner} has left: its identity is revoked, its shares are erased")
+    print("keep the directory until the audit's window of the last run has ended")
     return 0
 
 

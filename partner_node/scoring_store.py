@@ -513,6 +513,13 @@ class ScoringStore:
         with _wrapped():
             return int(self._connection().execute(query, (epoch,)).fetchone()[0])
 
+    def leave(self) -> None:
+        """Overwrite every share, seed and token: this node is no key holder any more."""
+        with self._transaction(flushed=True) as connection:
+            for table in ("epoch_shares", "epoch_seeds", "pseudonyms"):
+                connection.execute(f"DELETE FROM {table}")  # noqa: S608 - constants
+            _next_generation(connection)
+
     def drop_epochs_before(self, epoch: int) -> None:
         """Forget tokens of epochs that are served no more (protocol 6.9); may take a while."""
         part = (

@@ -158,7 +158,9 @@ class Federation:
                 federation_public=config.federation_public,
                 tls=desk.tls,
             ),
-            questions=Questions(desk.store, desk.membership, hub, now=operator.now),
+            questions=Questions(
+                desk.store, desk.membership, hub, now=operator.now, log=desk.log
+            ),
             membership=desk.membership,
             hub=hub,
             authority=desk.authority,

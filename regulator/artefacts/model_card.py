@@ -11,7 +11,8 @@ from consortium.features.bins import bin_label
 from consortium.features.schema import Schema
 from consortium.ids import digest_of
 from consortium.ledger.claims import statement_digest
-from consortium.ledger.entries import ReleaseVote
+from consortium.ledger.entries import IdentityRevoked, ReleaseVote, RoundSum
+from consortium.ledger.revocations import Revocations
 from consortium.plan import ModelKind
 from consortium.scoring.scorecard import bin_points
 from models.document import ModelDocument, parse_any
@@ -79,6 +80,7 @@ def model_card(subject: Subject) -> Artefact:
             if run
             else NotRecorded(NO_DOCUMENT),
         ),
+        ("left_since", _left(subject)),
         ("method", _method(subject)),
         ("figures", _figures(subject)),
         ("psi", NotRecorded(_NO_PSI)),
@@ -93,6 +95,30 @@ def model_card(subject: Subject) -> Artefact:
         ("retire_date", NotRecorded(_NO_RETIREMENT)),
     ]
     return Artefact("model_card", release.version, tuple(fields))
+
+
+def _left(subject: Subject) -> Field:
+    """Members whose sums are in this version and whose identities were revoked afterwards.
+
+    What they gave stays in the weights (protocol 2.7); whoever reads the card is to know.
+    """
+    if subject.run is None:
+        return NotRecorded(NO_DOCUMENT)
+    members = {
+        name
+        for closing in subject.run.closings
+        if isinstance(closing.body, RoundSum)
+        for name in closing.request.roster
+    }
+    machine, timeline, rows = Revocations(), subject.timeline, []
+    for index, entry in sorted(timeline.entries.items()):
+        body = entry.body
+        if isinstance(body, IdentityRevoked) and machine.take(
+            index, entry, timeline.force[index]
+        ):
+            rows.append((index, {"partner": body.member, "reason": body.reason}))
+    kept = [(index, row) for index, row in rows if row["partner"] in members]
+    return Known([row for _, row in kept], tuple(index for index, _ in kept))
 
 
 def reasons_of(schema: Schema | None) -> list[dict[str, str]]:

@@ -119,6 +119,7 @@ inquiries_outside|inquiries, outside of every epsilon|查询 (不计入 ε)
 ks|KS|KS
 label_definition|label definition|标签定义
 largest|largest of all cases|各种情形中最大
+left_since|left or revoked since|此后退出或被撤销
 library|library|程序库
 limits|limits and known failures|局限与已知缺陷
 low|from|下限

@@ -15,7 +15,7 @@ from consortium.credit import tables
 from consortium.ids import Digest, PartnerId, RequestId
 from consortium.inquiries import Purpose
 from consortium.ledger.archive import pack
-from consortium.ledger.entries import ScoreBatch
+from consortium.ledger.entries import IdentityRevoked, ScoreBatch
 from consortium.ledger.inquiries import (
     Asked,
     InquiryRecord,
@@ -54,6 +54,7 @@ FIELDS = {
             "windows",
             "label_definition",
             "partners",
+            "left_since",
             "method",
             "figures",
         ),
@@ -162,6 +163,23 @@ def test_model_document_that_is_missing_is_not_replaced_by_anything(house: House
     fields = document(artefacts_of(audit_of(house, files)), "model_card")["fields"]
     for name in ("weights_digest", "figures", "points"):
         assert "not_recorded" in fields[name]
+
+
+def test_card_names_who_left_after_the_training_and_nobody_else() -> None:
+    house = House(silos=4, rounds=1).run()
+    assert fields_of_card(house)["left_since"]["value"] == []
+    gone = house.names[3]
+    identity = bytes.fromhex(house.manifest.member(gone).identity)
+    body = IdentityRevoked(member=gone, identity=identity, reason="left", effective_at=START)
+    index = house.append(COORDINATOR, body)
+    house.checkpoint()
+    left = fields_of_card(house)["left_since"]
+    assert left["value"] == [{"partner": gone, "reason": "left"}]
+    assert left["entries"] == [index]
+
+
+def fields_of_card(house: House) -> Any:  # noqa: ANN401 - parsed JSON
+    return document(artefacts_of(audit_of(house, house.bundle())), "model_card")["fields"]
 
 
 def test_figures_of_the_card_are_those_that_were_published(files: Mapping[str, bytes]) -> None:
