@@ -392,9 +392,11 @@ class _Bar:
 def _status(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.directory)
     seen = control.fetch_status(config.control_socket)
+    days = doctor.certificate_days(config)
     if arguments.json:
-        print(json.dumps(asdict(seen)))
+        print(json.dumps(asdict(seen) | {"certificate_days": days}))
         return 0
+    print(f"certificate ends in {days} days; renewed by itself a month before")
     state = "in force" if seen.manifest_complete else "not signed by all"
     print(f"manifest  {seen.manifest or 'none proposed'} {state if seen.manifest else ''}")
     for one in seen.partners:

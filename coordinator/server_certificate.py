@@ -90,7 +90,7 @@ class ServerCertificate:
 
     def _settle(self) -> None:
         """Put the next files in place; the key goes first, the certificate decides."""
-        if not (self._keys / "tls.next.pem").exists():
+        if not (self._keys / "tls.next.pem").exists() and not self._is_of_next_key():
             return
         try:
             for name, following in _FILES:
@@ -98,6 +98,13 @@ class ServerCertificate:
                     (self._keys / following).replace(self._keys / name)
         except OSError as error:
             raise ConfigurationError(f"{self._keys}: {error.strerror}") from error
+
+    def _is_of_next_key(self) -> bool:
+        """Whether a power cut has kept the new name of the certificate, not of its key."""
+        key = self._keys / "tls.next.key"
+        if not key.exists():
+            return False
+        return fits(KeyPair(self._read(key), self._read(self._keys / "tls.pem").expose()))
 
     def _pair(self) -> KeyPair:
         certificate = self._read(self._keys / "tls.pem").expose()

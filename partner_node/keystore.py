@@ -8,6 +8,7 @@ is replaced whole or not at all.
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -168,19 +169,29 @@ class Keystore:
             raise CertificateError("the renewed certificate is over another key")
         pem = issued.public_bytes(serialization.Encoding.PEM)
         write_file(self._keys / _NEXT_CERTIFICATE, pem)
+        flush_directory(self._keys)  # both are there before either name changes
         self.settle()
 
     def settle(self) -> None:
         """Finish a renewal whose certificate had come when the node was stopped."""
         key, certificate = self._keys / _NEXT_KEY, self._keys / _NEXT_CERTIFICATE
-        if not certificate.exists():
+        if not certificate.exists() and not (key.exists() and self._is_of_next_key()):
             return
         try:
-            if key.exists():
+            with suppress(FileNotFoundError):
                 key.replace(self._keys / "tls.key")
-            certificate.replace(self._keys / "node.pem")
+            with suppress(FileNotFoundError):
+                certificate.replace(self._keys / "node.pem")
         except OSError as error:
             raise StorageError(f"{self._keys}: {error.strerror}") from error
+
+    def _is_of_next_key(self) -> bool:
+        """Whether a power cut has kept the new name of the certificate, not of its key."""
+        try:
+            issued = x509.load_pem_x509_certificate(read_file(self._keys / "node.pem"))
+            return _spki(issued.public_key()) == _spki(self._tls_key(_NEXT_KEY).public_key())
+        except (ValueError, RiskWeaveError):
+            return False
 
     def certificate_stamp(self) -> object:
         """Another value after each change of the certificate."""
@@ -373,6 +384,18 @@ def write_file(path: Path, data: bytes) -> None:
         draft.replace(path)
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror}") from error
+
+
+def flush_directory(directory: Path) -> None:
+    """A name counts after a power cut only if its directory was flushed; or StorageError."""
+    try:
+        handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise StorageError(f"{directory}: {error.strerror}") from error
 
 
 def read_secret(path: Path) -> Secret:

@@ -5,11 +5,10 @@ anything is sent or dialled. What cannot be looked at counts as on.
 """
 
 import json
-import os
 from pathlib import Path
 
 from consortium.errors import ConfigurationError, RefusalCode, RefusalError, StorageError
-from partner_node.keystore import read_file, write_file
+from partner_node.keystore import flush_directory, read_file, write_file
 
 FILE = "kill-switch"
 
@@ -56,24 +55,12 @@ class KillSwitch:
         if not self.on:
             text = json.dumps({"since": since, "reason": reason})
             write_file(self._path, text.encode() + b"\n")
-            _flush(self._directory)
+            flush_directory(self._directory)
 
     def turn_off(self) -> None:
         """What was refused is asked for again by whoever wants it."""
         try:
             self._path.unlink(missing_ok=True)
-            _flush(self._directory)
+            flush_directory(self._directory)
         except OSError as error:
             raise StorageError(f"{self._path}: {error.strerror}") from error
-
-
-def _flush(directory: Path) -> None:
-    """A name counts after a power cut only if its directory was flushed, too."""
-    try:
-        handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-    except OSError as error:
-        raise StorageError(f"{directory}: {error.strerror}") from error

@@ -208,9 +208,11 @@ class Link:
         return 0.5 + self._ports.entropy(1)[0] / 512
 
     async def _connect(
-        self, kind: StreamKind, stop: asyncio.Event, *, successor: bool = False
+        self, kind: StreamKind, stop: asyncio.Event, *, up: asyncio.Event | None = None
     ) -> None:
         """One stream, from its dial to its end, and those that come after it in its place.
+
+        ``up`` is set when it is welcomed; it is then the successor of one that lives.
 
         Raises:
             TrustError: the other side is not the manifest's coordinator, or works under
@@ -229,11 +231,13 @@ class Link:
                 partner=dial.partner,
                 manifest=pin.digest,
                 nonce=self._ports.entropy(codec.KEY_BYTES),
-                successor=successor,
+                successor=up is not None,
             )
             await stream.greet(hello, pin)
             log.info("%s stream is up", kind.value)
             self._current[kind] = stream
+            if up is not None:
+                up.set()
             self._ports.on_change(kind, True)  # noqa: FBT003 - a port
             try:
                 if kind is StreamKind.SCORING:
@@ -256,7 +260,7 @@ class Link:
         loop = asyncio.get_running_loop()
         carrying = asyncio.create_task(stream.carry(stop))
         after: asyncio.Task[None] | None = None
-        due = 0.0
+        up, due = asyncio.Event(), 0.0
         try:
             while not carrying.done():
                 await asyncio.wait([carrying], timeout=self._pace.look)
@@ -268,9 +272,10 @@ class Link:
                     and loop.time() >= due
                     and self._ports.renewed() != certificate
                 ):
-                    again = self._connect(stream.kind, stop, successor=True)
+                    up = asyncio.Event()
+                    again = self._connect(stream.kind, stop, up=up)
                     after = asyncio.create_task(again)
-            if after is not None and self._current.get(stream.kind) is not stream:
+            if after is not None and await self._comes_up(after, up, stream):
                 log.info("%s stream goes on with another certificate", stream.kind.value)
                 await after
             else:
@@ -281,6 +286,25 @@ class Link:
                     task.cancel()
             waiting = [task for task in (carrying, after) if task is not None]
             await asyncio.gather(*waiting, return_exceptions=True)
+
+    async def _comes_up(
+        self, after: "asyncio.Task[None]", up: asyncio.Event, stream: "_Stream"
+    ) -> bool:
+        """Whether a stream that has ended has its successor.
+
+        The coordinator ends it when it welcomes the other, and that word may come first.
+        """
+        stream.down = True
+        waiting = asyncio.create_task(_returns(up.wait()))
+        try:
+            await asyncio.wait(
+                [after, waiting],
+                timeout=self._pace.welcome,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            waiting.cancel()
+        return up.is_set()
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

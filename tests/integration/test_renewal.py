@@ -21,13 +21,13 @@ from consortium.errors import (
     SignatureError,
 )
 from consortium.ids import PartnerId
-from consortium.messages import Renewal
+from consortium.messages import Hello, Renewal
 from coordinator import membership
 from coordinator import wiring as operator
 from coordinator.server_certificate import fits
 from coordinator.streams import StreamHub
-from partner_node import cli_keys, doctor, renewal, wiring
-from partner_node.keystore import Keystore
+from partner_node import cli_keys, doctor, link, renewal, wiring
+from partner_node.keystore import Keystore, Pin, write_file
 from partner_node.kill_switch import FILE, KillSwitch
 from tests.node_house import DEADLINE_S, PACE, Federation, Seen, echo
 
@@ -80,6 +80,30 @@ def test_renewal_in_the_middle_of_a_question_loses_no_answer_and_both_streams_ch
             assert waiting.result(DEADLINE_S) == b"echo slow"
             assert seen.downs == dict.fromkeys(StreamKind, 0)
             assert hub.connected() == hub.scoring_connected() == (BANK_A,)
+
+
+def test_stream_that_is_ended_before_its_successor_is_up_is_not_dialled_anew(
+    federation: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The coordinator's two words travel on two connections."""
+    greet = link._Stream.greet
+    first: dict[StreamKind, link._Stream] = {}
+
+    async def late(stream: link._Stream, hello: Hello, pin: Pin) -> None:
+        await greet(stream, hello, pin)
+        earlier = first.setdefault(stream.kind, stream)
+        if earlier is not stream and stream.kind is StreamKind.TRAINING:
+            await earlier.call.code()  # its end is heard before the welcome
+
+    monkeypatch.setattr(link._Stream, "greet", late)
+    with federation.serving() as hub:
+        federation.found("bank_a", "bank_b")
+        node = federation.nodes["bank_a"]
+        with up(federation, node) as seen:
+            renewal.rotate(node)
+            seen.wait(lambda now: all(count == 2 for count in now.ups.values()))
+            assert ask(hub, b"still") == b"echo still"
+            assert seen.downs == dict.fromkeys(StreamKind, 0)
 
 
 async def _set(event: asyncio.Event) -> None:
@@ -143,6 +167,13 @@ def test_node_that_is_stopped_anywhere_in_a_renewal_has_a_key_with_its_certifica
             assert again.tls(BANK_A, now=wiring.now()).certificate
             with replace(node, keys=again).door() as door:
                 door.check_health()
+        # A power cut that has kept the certificate's new name and not its key's.
+        keys = node.config.directory / "keys"
+        old = (keys / "tls.key").read_bytes()
+        renewal.rotate(node)
+        write_file(keys / "tls.next.key", (keys / "tls.key").read_bytes())
+        write_file(keys / "tls.key", old)
+        assert Keystore(node.config.directory).tls(BANK_A, now=wiring.now()).certificate
 
 
 def test_certificate_is_renewed_a_month_before_its_end_and_not_before(
