@@ -188,7 +188,11 @@ class AuditLog:
         voices = [one for one in brought if isinstance(brought[one].body, IdentityRevoked)]
         self.append([one for one in brought if one not in voices])
         for data in self._store.not_logged(voices):
-            self.standing.say(brought[data], data, manifest, at=self.now())
+            try:
+                self.standing.say(brought[data], data, manifest, at=self.now())
+            except (ManifestError, OutOfOrderError) as error:
+                # Its mirror is to grow all the same: what was meant may be no member any more.
+                log.warning("a voice of %s is not taken: %s", member, error)
         if question.size:
             self.witnesses.cosign(question.size, {member: question.cosignature}, manifest)
         self.witnesses.note_held(member, question.known)

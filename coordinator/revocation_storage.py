@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from consortium.errors import ManifestError, RevokedError
+from consortium.errors import ManifestError, OutOfOrderError, RevokedError
 from consortium.ids import PartnerId
 from consortium.ledger.entries import Entry, IdentityRevoked
 from consortium.ledger.revocations import check_voice, enough
@@ -88,6 +88,8 @@ class Standing:
             DecodeError: a reason or a key that is not of its form. Fault: the actor.
             ManifestError: about a key that no member of the manifest has, or about the
                 coordinator, without whom there is no federation. Fault: the actor.
+            OutOfOrderError: the actor has a voice about this key already: the log is never
+                pruned. Nothing is appended.
             RevokedError: the actor is revoked itself.
         """
         body = entry.body
@@ -99,6 +101,8 @@ class Standing:
             # First: on a server's database it takes the lock under which all is decided.
             self._store.append_within(connection, [data])
             rows = list(connection.execute(same))
+            if entry.actor in {row.actor for row in rows}:
+                raise OutOfOrderError(f"{entry.actor} has said this of {member.id} before")
             voices = {PartnerId(row.actor) for row in rows} | {entry.actor}
             done = any(row.effective for row in rows)
             revokes = not done and enough(voices, body, manifest)

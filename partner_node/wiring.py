@@ -78,6 +78,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DISTRIBUTION = "riskweave"
+_VOICE = "identity.revoked"
 _SWITCH_S, _PAUSE_S = 0.001, 0.0005
 """How long a thread may keep the interpreter from the loop, and how long it then rests."""
 
@@ -378,16 +379,17 @@ def revoke(desk: Desk, member: PartnerId, reason: str) -> None:
     """Say for the log that a member's identity is to be revoked: one voice (protocol 2.7).
 
     About this node itself it is enough. It is kept, so that the serving node brings it if the
-    coordinator cannot be reached now.
+    coordinator cannot be reached now; said again, it is the same voice.
 
     Raises:
         ManifestError: no manifest is pinned, or it has no such member.
         TransportError: the coordinator is not reachable; the voice is kept.
     """
-    pin = desk.pinned()
-    entry = desk.book().revoked(pin.manifest.member(member), reason)
-    store = desk.store()
-    store.keep_own([OwnEntry(type="identity.revoked", data=entry)])
+    about, store = desk.pinned().manifest.member(member), desk.store()
+    said = [one for one in store.log.said(_VOICE) if about.identity.encode() in one]
+    entry = said[0] if said else desk.book().revoked(about, reason)
+    if not said:
+        store.keep_own([OwnEntry(type=_VOICE, data=entry)])
     with desk.door() as coordinator:
         coordinator.witness(WitnessQuestion(known=store.log.size(), entries=(entry,)))
 
@@ -404,6 +406,7 @@ def serve(directory: Path) -> None:
         StorageError: the database cannot be opened.
     """
     desk = open_desk(directory)
+    desk.config.joined()
     desk.keys.check_modes()
     desk.keys.tls(desk.config.partner, now=now())
     desk.keys.identity()

@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import Coroutine
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,10 +21,17 @@ from consortium.errors import (
     DecodeError,
     EnrolmentError,
     ManifestError,
+    OutOfOrderError,
     RevokedError,
 )
 from consortium.ids import Digest, PartnerId
-from consortium.ledger.entries import Entry, IdentityRevoked, Incident, sign_entry
+from consortium.ledger.entries import (
+    Entry,
+    IdentityRevoked,
+    Incident,
+    from_jcs,
+    sign_entry,
+)
 from consortium.ledger.revocations import Revocations, barred, check_voice, enough
 from consortium.ledger.witness import quorum_of
 from consortium.manifest import Manifest, Role
@@ -251,6 +259,19 @@ def test_voice_about_a_key_that_no_member_has_or_about_the_coordinator_is_refuse
         wiring.revoke(house.desk, coordinator, "left", since=None)
     assert house.desk.store.out() == ()
     assert house.manifest.coordinator.role is Role.COORDINATOR
+
+
+def test_second_voice_of_a_member_about_one_key_is_not_appended(house: House) -> None:
+    member = house.nodes[BANK]
+    size, _ = house.desk.log.newest()
+    for at in (1, 2):
+        bare = said(BANK, replace(about(house.manifest, SHOP), effective_at=at))
+        data = sign_entry(bare, member.identity).to_jcs()
+        with nullcontext() if at == 1 else pytest.raises(OutOfOrderError):
+            house.desk.log.standing.say(from_jcs(data), data, house.manifest, at=at)
+    assert house.desk.log.newest()[0] == size + 1
+    assert house.desk.store.out() == ()
+    assert revoke(house)  # the operator's voice, with that of one partner
 
 
 def test_revocation_and_its_entry_are_one_commit(house: House) -> None:
