@@ -99,6 +99,8 @@ class AuditLog:
         """Sizes of heads that entries rest on, found to be cosigned."""
         self.witnesses = LogWitnesses(store, now=now)
         self.standing = Standing(store)
+        self.before_shown: Callable[[], None] = lambda: None
+        """Called before entries are shown: what they say is to have its effect here first."""
         self._brought: dict[PartnerId, tuple[int, int]] = {}
         """By member: the day, and what it brought on it."""
         store.log_with(self)
@@ -254,6 +256,7 @@ class AuditLog:
 
     def show(self, known: int, size: int, note: bytes, manifest: Manifest) -> LogHead:
         """A head with its proof and the entries from ``known`` on."""
+        self.before_shown()
         root = open_checkpoint(note, manifest).checkpoint.root
         entries = self._store.log_portion(known, size)
         with self._turn:

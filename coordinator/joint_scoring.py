@@ -117,6 +117,10 @@ class ScoringRelay:
         """Requests that wait for answers."""
         return len(self._scores)
 
+    def renew_rosters(self) -> None:
+        """Somebody is gone for good: all are told now."""
+        self._rosters.renew()
+
     # --- the streams --------------------------------------------------------------------------
 
     def on_up(self, partner: PartnerId) -> None:

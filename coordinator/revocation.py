@@ -1,8 +1,8 @@
 """Members that are let in no more: whom the operator means, and streams that are cut (2.7).
 
 From the commit of ``revocation_storage`` on every call of a revoked member is refused;
-``enforce`` ends its streams within half a second, whichever process of the operator it was
-that wrote it.
+``Enforcer`` ends its streams within half a second, whichever process of the operator it was
+that wrote it, and in any case before nodes are shown the entry.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from coordinator.storage import Store
 log = logging.getLogger(__name__)
 
 LOOK_S = 0.5
+_PATIENCE_S = 2.0
 GOODBYE = Goodbye(code=RevokedError.code, reason=RevokedError.public)
 
 
@@ -45,25 +46,48 @@ def member_to_revoke(manifest: Manifest | None, name: PartnerId) -> Member:
     raise ConfigurationError(f"{name} is no active partner or regulator of the manifest")
 
 
-async def enforce(store: Store, streams: Streams, on_new: Callable[[], None]) -> None:
-    """End the streams of whoever is revoked, for as long as the coordinator serves.
+class Enforcer:
+    """Cuts who is revoked off, before anybody else can read of it."""
 
-    Args:
-        store: Looked at twice a second, for the command may have run in another process.
-        streams: What is ended.
-        on_new: Called when somebody was revoked: nodes are to hear of it at once.
-    """
-    known: frozenset[PartnerId] = frozenset()
-    while True:
-        try:
-            out = frozenset(await asyncio.to_thread(store.out))
-        except StorageError as error:
-            log.warning("revocations stand as they were: %s", error)
-            out = known
+    def __init__(self, store: Store, streams: Streams, on_new: Callable[[], None]) -> None:
+        """Over the database that any process of the operator writes to.
+
+        ``on_new`` is called in the loop when somebody's streams were ended: rosters and heads
+        are to say so at once.
+        """
+        self._store, self._streams, self._on_new = store, streams, on_new
+        self._known: frozenset[PartnerId] = frozenset()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def run(self) -> None:
+        """Look twice a second, for as long as the coordinator serves."""
+        self._loop = asyncio.get_running_loop()
+        while True:
+            try:
+                out = frozenset(await asyncio.to_thread(self._store.out))
+            except StorageError as error:
+                log.warning("revocations stand as they were: %s", error)
+                out = self._known
+            await self._apply(out)
+            await asyncio.sleep(LOOK_S)
+
+    def before_shown(self) -> None:
+        """Take effect before entries of the log are shown; from any thread but the loop's.
+
+        A node that reads of a revocation first would refuse rosters that still have the member.
+        """
+        if self._loop is None:
+            return
+        out = frozenset(self._store.out())
+        if out != self._known:
+            done = asyncio.run_coroutine_threadsafe(self._apply(out), self._loop)
+            with suppress(TimeoutError):
+                done.result(_PATIENCE_S)
+
+    async def _apply(self, out: frozenset[PartnerId]) -> None:
         for partner in sorted(out):
-            streams.drop(partner, GOODBYE)
-        if fresh := sorted(out - known):
+            self._streams.drop(partner, GOODBYE)
+        if fresh := sorted(out - self._known):
             log.warning("revoked: %s", ", ".join(fresh))
-            on_new()
-        known = out
-        await asyncio.sleep(LOOK_S)
+            self._on_new()
+        self._known = out

@@ -302,6 +302,7 @@ class StreamHub:
         """End all streams of a partner, if they are there. In the loop."""
         for stream in (*self._streams.values(), *self._draining.values()):
             if stream.partner == partner:
+                self._unregister(stream)
                 stream.close(goodbye)
 
     async def stop(self) -> None:

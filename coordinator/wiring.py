@@ -44,7 +44,7 @@ from coordinator.inquiry_log import Batches, InquiryLog
 from coordinator.joint_scoring import ScoringRelay
 from coordinator.membership import COORDINATOR_ID, Membership, Own
 from coordinator.pseudonym_epochs import PseudonymEpochs
-from coordinator.revocation import enforce, member_to_revoke
+from coordinator.revocation import Enforcer, member_to_revoke
 from coordinator.rosters import RosterPorts, Rosters, Served
 from coordinator.scoring_storage import ScoringStore
 from coordinator.server import Doors, Questions, Server
@@ -500,7 +500,9 @@ async def _serve(desk: Desk, on_ready: Callable[[], None]) -> None:
     await server.start()
     relaying = asyncio.create_task(scoring.relay.run())
     renewing = asyncio.create_task(renew_when_due(desk.certificate, now))
-    enforcing = asyncio.create_task(enforce(desk.store, hub, desk.log.witnesses.show_newest))
+    enforcer = Enforcer(desk.store, hub, lambda: _tell_of_revoked(desk, scoring))
+    desk.log.before_shown = enforcer.before_shown
+    enforcing = asyncio.create_task(enforcer.run())
     control = control_server(ports, desk.config.control_socket)
     await control.start()
     try:
@@ -518,6 +520,12 @@ async def _serve(desk: Desk, on_ready: Callable[[], None]) -> None:
         await scoring.relay.stop()
         await control.stop(0)
         desk.config.control_socket.unlink(missing_ok=True)
+
+
+def _tell_of_revoked(desk: Desk, scoring: "Scoring") -> None:
+    """A roster without them goes out now, and all witnesses are shown the newest head."""
+    scoring.relay.renew_rosters()
+    desk.log.witnesses.show_newest()
 
 
 async def _first(stopped: Coroutine[Any, Any, Any], *parts: "asyncio.Task[None]") -> None:

@@ -420,6 +420,7 @@ class Asker:
     def _missing(self, failed: ScoreFailed, secrets: AskerSecrets) -> frozenset[PartnerId]:
         """Whom the retry leaves out; LocalError if a refusal is of another kind."""
         left_out = set(failed.silent) & set(secrets.masks)
+        stale = set(secrets.masks).difference(self.roster().partners)
         quota: set[PartnerId] = set()
         for refused in failed.refused:
             code = verify_refusal(refused, secrets.context, self._ports.keys)
@@ -432,7 +433,8 @@ class Asker:
             elif code not in _PASSED_OVER:
                 log.warning("%s refuses with %s", refused.member, code.value)
                 raise LocalError(answers.INCOMPLETE, f"{refused.member}: {code.value}")
-            left_out.add(refused.member)
+            # Who refuses a roster because of others that are gone is asked again without them.
+            left_out |= stale if code is ScoreRefusal.ROSTER and stale else {refused.member}
         if not left_out:
             raise LocalError(answers.INCOMPLETE, f"the coordinator says {failed.code}")
         return frozenset(left_out)

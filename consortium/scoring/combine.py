@@ -57,7 +57,7 @@ def combine(
     apply_masks(total, keys.me, secrets.masks)
     for name, given in found.items():
         try:
-            verify = keys.peer(name).verify
+            verify = keys.asked(name).verify
             verify.verify(Label.SCORE_ANSWER, bound + given.words, given.signature)
         except SignatureError as error:
             raise _wrong(name, "its signature") from error

@@ -50,12 +50,22 @@ class PairCache:
         self.agreement = agreement
         self._members = {member.id: member for member in manifest.partners}
         self._peers: dict[PartnerId, Peer] = {}
+        self._former: dict[PartnerId, Peer] = {}
 
     def bar(self, names: Collection[PartnerId]) -> None:
         """Have no pair with these any more: their identities are revoked (protocol 2.7)."""
         for name in names:
             self._members.pop(name, None)
-            self._peers.pop(name, None)
+            if (peer := self._peers.pop(name, None)) is not None:
+                self._former[name] = peer
+
+    def asked(self, name: PartnerId) -> Peer:
+        """As ``peer``, also of one that was revoked since it was asked.
+
+        What this member asks goes to rosters without the revoked, so such an answer is to a
+        request of before; and those of the others are worth nothing without it.
+        """
+        return self._former.get(name) or self.peer(name)
 
     def peer(self, name: PartnerId) -> Peer:
         """The peer of that name.

@@ -70,7 +70,7 @@ def verify_refusal(refused: ScoreRefused, context: Digest, keys: PairCache) -> S
     """
     try:
         code = ScoreRefusal(refused.code)
-        verify = keys.peer(refused.member).verify
+        verify = keys.asked(refused.member).verify
         statement = _refusal_statement(context, code.value)
         verify.verify(Label.SCORE_REFUSAL, statement, refused.signature)
     except (ValueError, SignatureError, ScoreRefusalError) as error:

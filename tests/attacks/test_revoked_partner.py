@@ -20,6 +20,7 @@ from consortium.inquiries import (
 from consortium.ledger.entries import IdentityRevoked, RoundJoin, RoundSum, from_jcs
 from consortium.manifest import Manifest
 from consortium.messages import SumRequest
+from consortium.scoring.clear import parse_inquiry
 from models.run import ClosedSum, RunFailedError
 from partner_node.log_store import Revoked
 from partner_node.trust import check_nobody_revoked
@@ -176,6 +177,31 @@ def test_points_are_evaluated_neither_for_nor_with_a_revoked_partner(tmp_path: P
             assert (reply.code, reply.points) == ("S02", b"")
         told = await pseudonyms.on_epoch(EpochAsk(step="commit", documents=(b"offer",)))
         assert told.code == ScoreRefusal.REQUESTER
+
+    run(tmp_path, story)
+
+
+def test_request_under_way_when_others_hear_of_a_revocation_is_asked_again_without_it(
+    tmp_path: Path,
+) -> None:
+    """Responders refuse the roster that was good a moment ago (S04): they are not to blame."""
+
+    async def story(house: House) -> None:
+        revoked = frozenset({house.manifest.member(SHOP_D).identity})
+        for name, node in house.nodes.items():
+            if name != BANK:
+                node.session._era.heed(revoked)  # type: ignore[union-attr]
+        relayed = house.next_up(ScoreRequest)
+        asking = asyncio.create_task(ask(house, "bank_a", "P1"))
+        await relayed
+        others = [name for name in sorted(house.nodes) if name != SHOP_D]
+        house.down.add(SHOP_D)
+        house.publish(others)
+        (answer,) = await asking
+        assert not answer.fallback
+        first, again = house.frames(ScoreRequest, "up")[-2:]
+        assert parse_inquiry(first[1].inquiry).roster == tuple(sorted(house.nodes))  # type: ignore[attr-defined]
+        assert parse_inquiry(again[1].inquiry).roster == tuple(others)  # type: ignore[attr-defined]
 
     run(tmp_path, story)
 

@@ -37,7 +37,7 @@ from consortium.ledger.witness import quorum_of
 from consortium.manifest import Manifest, Role
 from consortium.messages import Goodbye, Welcome
 from coordinator import wiring
-from coordinator.revocation import enforce
+from coordinator.revocation import Enforcer
 from tests.coordinator_house import DEADLINE_S, House, NodeKeys, RawStream, ask, enrol
 from tests.ledger_house import COORDINATOR, REGULATOR
 from tests.ledger_house import House as Ledger
@@ -168,9 +168,8 @@ def test_revoked_partner_loses_both_streams_and_every_call_and_others_lose_nothi
         told: list[None] = []
         async with house.serving() as hub, house.channel(house.nodes[SHOP]) as channel:
             streams = [await welcomed(house, channel, kind) for kind in StreamKind]
-            work = asyncio.create_task(
-                enforce(house.desk.store, hub, lambda: told.append(None))
-            )
+            enforcer = Enforcer(house.desk.store, hub, lambda: told.append(None))
+            work = asyncio.create_task(enforcer.run())
             assert await asyncio.to_thread(revoke, house)
             for stream in streams:
                 frame = await stream.hear()
@@ -184,6 +183,24 @@ def test_revoked_partner_loses_both_streams_and_every_call_and_others_lose_nothi
                 assert await ask(other, "GetManifest", b"")
             assert (hub.connected(), hub.scoring_connected(), told) == ((), (), [None])
             work.cancel()
+
+    run(story())
+
+
+def test_entry_that_revokes_is_shown_only_after_the_streams_have_ended(house: House) -> None:
+    async def story() -> None:
+        log, rosters = house.desk.log, []
+        async with house.serving() as hub, house.channel(house.nodes[SHOP]) as channel:
+            await welcomed(house, channel, StreamKind.SCORING)
+            enforcer = Enforcer(house.desk.store, hub, lambda: rosters.append(hub.connected()))
+            enforcer._loop = asyncio.get_running_loop()  # and never looks by itself
+            log.before_shown = enforcer.before_shown
+            await asyncio.to_thread(revoke, house)
+            assert hub.scoring_connected() == (SHOP,)
+            size, note = log.newest()
+            shown = await asyncio.to_thread(log.show, 0, size, note, house.manifest)
+            assert b"identity.revoked" in shown.entries[-1]
+            assert (hub.scoring_connected(), rosters) == ((), [()])
 
     run(story())
 
