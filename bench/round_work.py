@@ -28,6 +28,7 @@ from consortium.ledger.witness import WitnessKey
 from consortium.manifest import Manifest, Member, Role
 from consortium.messages import LogHead, PlanOffer, Signed
 from consortium.plan import ReleaseKind, TrainingPlan
+from consortium.privacy.mechanism import ACCOUNTS
 from consortium.secagg.aggregator import Aggregator
 from consortium.secagg.chain import Link, chain_length
 from consortium.secagg.joins import verify_acceptance
@@ -173,7 +174,7 @@ def _session(
         manifest=parties.manifest,
         schema=schema,
         code=parties.plan.code,
-        caps=dict.fromkeys(("training", "holdout"), 1 << 50),
+        caps=dict.fromkeys(ACCOUNTS, 1 << 50),
         run_epsilon=parties.plan.epsilon,
     )
     store = NodeStore(directory / f"{name}.db", now=_now)

@@ -116,6 +116,7 @@ class Label(StrEnum):
     AUDIT_DRAW = "riskweave/audit-draw/v1\n"
     REPLAY = "riskweave/replay-report/v1\n"
     FIGURE = "riskweave/figure/v1\n"
+    TABLE = "riskweave/table/v1\n"
     NOISY_TABLE = "riskweave/noisy-table/v1\n"
     SEALED_DECISION = "riskweave/sealed-decision/v1\n"
     SEALED_BATCH = "riskweave/sealed-batch/v1\n"

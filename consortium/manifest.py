@@ -13,6 +13,12 @@ from typing import Any
 from consortium.canonical import Label, canonical_json, hash_with, parse_canonical
 from consortium.crypto.keys import verify_signature
 from consortium.errors import ConfigurationError, ManifestError, SignatureError
+from consortium.figure_policy import (
+    FigurePolicy,
+    check_figures,
+    figures_document,
+    figures_of,
+)
 from consortium.gates import GatePolicy, check_gate, gate_document, gate_of
 from consortium.ids import Digest, PartnerId, parse_digest, parse_partner_id
 from consortium.messages import Signed
@@ -127,6 +133,8 @@ class Policy:
     scoring: ScoringPolicy = ScoringPolicy()
     gate: GatePolicy = field(default_factory=GatePolicy)
     """What a release must pass (protocol 13.9)."""
+    figures: FigurePolicy = field(default_factory=FigurePolicy)
+    """Which table releases are allowed, and at what cost (protocol 13.11)."""
 
     def holders_floor(self, families: Iterable[str]) -> int:
         """The least m_b that a plan may state for a block of these families.
@@ -246,6 +254,7 @@ def manifest_bytes(manifest: Manifest) -> bytes:
                 "allow_pair": policy.allow_pair,
                 "scoring": _scoring_document(policy.scoring),
                 "gate": gate_document(policy.gate),
+                "figures": figures_document(policy.figures),
             },
         }
     )
@@ -310,6 +319,7 @@ def _manifest_of(document: object) -> Manifest:
             allow_pair=bool(policy["allow_pair"]),
             scoring=_scoring_of(policy["scoring"]),
             gate=gate_of(policy["gate"]),
+            figures=figures_of(policy["figures"]),
         ),
     )
 
@@ -369,6 +379,7 @@ def _check_policy(policy: Policy) -> None:
     check_scoring(policy.scoring)
     try:
         check_gate(policy.gate)
+        check_figures(policy.figures)
         decimal(policy.honest_fraction, "policy.honest_fraction", low="0.01", high="1")
     except ConfigurationError as error:
         raise ManifestError(str(error)) from error

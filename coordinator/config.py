@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from consortium.errors import ConfigurationError
+from consortium.figure_policy import FigurePolicy, figures_of
 from consortium.gates import GatePolicy, gate_of
 from consortium.ids import parse_digest
 from consortium.manifest import Policy
@@ -71,6 +72,12 @@ TEMPLATE_POLICY += """
 # most_partner = "0.5"             # largest share of the joint score's variance of one partner
 # most_changes = "0.03"            # decisions that may change with another training
 # empirical_audit = "if_code_is_named"   # or "required", "optional"
+"""
+TEMPLATE_POLICY += """
+[figures]                          # which noisy tables the operator may ask for; signed, too
+# kinds = ["demand", "approvals", "vintages", "roll_rates", "closures"]   # none unless named
+# run_epsilon = "1"                # most of one table, for a person
+# lifetime_epsilon = "3"           # most of all tables of a data epoch
 """
 TEMPLATE_POLICY += TEMPLATE_SCORING
 
@@ -145,6 +152,7 @@ _TABLES = {
         "family_m",
     },
     "gate": {field.name for field in fields(GatePolicy)},
+    "figures": {field.name for field in fields(FigurePolicy)},
     "scoring": set(KEYS),
     "limits": {
         "attempt_timeout_s",
@@ -238,8 +246,9 @@ def _policy_of(document: Mapping[str, object]) -> Policy:
     decimal(_get(table, "delta", str, "1e-6"), "delta", low="1e-12", high="1e-3")
     for key, default in (("max_epsilon_per_run", "3"), ("max_epsilon_lifetime", "8")):
         decimal(_get(table, key, str, default), key, low="0.01", high="100")
-    kinds = _names(table, "model_kinds", [kind.value for kind in ModelKind])
-    if unknown := set(kinds) - {kind.value for kind in ModelKind}:
+    able = [kind.value for kind in ModelKind if kind is not ModelKind.TABLE]
+    kinds = _names(table, "model_kinds", able)
+    if unknown := set(kinds) - set(able):
         raise ConfigurationError(f"model_kinds: {min(unknown)!r} is not a model kind")
     return Policy(
         min_partners=_whole(table, "min_partners", 2),
@@ -255,6 +264,7 @@ def _policy_of(document: Mapping[str, object]) -> Policy:
         family_m=_family_m(table),
         scoring=parse_scoring(_table(document, "scoring")),
         gate=gate_of(_table(document, "gate")),
+        figures=figures_of(_table(document, "figures")),
     )
 
 

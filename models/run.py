@@ -20,6 +20,8 @@ from consortium.errors import DomainError, OutOfOrderError, RiskWeaveError, Shap
 from consortium.features.bins import Bins, private_bins, private_features, public_bins
 from consortium.features.grids import CELLS as GRID_CELLS
 from consortium.features.schema import Schema
+from consortium.figure import SCALE_BITS as TABLE_BITS
+from consortium.figure import FigureSpec
 from consortium.ids import Digest, PartnerId
 from consortium.messages import SumRequest
 from consortium.plan import (
@@ -87,6 +89,8 @@ class RunState:
     """Noisy counts, float64, shape (blocks, 16, 2); of a head (strata, 16, 2)."""
     moments: bytes
     """Noisy sums of a head's parts, int64, as ``models.moments`` lays them out."""
+    table: bytes
+    """The sum of a table release, int64, by axes, measures last (protocol 13.11)."""
     attempts: tuple[Attempt, ...]
     closed: int
     """Sums that are closed."""
@@ -153,6 +157,8 @@ class RunSession:
                 return STRATA * PARTNER_BANDS
             case ReleaseKind.EVALUATION:
                 return self._counts_size + self._moments_size
+            case ReleaseKind.TABLE:
+                return figure_of(self.plan).size
             case None:
                 raise RunFailedError("the run is finished")
 
@@ -173,11 +179,16 @@ class RunSession:
             roster=roster,
             inputs=inputs.digest,
             dimension=self.size(),
-            scale_bits=SCALE_BITS if state.stage is ReleaseKind.GRADIENT else COUNT_BITS,
+            scale_bits=_scale_bits(state.stage),
             variance=str(mechanism.variance),
             head=state.head,
         )
         return request, inputs
+
+    @property
+    def is_table(self) -> bool:
+        """Whether the run makes one table and no model (protocol 13.11)."""
+        return self.plan.model is ModelKind.TABLE
 
     @property
     def is_head(self) -> bool:
@@ -254,6 +265,14 @@ class RunSession:
             raise ShapeError(f"sum of shape {closed.total.shape}, expected ({self.size()},)")
         self._record(request, Outcome.SUMMED, {})
         total = closed.total
+        self._take(request, total)
+        self.state = replace(
+            self.state,
+            closed=self.state.closed + 1,
+            head=next_head(self.state.head, closed.joined, total),
+        )
+
+    def _take(self, request: SumRequest, total: Integers) -> None:
         match request.kind:
             case ReleaseKind.BINS:
                 self._on_bins(total, request.roster)
@@ -265,11 +284,8 @@ class RunSession:
                 self._on_overlap(total, request.roster)
             case ReleaseKind.EVALUATION:
                 self._on_evaluation(total)
-        self.state = replace(
-            self.state,
-            closed=self.state.closed + 1,
-            head=next_head(self.state.head, closed.joined, total),
-        )
+            case ReleaseKind.TABLE:
+                self._on_table(total)
 
     def on_missing(
         self, request: SumRequest, missing: Mapping[PartnerId, str], *, charged: bool
@@ -318,6 +334,9 @@ class RunSession:
     def _prepare(self) -> None:
         self._bins: Bins | None = None
         self._spec: ModelSpec | None = None
+        if self.is_table:
+            figure_of(self.plan)
+            return
         if self.plan.bin_source is BinSource.PUBLIC:
             self._bins = public_bins(self.schema)
         elif self.state.bins:
@@ -345,7 +364,7 @@ class RunSession:
         return start_weights(start, len(self.plan.blocks[0].families))
 
     def _inputs(self, kind: ReleaseKind) -> SumInputs:
-        if kind is ReleaseKind.BINS:
+        if kind in (ReleaseKind.BINS, ReleaseKind.TABLE):
             return SumInputs(arrays=())
         bins = self.state.bins
         if kind is ReleaseKind.GRADIENT:
@@ -451,6 +470,9 @@ class RunSession:
             stage=None,
         )
 
+    def _on_table(self, total: Integers) -> None:
+        self.state = replace(self.state, table=total.astype("<i8").tobytes(), stage=None)
+
     def _evaluation(self) -> ReleaseKind | None:
         return ReleaseKind.EVALUATION if self.plan.holdout_fraction != "0" else None
 
@@ -462,9 +484,8 @@ class RunSession:
 
 
 def _initial_state(plan: TrainingPlan) -> RunState:
-    private = plan.bin_source is BinSource.PRIVATE
     return RunState(
-        stage=ReleaseKind.BINS if private else ReleaseKind.GRADIENT,
+        stage=kinds_of(plan)[0],
         round=1,
         attempt=1,
         optimizer=b"",
@@ -476,10 +497,24 @@ def _initial_state(plan: TrainingPlan) -> RunState:
         pooled=(),
         evaluation=b"",
         moments=b"",
+        table=b"",
         attempts=(),
         closed=0,
         head=first_head(plan.run, plan_digest(plan)),
     )
+
+
+def figure_of(plan: TrainingPlan) -> FigureSpec:
+    """The figure of a plan for a table; RunFailedError if it has none, or blocks to train."""
+    if plan.figure is None or len(plan.blocks) != 1:
+        raise RunFailedError("a table has one figure and one block")
+    return plan.figure
+
+
+def _scale_bits(kind: ReleaseKind) -> int:
+    if kind is ReleaseKind.TABLE:
+        return TABLE_BITS
+    return SCALE_BITS if kind is ReleaseKind.GRADIENT else COUNT_BITS
 
 
 def _counts(total: NDArray[np.int64], blocks: int) -> Float:

@@ -22,12 +22,9 @@ from consortium.privacy.accountant import (
     units_of,
 )
 from consortium.privacy.budget import Account, Figures
-from consortium.privacy.mechanism import local_steps_units, mechanism_for
+from consortium.privacy.mechanism import ACCOUNTS, local_steps_units, mechanism_for
 from consortium.release import Mechanism
 from partner_node.records import ChargedSums
-
-SCOPES = ("training", "holdout")
-"""Whose rows are spent on: persons in training, and persons held out."""
 
 
 class Accounts(Protocol):
@@ -107,18 +104,31 @@ class _Cost:
         return ByHonest(record=found.record, person=found.person)
 
 
-def caps(policy: Policy, lifetime_epsilon: str) -> Mapping[str, int]:
-    """Units by scope that all runs of an epoch may charge together."""
-    own = decimal(lifetime_epsilon, "lifetime_epsilon", low="0", high="100")
-    shared = decimal(policy.max_epsilon_lifetime, "lifetime_epsilon", low="0", high="100")
-    units = units_of(float(min(own, shared)), float(policy.delta))
-    return dict.fromkeys(SCOPES, units)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnCaps:
+    """What the node's owner allows for all runs of an epoch, epsilons as decimals."""
+
+    lifetime_epsilon: str
+    tables_epsilon: str
 
 
-def report(store: Accounts, policy: Policy, lifetime_epsilon: str) -> tuple[ScopeReport, ...]:
-    """Both accounts of the present epoch."""
+def caps(policy: Policy, own: OwnCaps) -> Mapping[str, int]:
+    """Units by account that all runs of an epoch may charge together."""
+    training = _least(policy.max_epsilon_lifetime, own.lifetime_epsilon, policy.delta)
+    tables = _least(policy.figures.lifetime_epsilon, own.tables_epsilon, policy.delta)
+    return {name: tables if name == "tables" else training for name in ACCOUNTS}
+
+
+def _least(one: str, other: str, delta: str) -> int:
+    """The smaller cap, in units."""
+    least = min(decimal(text, "lifetime_epsilon", low="0", high="100") for text in (one, other))
+    return units_of(float(least), float(delta))
+
+
+def report(store: Accounts, policy: Policy, own: OwnCaps) -> tuple[ScopeReport, ...]:
+    """All accounts of the present epoch."""
     reports = []
-    for scope, cap in caps(policy, lifetime_epsilon).items():
+    for scope, cap in caps(policy, own).items():
         account = store.account(scope, cap_units=cap, delta=policy.delta)
         costs = {one.run: _cost(store, one.run, scope) for one in account.reserves}
         runs = tuple(_run(account, run, cost) for run, cost in costs.items())
@@ -207,6 +217,9 @@ def lines(reports: tuple[ScopeReport, ...], delta: str) -> list[str]:
                 f"  run {run.run}: {run.uploads} uploads, charged {run.epsilon}{state}"
             )
             found.append(f"    if {_text(run.by_honest)}")
+    spent = {one.scope: one.units.spent for one in reports}
+    whole = max(spent["training"], spent["holdout"]) + spent["tables"]
+    found.append(f"one person, tables included: {epsilon_of_units(whole, float(delta))}")
     return found
 
 

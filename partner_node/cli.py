@@ -312,7 +312,7 @@ def _budget(arguments: argparse.Namespace) -> int:
 
         booked = log_commands.accept_log(desk)
         sys.stderr.write(f"booked from the log: {len(booked)} debits\n")
-    found = budget.report(desk.store(), policy, desk.config.budget.lifetime_epsilon)
+    found = budget.report(desk.store(), policy, wiring.own_caps(desk))
     if arguments.json:
         print(json.dumps({"delta": policy.delta, "scopes": [asdict(one) for one in found]}))
         return 0

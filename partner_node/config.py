@@ -45,6 +45,7 @@ TEMPLATE_SETTINGS = """\
 [budget]                     # the coordinator cannot raise these; the manifest may lower them
 lifetime_epsilon = "3"       # all runs of one epoch together, for one person
 run_epsilon = "1"            # most that one run may ask for
+tables_epsilon = "3"         # all table releases of one epoch, beside the runs that train
 epoch = "default"            # a new name starts a new account: only for new persons' data
 
 [votes]
@@ -109,6 +110,8 @@ class Budget:
 
     lifetime_epsilon: str = "3"
     run_epsilon: str = "1"
+    tables_epsilon: str = "3"
+    """All table releases of an epoch: an account of its own (protocol 13.11)."""
     epoch: str = "default"
 
 
@@ -241,7 +244,7 @@ _TABLES = {
         "threads",
         "postgres",
     },
-    "budget": {"lifetime_epsilon", "run_epsilon", "epoch"},
+    "budget": {"lifetime_epsilon", "run_epsilon", "tables_epsilon", "epoch"},
     "votes": {"min_auc"},
     "scoring": {"study_consent", "threads", "refresh_hours"},
     "credit": {"time_zone", "key_hours", "deadline_ms"},
@@ -359,8 +362,10 @@ def _budget_of(table: Mapping[str, object]) -> Budget:
     budget = Budget(
         lifetime_epsilon=_get(table, "lifetime_epsilon", str, default.lifetime_epsilon),
         run_epsilon=_get(table, "run_epsilon", str, default.run_epsilon),
+        tables_epsilon=_get(table, "tables_epsilon", str, default.tables_epsilon),
         epoch=_get(table, "epoch", str, default.epoch),
     )
+    decimal(budget.tables_epsilon, "tables_epsilon", low="0.01", high="100")
     decimal(budget.lifetime_epsilon, "lifetime_epsilon", low="0.01", high="100")
     decimal(budget.run_epsilon, "run_epsilon", low="0.01", high="100")
     if not 1 <= len(budget.epoch) <= 64 or not budget.epoch.isprintable():  # noqa: PLR2004

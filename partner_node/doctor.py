@@ -184,7 +184,7 @@ class _Node:
     def budget(self) -> Found:
         desk = self._desk
         policy = desk.known_pin().manifest.policy
-        found = budget.report(desk.store(), policy, desk.config.budget.lifetime_epsilon)
+        found = budget.report(desk.store(), policy, wiring.own_caps(desk))
         shares = {one.scope: one.units.left / one.units.cap for one in found if one.units.cap}
         seen = ", ".join(f"{scope} {share:.0%} left" for scope, share in shares.items())
         remedy = "plan the last runs; a new epoch is only for new persons' data"

@@ -85,6 +85,7 @@ class EntryBook:
                 chain_head=accepted.chain_head,
                 training_units=held["training"],
                 holdout_units=held["holdout"],
+                tables_units=held["tables"],
             )
         )
 

@@ -7,7 +7,11 @@ comes out. A plan may be stricter than the manifest, never looser.
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from consortium.errors import BudgetExceededError, RefusalCode, RefusalError
+from consortium.errors import (
+    BudgetExceededError,
+    RefusalCode,
+    RefusalError,
+)
 from consortium.features.schema import Schema
 from consortium.ids import Digest, PartnerId
 from consortium.manifest import Manifest
@@ -21,6 +25,7 @@ from consortium.plan import (
     decimal,
 )
 from consortium.privacy.witnesses import rdp_epsilon
+from partner_node.figure_checks import check_figure
 
 NOISE_MODES = ("shared", "own")
 
@@ -50,7 +55,7 @@ BOUNDS: tuple[tuple[str, Measure, int, int], ...] = (
     ("blocks", lambda plan: (len(plan.blocks),), 1, 64),
     ("block.name, characters", lambda plan: (len(b.name) for b in plan.blocks), 1, 64),
     ("start, characters", lambda plan: (len(plan.start),), 0, 40),
-    ("block.families", lambda plan: (len(b.families) for b in plan.blocks), 1, 256),
+    ("block.families", lambda plan: (len(b.families) for b in plan.blocks), 0, 256),
     ("block.holders", lambda plan: (len(b.holders) for b in plan.blocks), 1, 1024),
     ("block.normaliser", lambda plan: (b.normaliser for b in plan.blocks), 1, 10**12),
     ("local.steps", lambda plan: (s.steps for s in _local(plan)), 1, 10_000),
@@ -92,12 +97,23 @@ def check_plan(facts: SessionFacts, plan: TrainingPlan) -> None:
         raise RefusalError(RefusalCode.PLAN, "this software is not among the allowed code")
     if policy.code and plan.code not in policy.code:
         raise RefusalError(RefusalCode.PLAN, "the plan's software is not allowed code")
-    if plan.model.value not in policy.model_kinds:
-        raise RefusalError(RefusalCode.PLAN, f"model kind {plan.model} is not allowed")
     floor = policy.partners_floor(len(facts.manifest.partners), plan.noise_mode)
     if plan.min_partners < floor:
         raise RefusalError(RefusalCode.QUORUM, "floor is lower than the manifest's")
     _check_privacy(facts, plan)
+    _check_kind(facts, plan)
+
+
+def _check_kind(facts: SessionFacts, plan: TrainingPlan) -> None:
+    if plan.model is ModelKind.TABLE:
+        check_figure(facts.manifest, plan)
+        return
+    if plan.model.value not in facts.manifest.policy.model_kinds:
+        raise RefusalError(RefusalCode.PLAN, f"model kind {plan.model} is not allowed")
+    if plan.figure is not None:
+        raise RefusalError(RefusalCode.PLAN, "a figure goes with a table, and only so")
+    if any(not block.families for block in plan.blocks):
+        raise RefusalError(RefusalCode.PLAN, "a block without a family")
     if plan.model is ModelKind.HEAD:
         _check_head(facts, plan)
     else:

@@ -295,7 +295,7 @@ class NodeStore:
 
         Args:
             request: What is answered. Public.
-            scope: Whose rows, "training" or "holdout".
+            scope: Whose rows: one of ``ACCOUNTS``.
             units: The charge.
             entries: From the epoch of the account, what is kept for the log with it.
 
@@ -438,13 +438,15 @@ class NodeStore:
         return self.account(scope, cap_units=0, delta="1e-6").spent
 
     def _check_split(self, connection: sa.Connection, plan: TrainingPlan) -> None:
+        if plan.figure is not None:
+            return  # a table counts everybody: it has an account of its own
         charged = sa.select(ENTRIES.c.run).where(ENTRIES.c.epoch == self._epoch)
         query = sa.select(COMMITMENTS.c.plan).where(COMMITMENTS.c.run.in_(charged))
         known = [_plan(row) for row in connection.scalars(query)]
         runs = {str(run) for run in connection.scalars(charged)} - {one.run for one in known}
         # Of a run that this database lost, the plan is in the log (4.6 (5)).
         for earlier in (*known, *lost_plans(connection, runs)):
-            if (earlier.holdout_salt, earlier.holdout_fraction) != (
+            if earlier.figure is None and (earlier.holdout_salt, earlier.holdout_fraction) != (
                 plan.holdout_salt,
                 plan.holdout_fraction,
             ):

@@ -31,7 +31,14 @@ from consortium.ledger.entries import from_jcs as parse_entry
 from consortium.manifest import manifest_bytes
 from consortium.messages import Join, LogHead, PlanAccepted, PlanOffer, SumRequest, Upload
 from consortium.plan import Algorithm, ReleaseKind, TrainingPlan
-from consortium.privacy.mechanism import attempts_of, local_steps_units, reserve_units
+from consortium.privacy.mechanism import (
+    account_of,
+    accounts_of,
+    attempts_of,
+    by_account,
+    local_steps_units,
+    reserve_units,
+)
 from consortium.privacy.noise import noise_share
 from consortium.release import Mechanism
 from consortium.secagg.chain import Link, chain_length, link
@@ -239,8 +246,8 @@ class TrainingSession:
             # hold is free. They can charge nothing any more, whatever it says later.
             for earlier in self._store.open_runs():
                 self._store.close_run(earlier)
-            held = reserve_units(plan)
-            units = {"training": held["training"], "holdout": held["holdout"]}
+            held = by_account(reserve_units(plan))
+            units = {name: held[name] for name in accounts_of(plan)}
             self._store.commit(plan, self._entropy(), units, self._facts.caps)
             self._check_table(plan)
         else:
@@ -446,7 +453,7 @@ class TrainingSession:
 
     def _debit(self, run: _Run, request: SumRequest, mechanism: Mechanism) -> list[bytes]:
         """Charge the attempt on disk, and with it what is said of it for the log."""
-        scope = "holdout" if request.kind is ReleaseKind.EVALUATION else "training"
+        scope = account_of(request.kind)
         units = self._charge(run.plan, request, mechanism)
         debits: list[bytes] = []
 

@@ -46,7 +46,7 @@ from consortium.messages import (
 )
 from partner_node import config as configuration
 from partner_node import door
-from partner_node.budget import caps
+from partner_node.budget import OwnCaps, caps
 from partner_node.config import Addresses, Config, load_config, parse_config
 from partner_node.door import Door
 from partner_node.entry_book import EntryBook
@@ -667,7 +667,7 @@ class _Sessions:
             manifest=pin.manifest,
             schema=pin.schema,
             code=code_digest(),
-            caps=dict(caps(pin.manifest.policy, desk.config.budget.lifetime_epsilon)),
+            caps=dict(caps(pin.manifest.policy, own_caps(desk))),
             run_epsilon=desk.config.budget.run_epsilon,
             networks=importlib.util.find_spec("torch") is not None,
         )
@@ -681,6 +681,12 @@ class _Sessions:
             gate=LogGate(mirror, pin.manifest),
             replays=self._store.replays,
         )
+
+
+def own_caps(desk: Desk) -> OwnCaps:
+    """What the node's owner lets all runs of an epoch cost."""
+    own = desk.config.budget
+    return OwnCaps(lifetime_epsilon=own.lifetime_epsilon, tables_epsilon=own.tables_epsilon)
 
 
 def open_sums(
@@ -705,6 +711,11 @@ def _sums_of(
         from partner_node.head_sums import HeadSums  # noqa: PLC0415 - loads models
 
         return HeadSums(plan, desk.config.partner, joint_rows=joint_rows)
+    if plan.model is ModelKind.TABLE:
+        from partner_node.credit.figures import entries_of  # noqa: PLC0415 - loads DuckDB
+        from partner_node.table_sums import TableSums  # noqa: PLC0415 - likewise
+
+        return TableSums(plan, desk.config.partner, load=lambda spec: entries_of(desk, spec))
     from partner_node import ingest  # noqa: PLC0415 - loads DuckDB
     from partner_node.local_sums import LocalSums  # noqa: PLC0415
 

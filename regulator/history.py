@@ -12,6 +12,7 @@ from consortium.errors import RiskWeaveError
 from consortium.features.bins import private_features
 from consortium.ids import PartnerId
 from consortium.ledger.bodies import DecisionChallenge, DecisionResult
+from consortium.ledger.charges import lifetime_cap
 from consortium.ledger.entries import (
     AuditChallenge,
     AuditResult,
@@ -25,7 +26,7 @@ from consortium.ledger.verify import Audit
 from consortium.manifest import Manifest, Role
 from consortium.plan import Algorithm, ReleaseKind
 from consortium.privacy.accountant import epsilon_of_units, units_of
-from consortium.privacy.mechanism import local_steps_units, mechanism_for
+from consortium.privacy.mechanism import account_of, local_steps_units, mechanism_for
 from consortium.release import Level, Outcome
 
 UNITS = ("person", "record")
@@ -33,7 +34,7 @@ _MOST_POINTS = 240
 _HOLDOUT = "holdout"
 
 Costs = Mapping[tuple[str, str, Level], int]
-"""Units charged, by scope (training, holdout), unit and level."""
+"""Units charged, by account, unit and level."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +47,8 @@ class Point:
     at: int
     epoch: str
     epsilon: Mapping[tuple[str, Level], float]
-    """By unit and level; the worse of training and hold-out, for nobody is in both."""
+    """By unit and level: the worse of training and hold-out, for nobody is in both, and
+    the tables, in which everybody is (protocol 13.11)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,6 +221,7 @@ def _epsilons(
     for unit in UNITS:
         for level in Level:
             worst = max(spent.get((scope, unit, level), 0) for scope in ("training", _HOLDOUT))
+            worst += spent.get(("tables", unit, level), 0)
             try:
                 found[unit, level] = epsilon_of_units(worst, delta)
             except RiskWeaveError:
@@ -259,7 +262,7 @@ class _Prices:
         key = (run.run, request.kind, width, len(request.roster))
         if key not in self.known:
             made = mechanism_for(plan, request.kind, width=width, partners=key[3])
-            scope = _HOLDOUT if request.kind is ReleaseKind.EVALUATION else "training"
+            scope = account_of(request.kind)
             self.known[key] = {
                 (scope, unit, level): made.units(person=unit == UNITS[0], level=level)
                 for unit in UNITS
@@ -304,7 +307,7 @@ def _accounts(runs: tuple[RunFacts, ...], timeline: Timeline) -> Iterator[Accoun
             last[key] = max(index, last.get(key, 0))
     for key, units in sorted(spent.items()):
         policy = timeline.force[last[key]].policy
-        cap, delta = float(policy.max_epsilon_lifetime), float(policy.delta)
+        cap, delta = lifetime_cap(policy, key[1]), float(policy.delta)
         try:
             most, epsilon = units_of(cap, delta), epsilon_of_units(units, delta)
         except RiskWeaveError:

@@ -191,6 +191,7 @@ CHECKS: Mapping[str, Mapping[Check, str]] = {
         Check.EPOCHS: "keys of pseudonyms: ceremonies and records",
         Check.CONSENTS: "consents and use of pseudonyms",
         Check.DECISIONS: "credit decisions: commitments, draws, replays",
+        Check.TABLES: "tables",
     },
     "zh": {
         Check.BUNDLE: "审计包符合唯一格式",
@@ -215,5 +216,6 @@ CHECKS: Mapping[str, Mapping[Check, str]] = {
         Check.EPOCHS: "假名密钥: 生成过程与记录",
         Check.CONSENTS: "授权同意与假名使用",
         Check.DECISIONS: "信贷决定: 承诺、抽取与重放",
+        Check.TABLES: "统计表",
     },
 }

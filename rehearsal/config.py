@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from consortium.errors import ConfigurationError
 from consortium.features.schema import Schema, parse_schema
+from consortium.figure_policy import figures_document, figures_of
 from consortium.gates import gate_document, gate_of
 from consortium.ids import Digest, PartnerId, RunId, parse_partner_id
 from consortium.manifest import Manifest, Member, Policy, Role
@@ -53,6 +54,7 @@ _HEAD = {
     "family_m",
     "scoring",
     "gate",
+    "figures",
     "regulator",
 }
 _PARTNER = {
@@ -336,7 +338,7 @@ def _policy(head: Mapping[str, object], epsilon: str, parties: tuple[Party, ...]
         delta=delta,
         max_epsilon_per_run=epsilon,
         max_epsilon_lifetime=lifetime,
-        model_kinds=tuple(kind.value for kind in ModelKind),
+        model_kinds=tuple(k.value for k in ModelKind if k is not ModelKind.TABLE),
         code=(),
         vote_quorum=quorum,
         honest_fraction=_decimal(head, "honest_fraction", "0.5"),
@@ -344,6 +346,7 @@ def _policy(head: Mapping[str, object], epsilon: str, parties: tuple[Party, ...]
         allow_pair=len(parties) == 2,  # noqa: PLR2004 - a rehearsal of two is asked for
         scoring=parse_scoring(_table(head, "scoring"), "[rehearsal.scoring]"),
         gate=gate_of(_table(head, "gate")),
+        figures=figures_of(_table(head, "figures")),
     )
 
 
@@ -444,13 +447,14 @@ def policy_text(policy: Policy) -> str:
     values = {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in asdict(policy).items()
-        if name not in {"family_m", "scoring", "gate"}
+        if name not in {"family_m", "scoring", "gate", "figures"}
     }
     scoring, customers = scoring_tables(policy.scoring)
     lines = [
         *_lines("[policy]", values),
         *_lines("[policy.family_m]", dict(policy.family_m)),
         *_lines("[gate]", gate_document(policy.gate)),
+        *_lines("[figures]", figures_document(policy.figures)),
         *_lines("[scoring]", scoring),
         *_lines("[scoring.customers]", customers),
     ]

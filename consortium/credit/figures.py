@@ -68,6 +68,9 @@ __all__ = [
 Float = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
+BLOCK = "table"
+"""Name of the one block of a table's plan; it has no families."""
+
 MIN_CELL = 50
 """No published figure rests on fewer persons, by the noisy count (credit 2.3)."""
 
@@ -266,25 +269,30 @@ def _scaled(spec: FigureSpec, values: tuple[int, ...]) -> Integers:
 
 
 def published(
-    plan: TrainingPlan, total: Integers, *, partners: int, attempts: Sequence[Attempt]
+    plan: TrainingPlan, total: Integers, *, attempts: Sequence[Attempt]
 ) -> NoisyTable:
     """The table of a closed sum.
 
     Args:
         plan: Of the kind ``table``.
         total: The sum, shape (d,), int64.
-        partners: Members in it.
-        attempts: All of the run, lost ones too: those that were charged make the epsilon.
+        attempts: All of the run, lost ones too: those that were charged make the epsilon,
+            and the one that was summed says who is in it.
 
     Raises:
         ShapeError: the sum has another size.
-        DomainError: the plan has no figure, or a word is beyond what a document holds.
+        DomainError: the plan has no figure, no attempt was summed, or a word is beyond what
+            a document holds.
     """
     spec = plan.figure
     if spec is None:
         raise DomainError("the plan has no figure")
     if total.shape != (spec.size,) or total.dtype != np.int64:
         raise ShapeError(f"sum of shape {total.shape}, expected ({spec.size},)")
+    summed = [one for one in attempts if one.outcome is Outcome.SUMMED]
+    if len(summed) != 1:
+        raise DomainError(f"{len(summed)} attempts were summed, of a table one is")
+    partners = len(summed[0].roster)
     words = tuple(int(word) for word in total.tolist())
     if max(abs(word) for word in words) >= _LARGEST_TOTAL:
         raise DomainError("a word of the sum is beyond 2**53")
@@ -330,6 +338,8 @@ class Terms:
     """Attempts that the noise is made for; the second one is paid for whether it is needed."""
     min_partners: int = 3
     noise_mode: str = "shared"
+    persons: int = 1_000_000
+    """A public number above the persons of all partners, beside which delta is printed."""
 
 
 def figure_plan(
@@ -354,6 +364,9 @@ def figure_plan(
     """
     decimal(terms.epsilon, "epsilon", low="0.0001", high="100")
     manifest, schema, code = under
+    block = Block(
+        name=BLOCK, families=(), holders=tuple(sorted(holders)), normaliser=terms.persons
+    )
     return TrainingPlan(
         run=run,
         manifest=manifest,
@@ -362,9 +375,7 @@ def figure_plan(
         model=ModelKind.TABLE,
         algorithm=Algorithm.SUM,
         bin_source=BinSource.PUBLIC,
-        blocks=(
-            Block(name="table", families=(), holders=tuple(sorted(holders)), normaliser=1),
-        ),
+        blocks=(block,),
         clip="1",
         rounds=1,
         spare_attempts=0,
@@ -418,15 +429,15 @@ def simulated_release(
     total = np.zeros(spec.size, dtype=np.int64)
     for part, seed in zip(contributions, seeds, strict=True):
         total += part + noise_share(seed, context, variance=made.variance, count=spec.size)
-    return published(plan, total, partners=partners, attempts=(_attempt(plan, partners),))
+    return published(plan, total, attempts=(_attempt(plan),))
 
 
-def _attempt(plan: TrainingPlan, partners: int) -> Attempt:
+def _attempt(plan: TrainingPlan) -> Attempt:
     return Attempt(
         kind=ReleaseKind.TABLE,
         round=1,
         attempt=1,
-        roster=plan.blocks[0].holders[:partners],
+        roster=plan.blocks[0].holders,
         outcome=Outcome.SUMMED,
         missing=(),
         reasons=(),

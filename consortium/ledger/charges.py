@@ -5,13 +5,14 @@ from collections.abc import Mapping
 
 from consortium.errors import ConfigurationError, DomainError
 from consortium.ids import PartnerId, RunId
-from consortium.ledger.entries import BudgetDebit, RoundAbort, RoundSum
+from consortium.ledger.entries import BudgetDebit, RoundAbort, RoundSum, RunCommit
 from consortium.ledger.facts import Closing, RunAudit, RunFacts, Timeline
 from consortium.ledger.findings import Check, Findings
+from consortium.manifest import Policy
 from consortium.messages import SumRequest
 from consortium.plan import Algorithm, ReleaseKind
 from consortium.privacy.accountant import units_of
-from consortium.privacy.mechanism import local_steps_units, mechanism_for
+from consortium.privacy.mechanism import account_of, local_steps_units, mechanism_for
 
 _Key = tuple[PartnerId, ReleaseKind, int, int]
 
@@ -81,7 +82,7 @@ def _asked(audit: RunAudit) -> set[int]:
 
 def _check_price(audit: RunAudit, index: int, debit: BudgetDebit, closing: Closing) -> None:
     plan, request = audit.run.plan, closing.request
-    scope = "holdout" if request.kind is ReleaseKind.EVALUATION else "training"
+    scope = account_of(request.kind)
     with audit.findings.catch(Check.BUDGET, "debit.mechanism", index):
         # An attempt that was lost with the coordinator is closed under the roster that is
         # there afterwards; who had been charged in it was so for the roster before.
@@ -127,10 +128,7 @@ def _check_reserve(audit: RunAudit) -> None:
         spent[name, debit.account] += debit.units
     for (name, account), units in sorted(spent.items()):
         index, commit = run.commits.get(name, (run.proposed, None))
-        held = {
-            "training": commit.training_units if commit else 0,
-            "holdout": commit.holdout_units if commit else 0,
-        }
+        held = {} if commit is None else reserved_of(commit)
         if units > held.get(account, 0):
             text = f"{name} was charged {units} of {account}, beyond its reserve"
             audit.findings.error(Check.BUDGET, "debit.reserve", text, index)
@@ -152,6 +150,22 @@ def _check_local_steps(audit: RunAudit) -> None:
             audit.findings.error(Check.BUDGET, "debit.local_steps", text, audit.run.proposed)
 
 
+def reserved_of(commit: RunCommit) -> dict[str, int]:
+    """Units that a member reserved, by account."""
+    return {
+        "training": commit.training_units,
+        "holdout": commit.holdout_units,
+        "tables": commit.tables_units,
+    }
+
+
+def lifetime_cap(policy: Policy, account: str) -> float:
+    """Epsilon that the manifest lets an account of one epoch cost."""
+    if account == "tables":
+        return float(policy.figures.lifetime_epsilon)
+    return float(policy.max_epsilon_lifetime)
+
+
 def check_caps(timeline: Timeline, runs: Mapping[RunId, RunFacts], findings: Findings) -> None:
     """No account of any member is above the manifest's lifetime cap (13)."""
     spent: dict[tuple[PartnerId, str, str], list[tuple[int, int]]] = defaultdict(list)
@@ -161,7 +175,7 @@ def check_caps(timeline: Timeline, runs: Mapping[RunId, RunFacts], findings: Fin
     for (name, account, epoch), charged in sorted(spent.items()):
         policy = timeline.force[charged[-1][0]].policy
         with findings.catch(Check.BUDGET, "account.cap"):
-            cap = units_of(float(policy.max_epsilon_lifetime), float(policy.delta))
+            cap = units_of(lifetime_cap(policy, account), float(policy.delta))
             if sum(units for _, units in charged) > cap:
                 text = f"{name}: account {account} of epoch {epoch} is above the lifetime cap"
                 findings.error(Check.BUDGET, "account.overdrawn", text, charged[-1][0])

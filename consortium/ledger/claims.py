@@ -351,6 +351,8 @@ def _uncalibrated(sums: list[ReleaseKind]) -> bool:
 
 def _closed_versions(runs: tuple[RunFacts, ...]) -> Iterator[tuple[int, Digest]]:
     for run in runs:
+        if run.plan.figure is not None:
+            continue  # closed with a table, see ``tables``
         if run.closed is not None and run.closed[1].version is not None:
             yield run.closed[0], run.closed[1].version
 

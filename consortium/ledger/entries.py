@@ -89,6 +89,7 @@ class RunCommit:
     chain_head: Digest
     training_units: int
     holdout_units: int
+    tables_units: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

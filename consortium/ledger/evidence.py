@@ -8,6 +8,7 @@ A bundle is the log's static files with what its entries name by digest:
     schemas/DIGEST.json            feature schemas, canonical
     models/VERSION.json            model documents, statements inside
     audits/DIGEST.json             empirical audits of the software
+    tables/DIGEST.json             published tables, their plans and statements inside
     sums/DIGEST.bin                published sums as little-endian words
     uploads/RCTX.bin               all words of one sum, in order of the roster (optional)
     proofs/INDEX.tlog-proof        proofs of single entries (optional)
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 
 from consortium.audit.result import EmpiricalAudit
 from consortium.canonical import Label, hash_with, parse_canonical
+from consortium.credit.table_document import table_digest
 from consortium.documents import parse_document
 from consortium.errors import DecodeError
 from consortium.features.schema import Schema
@@ -43,7 +45,7 @@ Words = NDArray[np.uint64]
 _WORD_BYTES = 8
 _NAME = re.compile(
     r"checkpoint|checkpoints/[1-9][0-9]*|tile/entries/[x0-9/]+(?:\.p/[0-9]+)?"
-    r"|manifests/[0-9a-f]{64}\.(?:json|sigs)|(?:schemas|models|audits)/[0-9a-f]{64}\.json"
+    r"|manifests/[0-9a-f]{64}\.(?:json|sigs)|(?:schemas|models|audits|tables)/[0-9a-f]{64}\.json"
     r"|(?:sums|uploads)/[0-9a-f]{64}\.bin|proofs/(?:0|[1-9][0-9]*)\.tlog-proof"
     r"|inquiries/(?:0|[1-9][0-9]{0,15})\.bin|epochs/[0-9a-f]{64}\.json"
 )
@@ -72,6 +74,7 @@ class Evidence:
     """By rctx; their digests stand in the log, not in the name."""
     proofs: dict[int, bytes] = field(default_factory=dict)
     audits: dict[Digest, EmpiricalAudit] = field(default_factory=dict)
+    tables: dict[Digest, bytes] = field(default_factory=dict)
     inquiries: dict[int, tuple[Leaf, ...]] = field(default_factory=dict)
     """Batches by second; that they are those of the log is checked by their root."""
     epochs: dict[Digest, bytes] = field(default_factory=dict)
@@ -158,6 +161,13 @@ def _audit(evidence: Evidence, name: str, files: Mapping[str, bytes]) -> None:
     evidence.audits[audit.digest] = audit
 
 
+def _table(evidence: Evidence, name: str, files: Mapping[str, bytes]) -> None:
+    data = files[f"tables/{name}"]
+    digest = table_digest(data)
+    _same(digest, name.partition(".")[0])
+    evidence.tables[digest] = data
+
+
 def _sum(evidence: Evidence, name: str, files: Mapping[str, bytes]) -> None:
     words = _words(files[f"sums/{name}"])
     digest = words_digest(words)
@@ -195,6 +205,7 @@ _READERS: Mapping[str, Callable[[Evidence, str, Mapping[str, bytes]], None]] = {
     "schemas": _schema,
     "models": _model,
     "audits": _audit,
+    "tables": _table,
     "sums": _sum,
     "uploads": _upload,
     "checkpoints": _earlier,

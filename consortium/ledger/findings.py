@@ -47,6 +47,7 @@ class Check(StrEnum):
     EPOCHS = "8.7(20)"
     CONSENTS = "8.7(21)"
     DECISIONS = "8.7(22)"
+    TABLES = "8.7(23)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

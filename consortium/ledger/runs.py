@@ -14,7 +14,7 @@ import numpy as np
 from consortium.documents import plan_digest
 from consortium.errors import RiskWeaveError
 from consortium.ids import Digest, PartnerId, RunId
-from consortium.ledger.charges import check_budget, check_caps, check_charge
+from consortium.ledger.charges import check_budget, check_caps, check_charge, reserved_of
 from consortium.ledger.entries import (
     BudgetDebit,
     Entry,
@@ -37,7 +37,7 @@ from consortium.ledger.facts import (
 )
 from consortium.ledger.findings import Check, Findings
 from consortium.messages import Join, SumRequest
-from consortium.privacy.mechanism import reserve_units
+from consortium.privacy.mechanism import ACCOUNTS, by_account, reserve_units
 from consortium.secagg.chain import Link, chain_length, verify_link
 from consortium.secagg.context import context_of, joined_context
 from consortium.secagg.ring import ring_sum, to_signed
@@ -146,15 +146,14 @@ def _check_commits(audit: RunAudit) -> None:
             Check.CONTEXTS, "plan.manifest", "proposed under another manifest", run.proposed
         )
     digest = plan_digest(plan)
-    reserve = {"training": 0, "holdout": 0}
+    reserve = dict.fromkeys(ACCOUNTS, 0)
     with audit.findings.catch(Check.BUDGET, "plan.reserve", run.proposed):
-        found = reserve_units(plan)
-        reserve = {"training": found["training"], "holdout": found["holdout"]}
+        reserve = by_account(reserve_units(plan))
     for name, (index, commit) in run.commits.items():
         audit.links[name] = Link(0, commit.chain_head)
         if commit.plan != digest:
             audit.findings.error(Check.ORDER, "commit.plan", "to another plan", index)
-        held = {"training": commit.training_units, "holdout": commit.holdout_units}
+        held = reserved_of(commit)
         if held != reserve:
             text = f"{name} reserved {held}, the plan costs {reserve}"
             audit.findings.error(Check.BUDGET, "commit.reserve", text, index)
@@ -425,7 +424,7 @@ def _replay(audit: RunAudit, machines: Machines) -> None:
             return
         run.replayed += 1
     with audit.findings.catch(Check.REPLAY, "replay.model", run.proposed):
-        if machine.finished:
+        if machine.finished and run.plan.figure is None:
             run.model, run.gate = machine.model(), machine.gate()
             run.published = machine.published()
     _check_end(audit, machine)

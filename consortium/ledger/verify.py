@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from consortium.canonical import Label
+from consortium.credit.figures import NoisyTable
 from consortium.crypto.keys import verify_signature
 from consortium.errors import ManifestError, RiskWeaveError, TrustError
 from consortium.ids import Digest, PartnerId
@@ -39,6 +40,7 @@ from consortium.ledger.proof import parse_proof, verify_proof
 from consortium.ledger.revocations import Revocations, check_voice
 from consortium.ledger.runs import audit_runs
 from consortium.ledger.scores import audit_scores
+from consortium.ledger.tables import audit_tables
 from consortium.ledger.witness import MAX_AGE_S, MAX_SKEW_S, quorum_held
 from consortium.manifest import Manifest, Member, verify_manifest
 
@@ -61,6 +63,8 @@ class Audit:
     """Entries of each type."""
     runs: tuple[RunFacts, ...] = ()
     releases: tuple[ReleaseFacts, ...] = ()
+    tables: tuple[NoisyTable, ...] = ()
+    """Published tables that the log's sums lead to."""
     timeline: Timeline | None = None
     """What the log's own checks left standing; None if the manifest was not there."""
     heads: tuple[Cosigned, ...] = ()
@@ -131,6 +135,7 @@ def verify_log(
     )
     runs = audit_runs(timeline, findings, machines)
     releases = audit_claims(timeline, runs, findings)
+    tables = audit_tables(timeline, runs, findings)
     audit_scores(timeline, findings)
     audit_drawing(timeline, runs, findings)
     audit_epochs(timeline, findings)
@@ -138,7 +143,7 @@ def verify_log(
     audit_answers(timeline, runs, findings, now=now)
     audit_decisions(timeline, findings, now=now)
     audit = _audit(findings, pinned, state, runs, releases)
-    return replace(audit, timeline=timeline, heads=tuple(state.heads))
+    return replace(audit, timeline=timeline, heads=tuple(state.heads), tables=tables)
 
 
 def _audit(  # noqa: PLR0917 - puts the parts together

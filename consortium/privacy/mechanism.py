@@ -58,8 +58,22 @@ class Reservation(TypedDict):
     """Everybody, in table releases: an account beside the two others (protocol 13.11)."""
 
 
+def by_account(held: Reservation) -> dict[str, int]:
+    """A reservation as a mapping from account to units."""
+    return {
+        "training": held["training"],
+        "holdout": held["holdout"],
+        "tables": held["tables"],
+    }
+
+
 ACCOUNTS = ("training", "holdout", "tables")
 """Whose rows are spent on: persons in training, persons held out, everybody in a table."""
+
+
+def accounts_of(plan: TrainingPlan) -> tuple[str, ...]:
+    """The accounts that a run of the plan may be charged to."""
+    return ("tables",) if plan.model is ModelKind.TABLE else ("training", "holdout")
 
 
 def account_of(kind: ReleaseKind) -> str:

@@ -9,10 +9,13 @@ from collections.abc import Mapping, Sequence
 from consortium.errors import TrustError
 from consortium.plan import Algorithm, ReleaseKind, TrainingPlan
 from consortium.privacy.accountant import Epsilons, three_epsilons
-from consortium.privacy.mechanism import local_steps_units, mechanism_for
+from consortium.privacy.mechanism import (
+    account_of,
+    accounts_of,
+    local_steps_units,
+    mechanism_for,
+)
 from consortium.release import Level, Mechanism
-
-SCOPES = ("training", "holdout")
 
 
 def epsilons_of(
@@ -29,7 +32,7 @@ def epsilons_of(
         ConfigurationError, RefusalError, DomainError: as ``mechanism_for``.
         ValueError: a charge has no such purpose, or no whole number.
     """
-    listed: dict[str, list[Mechanism]] = {scope: [] for scope in SCOPES}
+    listed: dict[str, list[Mechanism]] = {scope: [] for scope in accounts_of(plan)}
     steps = False
     for one in charges:
         kind = ReleaseKind(str(one["purpose"]))
@@ -46,8 +49,7 @@ def epsilons_of(
             one["person_units"],
         ):
             raise TrustError(f"charge for {kind.value}: not the plan's Q, V or units")
-        scope = "holdout" if kind is ReleaseKind.EVALUATION else "training"
-        listed[scope] += [made] * attempts
+        listed[account_of(kind)] += [made] * attempts
     figures = {}
     for scope, releases in listed.items():
         local = steps and scope == "training"

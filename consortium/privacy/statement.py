@@ -8,7 +8,7 @@ everyone else colluding, and the worst of all (protocol 4.3).
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from math import sqrt
 
 from consortium.manifest import NO_CODE
@@ -23,6 +23,8 @@ from consortium.privacy.accountant import (
 )
 from consortium.privacy.mechanism import (
     OWN,
+    account_of,
+    accounts_of,
     honest_of,
     local_steps_units,
     mechanism_for,
@@ -51,6 +53,14 @@ _MECHANISM = (
     "every row's part is clipped to C and rounded to integers of norm Q at most, rows are "
     "added exactly, each partner adds a discrete Gaussian of variance V, and masks that cancel "
     "in the sum of all hide every single upload; only sums are seen"
+)
+_WHY = (
+    "a person is either in training or in the hold-out, by a public rule on the "
+    "person alone, so the larger of the two figures bounds both"
+)
+_WHY_OF_A_TABLE = (
+    "a table counts everybody; its cost is beside that of training, and whoever wants one "
+    "figure for a person adds mu squared of both"
 )
 _PAIR = 2
 _TRUST_OWN = (
@@ -109,7 +119,8 @@ def spent(plan: TrainingPlan, attempts: Sequence[Attempt], *, width: int, grid: 
         grid: Features with private bins.
     """
     charged = [one for one in attempts if one.charged]
-    training, holdout = _scopes(plan, charged, width=width, grid=grid)
+    scopes = _scopes(plan, charged, width=width, grid=grid)
+    training, holdout = scopes["training"], scopes["holdout"]
     return Spent(
         training_record=training.units(person=False),
         training_person=training.units(person=True),
@@ -120,23 +131,25 @@ def spent(plan: TrainingPlan, attempts: Sequence[Attempt], *, width: int, grid: 
 
 def _scopes(
     plan: TrainingPlan, attempts: Sequence[Attempt], *, width: int, grid: int
-) -> tuple[_Scope, _Scope]:
-    """What was released of persons in training, and of those held out."""
+) -> dict[str, _Scope]:
+    """What was released, by account."""
     found = _mechanisms(plan, attempts, width=width, grid=grid)
-    listed: dict[bool, list[Mechanism]] = {True: [], False: []}
+    listed: dict[str, list[Mechanism]] = {name: [] for name in accounts_of(plan)}
     steps = False
     for one in attempts:
         if _by_steps(plan, one.kind):
             steps = True
         else:
             mechanism = found[one.kind, len(one.roster)]
-            listed[one.kind is ReleaseKind.EVALUATION].append(mechanism)
-    training = _Scope(
-        releases=tuple(listed[False]),
-        record_units=local_steps_units(plan, person=False) if steps else 0,
-        person_units=local_steps_units(plan, person=True) if steps else 0,
-    )
-    return training, _Scope(releases=tuple(listed[True]))
+            listed[account_of(one.kind)].append(mechanism)
+    scopes = {name: _Scope(releases=tuple(found)) for name, found in listed.items()}
+    if steps:
+        scopes["training"] = replace(
+            scopes["training"],
+            record_units=local_steps_units(plan, person=False),
+            person_units=local_steps_units(plan, person=True),
+        )
+    return scopes
 
 
 def _by_steps(plan: TrainingPlan, kind: ReleaseKind) -> bool:
@@ -167,7 +180,7 @@ def statement(
         TrustError: the accountants disagree; the release is blocked (protocol 4.7).
     """
     charged = [one for one in attempts if one.charged]
-    training, holdout = _scopes(plan, charged, width=width, grid=grid)
+    scopes = _scopes(plan, charged, width=width, grid=grid)
     return {
         "type": "riskweave/statement/v1",
         "unit": "person: all rows of one person at all partners",
@@ -187,14 +200,11 @@ def statement(
         "rounds": plan.rounds,
         "attempts": _attempts(attempts),
         "rosters": _rosters(plan, charged),
-        "epsilon": {
-            "training": _figures(plan, training),
-            "holdout": _figures(plan, holdout),
-        },
-        "headline": _headline(plan, training, holdout),
+        "epsilon": {name: _figures(plan, scope) for name, scope in scopes.items()},
+        "headline": _headline(plan, scopes),
         "charges": _charges(plan, charged, width=width, grid=grid),
         "accountant": _accountant(plan),
-        "accountants": _accountants(plan, training, holdout),
+        "accountants": _accountants(plan, scopes),
         "sampler": "discrete Gaussian on integers, AES-256-CTR, protocol 3.5.4",
         "code": plan.code,
         "code_covers": _NO_FILE if plan.code == NO_CODE else _EVERY_FILE,
@@ -222,18 +232,15 @@ def _trust(plan: TrainingPlan, attempts: Sequence[Attempt]) -> str:
     )
 
 
-def _headline(plan: TrainingPlan, training: _Scope, holdout: _Scope) -> dict[str, object]:
+def _headline(plan: TrainingPlan, scopes: Mapping[str, _Scope]) -> dict[str, object]:
     delta = float(plan.delta)
-    both = [scope.epsilons(delta) for scope in (training, holdout)]
+    both = [scope.epsilons(delta) for scope in scopes.values()]
     return {
         "record": _worst([one.record for one in both])[Level.CLAIMED.value],
         "person": _worst([one.person for one in both])[Level.CLAIMED.value],
         "record_by_honest": _worst([one.record for one in both]),
         "person_by_honest": _worst([one.person for one in both]),
-        "why": (
-            "a person is either in training or in the hold-out, by a public rule on the "
-            "person alone, so the larger of the two figures bounds both"
-        ),
+        "why": _WHY_OF_A_TABLE if plan.figure is not None else _WHY,
     }
 
 
@@ -309,9 +316,9 @@ def _accountant(plan: TrainingPlan) -> str:
     return "closed-form Gaussian (Balle and Wang 2018)"
 
 
-def _accountants(plan: TrainingPlan, training: _Scope, holdout: _Scope) -> dict[str, object]:
+def _accountants(plan: TrainingPlan, scopes: Mapping[str, _Scope]) -> dict[str, object]:
     """The larger person-level claim by three accountants (protocol 4.7)."""
-    units = max(training.units(person=True), holdout.units(person=True))
+    units = max(scope.units(person=True) for scope in scopes.values())
     if not epsilon_of_units(units, float(plan.delta)):
         return {}
     found = cross_check(sqrt(units / UNITS), float(plan.delta))
@@ -362,7 +369,7 @@ def _charges(
         charges.append(
             {
                 "purpose": kind.value,
-                "persons": "holdout" if kind is ReleaseKind.EVALUATION else "training",
+                "persons": account_of(kind),
                 "partners": partners,
                 "attempts": count,
                 "width": grid if kind is ReleaseKind.BINS else width,

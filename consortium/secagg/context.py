@@ -29,7 +29,7 @@ class SumInputs:
     """What the nodes compute a sum from, beside their own rows. Public."""
 
     arrays: tuple[Float, ...]
-    """BINS: none. GRADIENT, RECALIBRATION: weights. EVALUATION: weights, band edges."""
+    """BINS, TABLE: none. GRADIENT, RECALIBRATION: weights. EVALUATION: weights, band edges."""
     bins: bytes = b""
     """Canonical JSON of privately made bins; empty where all edges are public."""
 

@@ -14,8 +14,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from consortium.credit.closures import Anomaly
 from consortium.credit.outcomes import LineStatus, MonthEnd
-from consortium.credit.terms import LARGEST_MINOR, MILLION, Ppm
+from consortium.credit.terms import LARGEST_MINOR, MILLION, Ppm, Segment
 from consortium.errors import ConfigurationError, DataError, DomainError
 from partner_node.table import DataSource, Table, open_table, quoted
 
@@ -65,6 +66,8 @@ COLUMNS: Mapping[str, Column] = {
     "income_consent": _optional("BOOLEAN", "INCOME_DATA was in force"),
     "dues_elsewhere": _optional("BIGINT", "upper edge of the band; NULL: unknown"),
     "barred_debits": _optional("BIGINT", "of the debits, in categories that are barred"),
+    "segment": _optional("VARCHAR", "CONSUMER_REVOLVING, ... (credit 2.1); else that"),
+    "anomaly": _optional("VARCHAR", "named in the closing record: DEVICE, ..., FRAUD"),
     "outcome": _optional("BOOLEAN", "bad afterwards, where no later months tell"),
 }
 
@@ -88,6 +91,7 @@ class LineMonth:
     dues_elsewhere: int | None
     barred_debits: int
     outcome: bool | None
+    anomaly: Anomaly | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +103,7 @@ class History:
     opened_on: date
     pd_origination: Ppm | None
     months: tuple[LineMonth, ...]
+    segment: Segment = Segment.CONSUMER_REVOLVING
 
     @property
     def ends(self) -> tuple[MonthEnd, ...]:
@@ -202,7 +207,15 @@ def _history(source: DataSource, rows: list[tuple[int, Mapping[str, Any]]]) -> H
         opened_on=first["opened_on"],
         pd_origination=None if origination is None else Ppm(origination),
         months=tuple(months),
+        segment=_segment(source, number, first["segment"]),
     )
+
+
+def _segment(source: DataSource, number: int, text: str) -> Segment:
+    try:
+        return Segment(text or Segment.CONSUMER_REVOLVING)
+    except ValueError:
+        raise DataError(f"{source.origin}: row {number}: segment: none that there is") from None
 
 
 def _month(row: Mapping[str, Any]) -> LineMonth:
@@ -218,6 +231,10 @@ def _month(row: Mapping[str, Any]) -> LineMonth:
         status = LineStatus(row["status"])
     except ValueError:
         raise DomainError("status: not one that there is") from None
+    try:
+        anomaly = Anomaly(row["anomaly"]) if row["anomaly"] else None
+    except ValueError:
+        raise DomainError("anomaly: not one that there is") from None
     end = MonthEnd(
         on=row["month_end"],
         dpd=row["dpd"],
@@ -245,4 +262,5 @@ def _month(row: Mapping[str, Any]) -> LineMonth:
         dues_elsewhere=row["dues_elsewhere"],
         barred_debits=row["barred_debits"] or 0,
         outcome=row["outcome"],
+        anomaly=anomaly,
     )

@@ -1,6 +1,6 @@
 """Puts the credit desk of a node's directory together; clock and entropy are wiring's."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from zoneinfo import ZoneInfo
 
@@ -69,6 +69,11 @@ def schema_of(desk: wiring.Desk) -> Schema | None:
         return desk.known_pin().schema
     except ManifestError:
         return None
+
+
+def subjects_of(desk: wiring.Desk) -> Callable[[str], bytes]:
+    """The keyed hash under which this node keeps a person; raises as ``_Subjects``."""
+    return _Subjects(desk)
 
 
 class _Subjects:

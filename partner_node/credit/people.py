@@ -124,8 +124,8 @@ class NodeRecords:
 
     def influence(self) -> str:
         """As ``Node``: all that was spent."""
-        policy, own = self._desk.known_pin().manifest.policy, self._desk.config.budget
-        reports = budget.report(self._desk.store(), policy, own.lifetime_epsilon)
+        policy = self._desk.known_pin().manifest.policy
+        reports = budget.report(self._desk.store(), policy, wiring.own_caps(self._desk))
         spent = [f"{one.scope} {one.figures.spent:.4f}" for one in reports]
         return f"epsilon for a person, delta {policy.delta}: {', '.join(spent)}"
 

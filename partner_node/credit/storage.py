@@ -438,3 +438,43 @@ def orders(connection: sa.Connection) -> list[tuple[bytes, bytes]]:
     """All orders and their signatures, oldest first."""
     query = sa.select(ORDERS.c.document, ORDERS.c.signature).order_by(ORDERS.c.number)
     return [(row[0], row[1]) for row in connection.execute(query)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecidedRow:
+    """A decision with the officer's newest word on it. Private."""
+
+    subject: bytes = field(repr=False)
+    outcome: str
+    grade: str
+    input: bytes = field(repr=False)
+    override: bytes | None = field(repr=False)
+
+
+_DAY_S = 86_400
+
+
+def decided_between(connection: sa.Connection, first: date, after: date) -> list[DecidedRow]:
+    """Decisions of some days, and of one more at both ends: calendars may differ."""
+    newest = (
+        sa.select(sa.func.max(OVERRIDES.c.number))
+        .where(OVERRIDES.c.decision == DECISIONS.c.id)
+        .scalar_subquery()
+    )
+    low, high = (
+        _DAY_S * (day - date(1970, 1, 1)).days + more
+        for day, more in ((first, -_DAY_S), (after, _DAY_S))
+    )
+    query = (
+        sa.select(
+            DECISIONS.c.subject,
+            DECISIONS.c.outcome,
+            DECISIONS.c.grade,
+            DECISIONS.c.input,
+            OVERRIDES.c.document.label("override"),
+        )
+        .outerjoin(OVERRIDES, OVERRIDES.c.number == newest)
+        .where(DECISIONS.c.at >= low, DECISIONS.c.at < high)
+        .order_by(DECISIONS.c.number)
+    )
+    return [DecidedRow(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001 - a row's own way

@@ -1,0 +1,224 @@
+"""The public form of each kind of figure: which axes, cells, measures and filters it may have.
+
+A node counts only into cells that it knows the meaning of, so that a table says the same of
+every partner and no cell can be cut to one person. What is not of a form is refused before
+anything is reserved (protocol 13.11).
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from consortium.credit.closures import Cause
+from consortium.credit.outcomes import Bucket
+from consortium.credit.terms import GRADES, Segment, add_months
+from consortium.errors import ConfigurationError
+from consortium.figure import Axis, FigureKind, FigureSpec, Measure
+
+NONE = "none"
+"""Of a cause: no event. Of a late age: never. Of an outcome: not known."""
+
+STATES = tuple(bucket.value for bucket in Bucket)
+CAUSES = (NONE, *(cause.value for cause in Cause))
+TIERS = ("PRIME", "NEAR", "LOW")
+DECISIONS = ("APPROVE", "REFER", "DECLINE")
+OUTCOMES = ("GOOD", "BAD", NONE)
+LATE = ("30", "90")
+"""Days past due from which on a line of a vintage counts as late."""
+SEGMENTS = tuple(segment.value for segment in Segment)
+PPM = 1_000_000
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
+_MOST_AGE = 60
+
+Vocabulary = Callable[[FigureSpec, Axis], bool]
+"""Whether the cells of an axis are such as the kind may have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """What a figure of one kind looks like."""
+
+    axes: tuple[tuple[str, ...], ...]
+    """Names of the axes in their order; each tuple is one that is allowed."""
+    counts: tuple[str, ...]
+    """Measures that count persons or lines, all of them, in this order."""
+    amounts: tuple[str, ...] = ()
+    """Measures of clipped amounts that may follow."""
+    filters: Mapping[str, tuple[str, ...]] | None = None
+    """Name of a filter to its values; none if empty."""
+    weekly: bool = False
+    """Whether its period may be of weeks."""
+    per_period: bool = False
+    """Whether a person may fill a cell for each week or month; else one in all."""
+
+
+def periods(first: str, last: str) -> tuple[str, ...]:
+    """All months, or ISO weeks, from the first to the last.
+
+    Raises:
+        ConfigurationError: a week that its year does not have, or more than 120 of them.
+    """
+    found = [first]
+    while found[-1] != last:
+        found.append(following(found[-1]))
+        if len(found) > 120:  # noqa: PLR2004 - ten years of months
+            raise ConfigurationError(f"figure: {first} to {last} is too long, or no period")
+    return tuple(found)
+
+
+def following(period: str) -> str:
+    """The month, or ISO week, after this one."""
+    if "W" in period:
+        return week_of(first_day(period) + timedelta(days=7))
+    return month_of(add_months(first_day(period), 1))
+
+
+def first_day(period: str) -> date:
+    """First day of a month or ISO week; ConfigurationError if there is no such week."""
+    year, _, rest = period.partition("-")
+    try:
+        if rest.startswith("W"):
+            return date.fromisocalendar(int(year), int(rest[1:]), 1)
+        return date(int(year), int(rest), 1)
+    except ValueError as error:
+        raise ConfigurationError(f"figure: there is no {period}") from error
+
+
+def day_after(period: str) -> date:
+    """The first day that is not in a month or week any more."""
+    return first_day(following(period))
+
+
+def week_of(day: date) -> str:
+    """ISO week of a day, such as 2026-W09."""
+    year, week, _ = day.isocalendar()
+    return f"{year:04d}-W{week:02d}"
+
+
+def month_of(day: date) -> str:
+    """Month of a day, such as 2026-03."""
+    return f"{day.year:04d}-{day.month:02d}"
+
+
+def _period(spec: FigureSpec, axis: Axis) -> bool:
+    return axis.cells == periods(spec.first, spec.last)
+
+
+def _exactly(*cells: str) -> Vocabulary:
+    return lambda _, axis: axis.cells == cells
+
+
+def _subset(*cells: str) -> Vocabulary:
+    """Some of the cells, in their order."""
+    return lambda _, axis: axis.cells == tuple(one for one in cells if one in axis.cells)
+
+
+def _names(_: FigureSpec, axis: Axis) -> bool:
+    return all(_NAME.fullmatch(cell) for cell in axis.cells)
+
+
+def _ages(_: FigureSpec, axis: Axis) -> bool:
+    """``none`` and the ages in months, 0 up to the last one asked for."""
+    last = len(axis.cells) - 2
+    ages = (NONE, *(str(age) for age in range(last + 1)))
+    return 0 <= last <= _MOST_AGE and axis.cells == ages
+
+
+VOCABULARIES: Mapping[str, Vocabulary] = {
+    "week": _period,
+    "month": _period,
+    "opened": _period,
+    "product": _names,
+    "group": _names,
+    "segment": _subset(*SEGMENTS),
+    "grade": _exactly(*GRADES),
+    "age": _ages,
+    "before": _exactly(*STATES),
+    "after": _exactly(*STATES),
+    "cause": _exactly(*CAUSES),
+    "tier": _exactly(*TIERS),
+    "decision": _exactly(*DECISIONS),
+    "outcome": _exactly(*OUTCOMES),
+}
+"""Name of an axis to the cells that it may have, the same in every kind."""
+
+FORMS: Mapping[FigureKind, Form] = {
+    FigureKind.DEMAND: Form(
+        axes=(("week",), ("week", "product"), ("month",), ("month", "product")),
+        counts=("applied",),
+        amounts=("amount",),
+        weekly=True,
+        per_period=True,
+    ),
+    FigureKind.APPROVALS: Form(
+        axes=(("week", "grade"), ("month", "grade"), ("month", "product")),
+        counts=("applied", "approved"),
+        weekly=True,
+        per_period=True,
+    ),
+    FigureKind.VINTAGES: Form(
+        axes=(("opened", "age"), ("segment", "opened", "age")),
+        counts=("lines",),
+        filters={"late": LATE},
+    ),
+    FigureKind.ROLL_RATES: Form(
+        axes=(("before", "after"), ("segment", "before", "after")), counts=("lines",)
+    ),
+    FigureKind.CLOSURES: Form(axes=(("cause",), ("segment", "cause")), counts=("lines",)),
+    FigureKind.TIERS: Form(axes=(("tier",),), counts=("persons",), amounts=("exposure", "pd")),
+    FigureKind.CONCENTRATION: Form(
+        axes=(("segment",),), counts=("persons",), amounts=("balance",)
+    ),
+    FigureKind.FAIRNESS: Form(
+        axes=(("group", "decision", "outcome"),), counts=("persons",), amounts=("expected",)
+    ),
+}
+"""Kinds of which nodes count something by themselves; no other can be asked for."""
+
+
+def check_cells(spec: FigureSpec) -> None:
+    """Raise ConfigurationError unless the figure has the public form of its kind."""
+    form = FORMS.get(spec.kind)
+    if form is None:
+        raise ConfigurationError(f"figure: no node counts {spec.kind}")
+    names = tuple(axis.name for axis in spec.axes)
+    if names not in form.axes:
+        raise ConfigurationError(f"figure: {spec.kind} has no axes {', '.join(names)}")
+    if ("W" in spec.first) and not form.weekly:
+        raise ConfigurationError(f"figure: {spec.kind} is of months")
+    if ("W" in spec.first) != ("week" in names) and names[0] in ("week", "month"):
+        raise ConfigurationError("figure: the axis and the period are of weeks, or neither")
+    for axis in spec.axes:
+        if not VOCABULARIES[axis.name](spec, axis):
+            raise ConfigurationError(f"figure: cells of {axis.name} are not the public ones")
+    _check_measures(form, spec.measures)
+    _check_filters(form, spec)
+    most = len(periods(spec.first, spec.last)) if form.per_period else 1
+    if spec.cells_per_person > most:
+        raise ConfigurationError(f"figure: {spec.kind} has {most} cells a person at most")
+
+
+def _check_measures(form: Form, measures: tuple[Measure, ...]) -> None:
+    names = tuple(one.name for one in measures)
+    counts = names[: len(form.counts)]
+    rest = names[len(form.counts) :]
+    if counts != form.counts or rest != tuple(one for one in form.amounts if one in rest):
+        raise ConfigurationError(
+            f"figure: measures {', '.join(names)} are not those of its kind"
+        )
+    if any(one.bound != 1 for one in measures[: len(form.counts)]):
+        raise ConfigurationError("figure: a count has the bound 1")
+    if any(one.signed for one in measures):
+        raise ConfigurationError("figure: no measure of it is signed")
+
+
+def _check_filters(form: Form, spec: FigureSpec) -> None:
+    allowed = form.filters or {}
+    for one in spec.filters:
+        if one.value not in allowed.get(one.name, ()):
+            raise ConfigurationError(f"figure: no filter {one.name} = {one.value}")
+    for name in allowed:
+        if not spec.filter(name):
+            raise ConfigurationError(f"figure: {spec.kind} needs the filter {name}")

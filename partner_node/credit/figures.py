@@ -1,0 +1,47 @@
+"""Where a node's tables are counted from: its decisions, its lines, its groups."""
+
+from collections.abc import Iterable
+from contextlib import closing
+
+from consortium.credit.figures import Entry
+from consortium.errors import ConfigurationError
+from consortium.figure import FigureKind, FigureSpec
+from partner_node import wiring
+from partner_node.credit.figure_decisions import (
+    KINDS,
+    decided,
+    decision_entries,
+    fairness_entries,
+    groups_of,
+    groups_source,
+    outcomes_of,
+    span_of,
+)
+from partner_node.credit.figure_lines import COUNTERS, line_entries
+from partner_node.credit.lines import histories, lines_source
+from partner_node.credit.opening import subjects_of
+from partner_node.credit.rules import FOLDER
+from partner_node.credit.storage import CreditStore
+
+
+def entries_of(desk: wiring.Desk, spec: FigureSpec) -> Iterable[Entry]:
+    """The entries of a table from this node's own files. Private.
+
+    Raises:
+        ConfigurationError: a file is missing. DataError, DomainError: a row that cannot be.
+        StorageError: the desk's database cannot be read.
+    """
+    folder = desk.config.directory / FOLDER
+    if spec.kind in COUNTERS:
+        return line_entries(spec, histories(lines_source(folder)))
+    if spec.kind not in KINDS or not desk.config.credit_database.exists():
+        raise ConfigurationError(f"no source of {spec.kind} here")
+    with closing(CreditStore(desk.config.credit_database)) as store:
+        first, after = span_of(spec)
+        decisions = decided(store, first, after)
+    if spec.kind is not FigureKind.FAIRNESS:
+        return decision_entries(spec, decisions)
+    subject = subjects_of(desk)
+    groups = groups_of(groups_source(folder), subject)
+    outcomes = outcomes_of(histories(lines_source(folder)), subject, after)
+    return fairness_entries(spec, decisions, groups, outcomes)
