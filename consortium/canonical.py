@@ -115,6 +115,7 @@ class Label(StrEnum):
     AUDIT_CHOICE = "riskweave/audit-choice/v1\n"
     AUDIT_DRAW = "riskweave/audit-draw/v1\n"
     REPLAY = "riskweave/replay-report/v1\n"
+    FIGURE_SPEC = "riskweave/figure-spec/v1\n"
     FIGURE = "riskweave/figure/v1\n"
     TABLE = "riskweave/table/v1\n"
     NOISY_TABLE = "riskweave/noisy-table/v1\n"

@@ -25,6 +25,7 @@ from consortium.plan import (
     TrainingPlan,
     decimal,
 )
+from coordinator.figure_plans import parse_table_plan
 
 NOISE_MODES = ("shared", "own")
 
@@ -72,6 +73,8 @@ def parse_plan(text: str, context: PlanContext) -> TrainingPlan:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"plan: not TOML: {error}") from error
+    if "figure" in document:
+        return parse_table_plan(document, context)
     unknown = set(document) - {"plan", "block", "optimizer", "shares", "local"}
     if unknown:
         raise ConfigurationError(f"plan: unknown table {min(unknown)!r}")
@@ -129,6 +132,12 @@ def parse_plan(text: str, context: PlanContext) -> TrainingPlan:
     return plan
 
 
+def wants_again(text: str) -> bool:
+    """Whether a plan file asks for a table that is there already to be counted once more."""
+    plan = tomllib.loads(text).get("plan")
+    return isinstance(plan, dict) and plan.get("again") is True
+
+
 def _settings(table: Mapping[str, object]) -> dict[str, object]:
     unknown = set(table) - set(_PLAN_KEYS)
     if unknown:
@@ -137,6 +146,8 @@ def _settings(table: Mapping[str, object]) -> dict[str, object]:
 
 
 def _check(plan: TrainingPlan) -> None:
+    if plan.model is ModelKind.TABLE:
+        raise ConfigurationError("plan: a table needs a [figure]")
     if (plan.model is ModelKind.MLP) != bool(plan.hidden):
         raise ConfigurationError("plan.hidden: an mlp needs widths, a scorecard has none")
     head = plan.model is ModelKind.HEAD

@@ -23,17 +23,19 @@ from consortium.ids import Digest, PartnerId, RunId
 from consortium.manifest import Manifest
 from consortium.messages import SumRequest
 from consortium.plan import TrainingPlan
-from coordinator import gating, run_record
+from coordinator import gating, run_record, table_releases
 from coordinator.audit_log import AuditLog
 from coordinator.events import EventLog, RunEvent
 from coordinator.exclusions import left_out
 from coordinator.flower_grid import BidiGrid, Hub, run_app
-from coordinator.plans import PlanContext, parse_plan
+from coordinator.plans import PlanContext, parse_plan, wants_again
 from coordinator.releases import candidate_of
 from coordinator.round_witnesses import RoundWitnesses, WitnessedRun
 from coordinator.run_record import RunRecord
 from coordinator.server_app import Deadlines, RunPorts, build_server_app
 from coordinator.storage import CheckpointRow, GateRow, Store, SumRow
+from coordinator.table_releases import figure_digest, table_row
+from coordinator.table_storage import TableStore
 from models.gate import gate_inputs
 from models.run import ClosedSum, RunFailedError, RunSession, RunState, StoppedError
 
@@ -48,6 +50,7 @@ STAGES = {
     "recalibration": "recalibration",
     "overlap": "overlap",
     "evaluation": "evaluation",
+    "table": "table",
 }
 
 
@@ -113,6 +116,7 @@ class Trainer:
             code=self._ports.code,
         )
         plan = parse_plan(plan_text, context)
+        self._check_figure(plan, plan_text)
         active = self._ports.store.active_model()
         if plan.base is not None and (active is None or active.version != plan.base):
             raise ConfigurationError(f"plan.base: {plan.base[:12]} is not the active model")
@@ -130,6 +134,17 @@ class Trainer:
             self._tell(RunEvent(run=plan.run, stage="preparing", rounds=plan.rounds))
             self._begin(plan, manifest)
         return plan.run
+
+    def _check_figure(self, plan: TrainingPlan, text: str) -> None:
+        """A figure that is there is not counted again unless somebody says so (13.11)."""
+        if plan.figure is None or wants_again(text):
+            return
+        known = TableStore(self._ports.store).of_figure(figure_digest(plan.figure))
+        if known is not None:
+            raise ConfigurationError(
+                f"this table is there: release {known.release}; asking for it again costs "
+                "nothing, and counting it anew (again = true) is a new charge"
+            )
 
     def resume(self) -> RunId | None:
         """Go on with the run that a crash interrupted, if there is one."""
@@ -249,7 +264,8 @@ class Trainer:
         app = build_server_app(session, ports, self._ports.deadlines)
         with BidiGrid(self._ports.hub, plan.run) as grid:
             run_app(app, grid)
-        version = self._release(plan, manifest, session)
+        publish = self._publish if session.is_table else self._release
+        version = publish(plan, manifest, session)
         self._tell(
             RunEvent(
                 run=plan.run,
@@ -284,6 +300,18 @@ class Trainer:
         )
         self._durably(plan.run, lambda: store.set_run_status(plan.run, "finished", version))
         return version
+
+    def _publish(self, plan: TrainingPlan, _: Manifest, session: RunSession) -> Digest:
+        """Keep the table under its release id, and close the run with it; its digest."""
+        row = table_row(session, self._ports.now())
+        audit, attempts = self._ports.audit, len(session.state.attempts)
+        entries = () if audit is None else table_releases.released(audit, row, attempts)
+        store = self._ports.store
+        self._durably(plan.run, lambda: TableStore(store).add(row, entries=entries))
+        text = f"release {row.release}"
+        self._tell(RunEvent(run=plan.run, stage="table", text=text))
+        self._durably(plan.run, lambda: store.set_run_status(plan.run, "finished", row.digest))
+        return row.digest
 
     def _closed(
         self,

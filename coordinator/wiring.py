@@ -51,6 +51,7 @@ from coordinator.server import Doors, Questions, Server
 from coordinator.server_certificate import ServerCertificate, renew_when_due
 from coordinator.storage import Store, TokenRow
 from coordinator.streams import Settings, StreamHub
+from coordinator.table_releases import table_files
 
 if TYPE_CHECKING:
     from coordinator.trainer import Trainer
@@ -324,7 +325,9 @@ def write_bundle(desk: Desk, path: Path, *, uploads: bool = False) -> Digest:
     if manifest is None:
         raise ManifestError("no manifest is in force")
     files = desk.log.bundle(manifest, uploads=uploads)
-    data = pack(files | scoring_files(ScoringStore(desk.store), files))
+    data = pack(
+        files | scoring_files(ScoringStore(desk.store), files) | table_files(desk.store)
+    )
     try:
         path.write_bytes(data)
     except OSError as error:

@@ -60,6 +60,10 @@ vote_quorum = {floor}
 most_changes = "1"
 least_agreement = "0"
 
+[rehearsal.figures]
+kinds = ["closures", "demand", "roll_rates", "vintages"]
+lifetime_epsilon = "40"
+
 [plan]
 rounds = {rounds}
 holdout_salt = "test"

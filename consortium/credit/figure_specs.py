@@ -1,0 +1,103 @@
+"""Figures that an operator asks for by name: the public cells of each kind, filled in.
+
+A convenience over ``figure_forms``: what is made here passes its checks, and a node checks a
+plan that was written by hand in the same way.
+"""
+
+from dataclasses import dataclass
+
+from consortium.credit.figure_forms import (
+    CAUSES,
+    DECISIONS,
+    FORMS,
+    NONE,
+    OUTCOMES,
+    PPM,
+    SEGMENTS,
+    STATES,
+    TIERS,
+    check_cells,
+    periods,
+)
+from consortium.credit.terms import GRADES
+from consortium.errors import ConfigurationError
+from consortium.figure import Axis, FigureKind, FigureSpec, Filter, Measure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What an operator decides of a figure beside its kind and period."""
+
+    by: tuple[str, ...] = ()
+    """Axes; empty: the first that the kind may have."""
+    products: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    segments: tuple[str, ...] = SEGMENTS
+    ages: int = 12
+    """Oldest age of a vintage, in months."""
+    late: str = "30"
+    bound: int = 0
+    """Of an amount, minor units; 0: no amount is added up."""
+    cells_per_person: int = 1
+    synthetic: bool = False
+
+
+def figure(kind: FigureKind, first: str, last: str, wanted: Wanted) -> FigureSpec:
+    """The figure of a kind over a period.
+
+    Raises:
+        ConfigurationError: the kind has no such axes, an axis has no cells, or a number is out
+            of range.
+    """
+    form = FORMS.get(kind)
+    if form is None:
+        raise ConfigurationError(f"figure: no node counts {kind}")
+    names = wanted.by or next(
+        (axes for axes in form.axes if ("week" in axes) == ("W" in first)), form.axes[0]
+    )
+    measures = [Measure(name=name) for name in form.counts]
+    for name in form.amounts:
+        if name in ("pd", "expected"):
+            measures.append(Measure(name=name, bound=PPM))
+        elif wanted.bound:
+            measures.append(Measure(name=name, bound=wanted.bound))
+    filters = [Filter(name="late", value=wanted.late)] if form.filters else []
+    spec = FigureSpec(
+        kind=kind,
+        first=first,
+        last=last,
+        axes=tuple(Axis(name=name, cells=_cells(name, first, last, wanted)) for name in names),
+        measures=tuple(measures),
+        filters=tuple(filters),
+        cells_per_person=wanted.cells_per_person,
+        synthetic=wanted.synthetic,
+    )
+    check_cells(spec)
+    return spec
+
+
+def _cells(name: str, first: str, last: str, wanted: Wanted) -> tuple[str, ...]:
+    match name:
+        case "week" | "month" | "opened":
+            return periods(first, last)
+        case "product":
+            return wanted.products
+        case "group":
+            return wanted.groups
+        case "segment":
+            return wanted.segments
+        case "age":
+            return (NONE, *(str(age) for age in range(wanted.ages + 1)))
+        case _:
+            return _FIXED[name]
+
+
+_FIXED = {
+    "grade": tuple(grade.value for grade in GRADES),
+    "before": STATES,
+    "after": STATES,
+    "cause": CAUSES,
+    "tier": TIERS,
+    "decision": DECISIONS,
+    "outcome": OUTCOMES,
+}
