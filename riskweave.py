@@ -10,6 +10,7 @@ usage: riskweave [--debug] ROLE ...
   riskweave node ...           a partner's node: keys, data, budget, serving
   riskweave coordinator ...    the operator's side: members, manifest, training
   riskweave models ...         the coordinator's model registry
+  riskweave trends ...         the operator's view of the market, from noisy tables
   riskweave audit ...          the regulator's side: verify a bundle, offline
   riskweave rehearse ...       a whole consortium on this machine, from one file
   riskweave doctor DIR         what keeps a node or a coordinator from working, and the remedy
@@ -45,6 +46,12 @@ def _coordinator() -> Role:
 
 def _models() -> Role:
     from coordinator.cli import models_main as role
+
+    return role
+
+
+def _trends() -> Role:
+    from coordinator.credit.trends_cli import main as role
 
     return role
 
@@ -88,6 +95,7 @@ ROLES = {
     "coordinator": (_coordinator, "coordinator"),
     "models": (_models, "coordinator"),
     "audit": (_audit, "regulator"),
+    "trends": (_trends, "coordinator"),
     "rehearse": (_rehearse, "rehearsal"),
     "doctor": (_doctor, "node"),
     "shadow": (_shadow, "rehearsal"),

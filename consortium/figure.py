@@ -51,6 +51,8 @@ class FigureKind(StrEnum):
     """Wave by arm by outcome of a restart (credit 3.2)."""
     FAIRNESS = "fairness"
     """Group by decision by outcome (credit 4.13)."""
+    OVERLAP = "overlap"
+    """Persons by how many partners they have a line at, and balances (credit 4.11)."""
     CONCENTRATION = "concentration"
     """Lines and clipped balances by segment (credit 4.11)."""
 

@@ -310,7 +310,7 @@ def _train(arguments: argparse.Namespace) -> int:
         events = control.watch_run(socket, arguments.watch)
     else:
         events = control.start_run(socket, wiring.read_text(arguments.plan))
-    return _show_run(events, as_json=arguments.json)
+    return show_run(events, as_json=arguments.json)
 
 
 def _calibrate(arguments: argparse.Namespace) -> int:
@@ -326,12 +326,11 @@ def _calibrate(arguments: argparse.Namespace) -> int:
     if arguments.print:
         print(plan, end="")
         return 0
-    return _show_run(
-        control.start_run(desk.config.control_socket, plan), as_json=arguments.json
-    )
+    return show_run(control.start_run(desk.config.control_socket, plan), as_json=arguments.json)
 
 
-def _show_run(events: Iterable[RunEvent], *, as_json: bool) -> int:
+def show_run(events: Iterable[RunEvent], *, as_json: bool) -> int:
+    """Follow a run to its end, on a terminal with a bar; 0 if it finished, else 1."""
     last: RunEvent | None = None
     with ExitStack() as stack:
         bar: _Bar | None = None

@@ -131,6 +131,7 @@ VOCABULARIES: Mapping[str, Vocabulary] = {
     "month": _period,
     "opened": _period,
     "product": _names,
+    "partner": _names,
     "group": _names,
     "segment": _subset(*SEGMENTS),
     "grade": _exactly(*GRADES),
@@ -167,7 +168,9 @@ FORMS: Mapping[FigureKind, Form] = {
         axes=(("before", "after"), ("segment", "before", "after")), counts=("lines",)
     ),
     FigureKind.CLOSURES: Form(axes=(("cause",), ("segment", "cause")), counts=("lines",)),
-    FigureKind.TIERS: Form(axes=(("tier",),), counts=("persons",), amounts=("exposure", "pd")),
+    FigureKind.TIERS: Form(
+        axes=(("partner", "tier"),), counts=("persons",), amounts=("exposure", "pd")
+    ),
     FigureKind.CONCENTRATION: Form(
         axes=(("segment",),), counts=("persons",), amounts=("balance",)
     ),

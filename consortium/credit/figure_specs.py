@@ -31,6 +31,8 @@ class Wanted:
     by: tuple[str, ...] = ()
     """Axes; empty: the first that the kind may have."""
     products: tuple[str, ...] = ()
+    partners: tuple[str, ...] = ()
+    """Of tiers: a partner fills its own cells only."""
     groups: tuple[str, ...] = ()
     segments: tuple[str, ...] = SEGMENTS
     ages: int = 12
@@ -77,19 +79,17 @@ def figure(kind: FigureKind, first: str, last: str, wanted: Wanted) -> FigureSpe
 
 
 def _cells(name: str, first: str, last: str, wanted: Wanted) -> tuple[str, ...]:
-    match name:
-        case "week" | "month" | "opened":
-            return periods(first, last)
-        case "product":
-            return wanted.products
-        case "group":
-            return wanted.groups
-        case "segment":
-            return wanted.segments
-        case "age":
-            return (NONE, *(str(age) for age in range(wanted.ages + 1)))
-        case _:
-            return _FIXED[name]
+    if name in ("week", "month", "opened"):
+        return periods(first, last)
+    if name == "age":
+        return (NONE, *(str(age) for age in range(wanted.ages + 1)))
+    given = {
+        "product": wanted.products,
+        "partner": wanted.partners,
+        "group": wanted.groups,
+        "segment": wanted.segments,
+    }
+    return given[name] if name in given else _FIXED[name]
 
 
 _FIXED = {

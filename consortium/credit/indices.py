@@ -2,8 +2,8 @@
 
 Demand is what was asked for against the first twelve weeks. Appetite is how much of it was
 approved at a constant mix of grades, so that a shift to weaker applicants does not move it.
-Intervals are by the delta method: binomial and noise. Amounts have the spread of their number
-at the week's mean, beside the noise of the sum.
+Intervals are by the delta method. Demand is a total of what there was, so its band is that of
+the noise; appetite is of rates, so its band is that of noise and binomial spread.
 """
 
 import math
@@ -34,11 +34,7 @@ def demand(table: NoisyTable) -> Section:
     _check(table, FigureKind.DEMAND)
     counts, _ = _by_period(table, "applied")
     amounts, noise = _by_period(table, "amount")
-    variances = [
-        noise**2 + amount**2 / max(count, 1.0)
-        for amount, count in zip(amounts, counts, strict=True)
-    ]
-    found = _index(amounts, variances)
+    found = _index(amounts, [noise**2] * len(amounts))
     return Section(
         name="demand",
         table=table,
@@ -184,10 +180,12 @@ def _of_the_mix(found: _Rates, week: int, of: tuple[float, float], noise: float)
 
 
 def steps(section: Section, *, least: float, weeks: int = 3) -> tuple[str, ...]:
-    """Weeks in which the index left the level of the eight weeks before, by their bands.
+    """Weeks in which an index left its level, by its bands.
 
-    A step is seen where the mean of up to ``weeks`` weeks lies beyond the mean before by more
-    than both half widths together and by at least ``least`` points.
+    The level is the mean of up to eight weeks since the last step. A step is where the mean
+    of the next ``weeks`` weeks differs from it by ``least`` points and by three deviations of
+    the difference; of neighbours the one with the largest difference is told. So a step is
+    known ``weeks`` weeks after its first at the latest.
 
     Args:
         section: Of an index.
@@ -197,30 +195,58 @@ def steps(section: Section, *, least: float, weeks: int = 3) -> tuple[str, ...]:
     Returns:
         First weeks of the steps, oldest first.
     """
-    values = [(one.labels[0], one.value, one.high) for one in section.figures]
+    listed = section.figures
     found: list[str] = []
-    last = -weeks
-    for place in range(8, len(values) - weeks + 1):
-        before = [one for one in values[place - 8 : place] if one[1] is not None]
-        after = [one for one in values[place : place + weeks] if one[1] is not None]
-        if len(before) < 4 or len(after) < weeks or place - last < 8:  # noqa: PLR2004
+    begin = place = 0
+    while place <= len(listed) - weeks:
+        if not _differs(listed, (begin, place, weeks), least):
+            place += 1
             continue
-        change = _mean(after) - _mean(before)
-        room = math.hypot(_spread(before), _spread(after))
-        if abs(change) >= max(least, room):
-            found.append(values[place][0])
-            last = place
+        near = range(place, min(place + weeks, len(listed) - weeks + 1))
+        place = max(near, key=lambda one: _change(listed, (begin, one, weeks))[0])
+        found.append(listed[place].labels[0])
+        begin, place = place, place + _LEAST_LEVEL
     return tuple(found)
 
 
-def _mean(listed: Sequence[tuple[str, float | None, float | None]]) -> float:
-    return math.fsum(one[1] or 0.0 for one in listed) / len(listed)
+_LEVEL, _LEAST_LEVEL = 8, 4
+"""Most and fewest weeks that a level is the mean of."""
+_SURE = 1.5
+"""Half widths of a difference: about three deviations."""
 
 
-def _spread(listed: Sequence[tuple[str, float | None, float | None]]) -> float:
+def _differs(listed: Sequence[Shown], where: tuple[int, int, int], least: float) -> bool:
+    change, room = _change(listed, where)
+    return change >= max(least, _SURE * room)
+
+
+def _change(listed: Sequence[Shown], where: tuple[int, int, int]) -> tuple[float, float]:
+    """How far the weeks behind a place are from the level before it, and its half width."""
+    begin, place, weeks = where
+    before = _there(listed[max(begin, place - _LEVEL) : place])
+    after = _there(listed[place : place + weeks])
+    if len(before) < _LEAST_LEVEL or len(after) < weeks:
+        return 0.0, math.inf
+    change = abs(_mean(after) - _mean(before))
+    return change, math.hypot(_spread(before), _spread(after))
+
+
+def _there(listed: Sequence[Shown]) -> list[tuple[float, float]]:
+    """Values and half widths of the weeks that have any."""
+    return [
+        (one.value, one.high - one.value)
+        for one in listed
+        if one.value is not None and one.high is not None
+    ]
+
+
+def _mean(listed: Sequence[tuple[float, float]]) -> float:
+    return math.fsum(value for value, _ in listed) / len(listed)
+
+
+def _spread(listed: Sequence[tuple[float, float]]) -> float:
     """Half width of the mean of some weeks."""
-    halves = [(one[2] or 0.0) - (one[1] or 0.0) for one in listed]
-    return math.sqrt(math.fsum(half**2 for half in halves)) / len(halves)
+    return math.sqrt(math.fsum(half**2 for _, half in listed)) / len(listed)
 
 
 def _check(table: NoisyTable, kind: FigureKind) -> None:

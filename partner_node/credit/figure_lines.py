@@ -13,23 +13,26 @@ from consortium.credit.figures import Entry
 from consortium.credit.outcomes import ACTIVE_MONTHS, LineStatus, bucket_of
 from consortium.credit.terms import MILLION
 from consortium.figure import FigureKind, FigureSpec
+from consortium.ids import PartnerId
 from partner_node.credit.lines import History, LineMonth
 
-Counter = Callable[[FigureSpec, History], Entry | None]
+Counter = Callable[[FigureSpec, History, PartnerId], Entry | None]
 
 _NEAR_FROM, _LOW_FROM = 50_000, 100_000
 """PD in millionths from which on a line is NEAR (grade G3), and LOW (G4; credit 2.3)."""
 
 
-def line_entries(spec: FigureSpec, lines: Iterable[History]) -> Iterator[Entry]:
-    """The entries of a table, one for each line that is in it.
+def line_entries(
+    spec: FigureSpec, lines: Iterable[History], member: PartnerId
+) -> Iterator[Entry]:
+    """The entries of a table, one for each line of this member that is in it.
 
     Raises:
         DataError, DomainError: a line that cannot be; its values are not told.
     """
     count = COUNTERS[spec.kind]
     for line in lines:
-        found = count(spec, line)
+        found = count(spec, line, member)
         if found is not None:
             yield found
 
@@ -54,7 +57,7 @@ def _entry(
     )
 
 
-def _vintage(spec: FigureSpec, line: History) -> Entry | None:
+def _vintage(spec: FigureSpec, line: History, _: PartnerId) -> Entry | None:
     """A line by the month of its opening and the age at which it was first so late."""
     late = int(spec.filter("late"))
     ages = next(axis for axis in spec.axes if axis.name == "age").cells
@@ -74,7 +77,7 @@ def _months_between(opened: date, day: date) -> int:
     return (day.year - opened.year) * 12 + day.month - opened.month
 
 
-def _roll(spec: FigureSpec, line: History) -> Entry | None:
+def _roll(spec: FigureSpec, line: History, _: PartnerId) -> Entry | None:
     """A line by its state at the end of the first month and at the end of the last."""
     before, after = (_at(line, month) for month in (spec.first, spec.last))
     if before is None or after is None:
@@ -90,7 +93,7 @@ def _at(line: History, month: str) -> LineMonth | None:
     return next((one for one in line.months if month_of(one.end.on) == month), None)
 
 
-def _closure(spec: FigureSpec, line: History) -> Entry | None:
+def _closure(spec: FigureSpec, line: History, _: PartnerId) -> Entry | None:
     """A line at risk before the period, by what ended that risk within it (credit 2.2)."""
     since, until = first_day(spec.first) - timedelta(days=1), day_after(spec.last)
     until -= timedelta(days=1)
@@ -120,7 +123,7 @@ def standings(line: History) -> tuple[Standing, ...]:
     return tuple(found)
 
 
-def _tier(spec: FigureSpec, line: History) -> Entry | None:
+def _tier(spec: FigureSpec, line: History, member: PartnerId) -> Entry | None:
     """An open line by the tier of its PD when it was granted, with what is owed."""
     month = _at(line, spec.last)
     if month is None or month.end.status is not LineStatus.OPEN or line.pd_origination is None:
@@ -129,10 +132,10 @@ def _tier(spec: FigureSpec, line: History) -> Entry | None:
     tier = "PRIME" if pd < _NEAR_FROM else "NEAR" if pd < _LOW_FROM else "LOW"
     exposure = max(month.end.balance, 0)
     amounts = {"exposure": exposure, "pd": min(pd, MILLION)}
-    return _entry(spec, line, {"tier": tier}, 1, *_asked(spec, amounts))
+    return _entry(spec, line, {"partner": member, "tier": tier}, 1, *_asked(spec, amounts))
 
 
-def _concentration(spec: FigureSpec, line: History) -> Entry | None:
+def _concentration(spec: FigureSpec, line: History, _: PartnerId) -> Entry | None:
     month = _at(line, spec.last)
     if month is None or month.end.balance <= 0:
         return None

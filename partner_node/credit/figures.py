@@ -33,7 +33,7 @@ def entries_of(desk: wiring.Desk, spec: FigureSpec) -> Iterable[Entry]:
     """
     folder = desk.config.directory / FOLDER
     if spec.kind in COUNTERS:
-        return line_entries(spec, histories(lines_source(folder)))
+        return line_entries(spec, histories(lines_source(folder)), desk.config.partner)
     if spec.kind not in KINDS or not desk.config.credit_database.exists():
         raise ConfigurationError(f"no source of {spec.kind} here")
     with closing(CreditStore(desk.config.credit_database)) as store:

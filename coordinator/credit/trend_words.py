@@ -1,0 +1,126 @@
+"""What the ecosystem report says, in Chinese and English."""
+
+from collections.abc import Mapping
+
+from consortium.credit.shown import Why
+
+Pair = tuple[str, str]
+"""Chinese, English."""
+
+TITLE: Pair = ("信贷生态报告", "Credit ecosystem")
+_LEAD_ZH = (
+    "所有数字均来自各机构加噪后的安全求和, 没有任何一家机构的单独数字或任何一笔记录离开机构。"
+    "每个数字旁为 95 % 区间; 人数少于 50 (按加噪计数) 的数字不予显示。"
+)
+_LEAD_EN = (
+    "Every figure comes from a noisy secure sum over partners; no row and no figure of one "
+    "partner ever left it. Beside each stands its 95 % interval; what rests on fewer than 50 "
+    "persons by the noisy count is not shown."
+)
+LEAD: Pair = (_LEAD_ZH, _LEAD_EN)
+SYNTHETIC = "SYNTHETIC"
+
+SECTIONS: Mapping[str, Pair] = {
+    "demand": ("需求指数", "Demand index"),
+    "appetite": ("风险偏好指数", "Appetite index"),
+    "approvals": ("审批通过率", "Approval rates"),
+    "vintages": ("账龄曲线", "Vintages"),
+    "roll_rates": ("滚动率", "Roll rates"),
+    "closures": ("关闭率", "Closure rates"),
+    "concentration": ("集中度", "Concentration"),
+    "fairness": ("公平性检验", "Fairness test"),
+}
+ABOUT: Mapping[str, Pair] = {
+    "demand": (
+        "每周申请金额 (逐笔截断), 以最初十二周的均值为 100。",
+        "Amounts applied for, clipped one by one; the mean of the first twelve weeks is 100.",
+    ),
+    "appetite": (
+        "在不变的等级结构下的通过率, 以最初十二周为 100。",
+        "Approval at a constant mix of grades; the first twelve weeks are 100.",
+    ),
+    "approvals": ("通过数除以申请数。", "Approved of applied, through the door."),
+    "vintages": (
+        "按开户月份, 到某账龄为止曾逾期的比例; 曲线在加噪之后取累计最大值。",
+        "Share of a month's new lines ever late by an age; a running maximum, after the noise.",
+    ),
+    "roll_rates": (
+        "从一个月末到下一个月末的状态转移比例。",
+        "From the state at one month end to that at the next.",
+    ),
+    "closures": (
+        "期初有效的额度在期内因各种原因结束的比例; 关闭不等于违约。",
+        "What ended the lines that were at risk when the period began. Closure is no default.",
+    ),
+    "concentration": (
+        "各类业务在全部余额中的占比及其赫芬达尔指数 (已扣除噪声)。",
+        "Shares of segments in all balances and their Herfindahl index, corrected for noise.",
+    ),
+    "fairness": (
+        "与人数最多的组比较。这是政策检验, 不是法律结论。",
+        "Against the largest group. A policy test, not a legal finding.",
+    ),
+}
+FIGURES: Mapping[str, Pair] = {
+    "demand_index": ("需求指数", "demand index"),
+    "appetite_index": ("偏好指数", "appetite index"),
+    "approval_rate": ("通过率", "approval rate"),
+    "ever_late": ("曾逾期", "ever late"),
+    "transition": ("转移", "transition"),
+    "closure_rate": ("关闭率", "closure rate"),
+    "balance_share": ("余额占比", "share of balances"),
+    "hhi": ("赫芬达尔指数", "HHI"),
+    "group_approval": ("通过率", "approval rate"),
+    "impact_ratio": ("不利影响比", "adverse impact ratio"),
+    "opportunity_gap": ("机会均等差", "equal opportunity gap"),
+    "calibration": ("预期/实际", "expected over observed"),
+}
+WHY: Mapping[Why, Pair] = {
+    Why.FEW: ("人数过少, 不予显示", "too few persons: not shown"),
+    Why.BASE: ("基期未满十二周", "base not yet twelve weeks"),
+    Why.PARENT: ("人数过少, 以全部业务代替", "too few persons: all segments instead"),
+    Why.MIX: ("某等级申请过少, 结构已重新归一", "a grade left out, mix renormalised"),
+    Why.UNDEFINED: ("无定义", "not defined"),
+    Why.REFERENCE: ("参照组", "reference"),
+}
+VERDICTS: Mapping[str, Pair] = {
+    "fine": ("正常", "fine"),
+    "watch": ("关注", "watch"),
+    "fail": ("不通过", "fail"),
+    "not_assessed": ("未评估", "not assessed"),
+}
+AXES: Mapping[str, Pair] = {
+    "week": ("周", "week"),
+    "month": ("月", "month"),
+    "opened": ("开户月", "opened"),
+    "age": ("账龄 (月)", "age, months"),
+    "product": ("产品", "product"),
+    "segment": ("业务", "segment"),
+    "grade": ("等级", "grade"),
+    "before": ("期初", "before"),
+    "after": ("期末", "after"),
+    "cause": ("原因", "cause"),
+    "group": ("组", "group"),
+}
+COLUMNS: Mapping[str, Pair] = {
+    "figure": ("数字", "figure"),
+    "value": ("值", "value"),
+    "interval": ("95 % 区间", "95 % interval"),
+    "band": ("人数区间", "n band"),
+    "note": ("说明", "note"),
+}
+_COST_ZH = (
+    "发布号 {release}; 期间 {first} 至 {last}; 机构 {partners} 家; 每人 ε = {epsilon} "
+    "(全部诚实 {honest}, 其余全部合谋 {others}), δ = {delta}; 人数 {band}。"
+)
+_COST_EN = (
+    "Release {release}; {first} to {last}; {partners} partners; epsilon of a person {epsilon} "
+    "(all honest {honest}, everyone else colluding {others}), delta {delta}; n {band}."
+)
+COST: Pair = (_COST_ZH, _COST_EN)
+STEPS: Pair = ("检测到的水平变化: {weeks}", "Changes of level seen in: {weeks}")
+
+
+def both(pair: Pair) -> str:
+    """A short label in both languages."""
+    return f"{pair[0]} {pair[1]}"
