@@ -321,6 +321,7 @@ class House:
                     chain_head=link(seed, self.length, 0),
                     training_units=held["training"],
                     holdout_units=held["holdout"],
+                    tables_units=held["tables"],
                 ),
             )
         self.checkpoint()

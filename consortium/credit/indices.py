@@ -209,7 +209,7 @@ def steps(section: Section, *, least: float, weeks: int = 3) -> tuple[str, ...]:
     return tuple(found)
 
 
-_LEVEL, _LEAST_LEVEL = 8, 4
+_LEVEL, _LEAST_LEVEL = 8, 6
 """Most and fewest weeks that a level is the mean of."""
 _SURE = 1.5
 """Half widths of a difference: about three deviations."""

@@ -109,6 +109,7 @@ BODIES: dict[str, tuple[str, dict[str, object]]] = {
             "chain_head": named("n0"),
             "training_units": 61_600_000_000,
             "holdout_units": 61_600_000_001,
+            "tables_units": 0,
         },
     ),
     "round.join": (
