@@ -19,6 +19,7 @@ from partner_node.storage import NodeStore
 from tests.unit.test_mechanism import LOCAL, PRIVATE
 from tests.unit.test_statement import FOUR, SHARED
 
+OWN = budget.OwnCaps(lifetime_epsilon="3", tables_epsilon="3")
 POLICY = Policy(
     min_partners=3,
     max_partners_per_person=2,
@@ -47,7 +48,7 @@ def store(tmp_path: Path) -> Iterator[NodeStore]:
 def commit(store: NodeStore, plan: TrainingPlan) -> None:
     held = reserve_units(plan)
     units = {"training": held["training"], "holdout": held["holdout"]}
-    store.commit(plan, Secret(b"s" * 32), units, budget.caps(POLICY, "3"))
+    store.commit(plan, Secret(b"s" * 32), units, budget.caps(POLICY, OWN))
 
 
 def charge(
@@ -86,7 +87,7 @@ def test_three_epsilons_of_a_run_follow_from_its_rosters(store: NodeStore, mode:
     charge(store, plan, ReleaseKind.GRADIENT, 1)
     charge(store, plan, ReleaseKind.GRADIENT, 2, partners=3)
     charge(store, plan, ReleaseKind.EVALUATION, 1, partners=3)
-    training, holdout = budget.report(store, POLICY, "3")
+    training, holdout, _ = budget.report(store, POLICY, OWN)
     released = [
         mechanism_for(plan, ReleaseKind.BINS, width=10, partners=4),
         mechanism_for(plan, ReleaseKind.GRADIENT, width=195, partners=4),
@@ -105,14 +106,14 @@ def test_three_epsilons_of_a_run_follow_from_its_rosters(store: NodeStore, mode:
 def test_figures_of_an_account_are_those_of_its_units(store: NodeStore) -> None:
     commit(store, SHARED)
     charge(store, SHARED, ReleaseKind.GRADIENT, 1)
-    training, _ = budget.report(store, POLICY, "3")
+    training, *_ = budget.report(store, POLICY, OWN)
     units, figures = training.units, training.figures
     assert units.spent + units.reserved + units.left == units.cap
     for name, shown in asdict(figures).items():
         assert shown == epsilon_of_units(getattr(units, name), 1e-6)
     assert training.runs[0].reserved_units == units.reserved
     store.close_run(SHARED.run)
-    closed, _ = budget.report(store, POLICY, "3")
+    closed, _ = budget.report(store, POLICY, OWN)
     assert (closed.units.reserved, closed.runs[0].reserved_units) == (0, 0)
     assert closed.units.left == units.left + units.reserved
 
@@ -122,7 +123,7 @@ def test_local_steps_are_one_figure_for_the_run(store: NodeStore) -> None:
     commit(store, plan)
     charge(store, plan, ReleaseKind.GRADIENT, 1, units=5)
     charge(store, plan, ReleaseKind.GRADIENT, 2, units=1)
-    person = budget.report(store, POLICY, "3")[0].runs[0].by_honest.person
+    person = budget.report(store, POLICY, OWN)[0].runs[0].by_honest.person
     steps = epsilon_of_units(local_steps_units(plan, person=True), 1e-6)
     assert set(asdict(person).values()) == {steps}
 
@@ -130,7 +131,7 @@ def test_local_steps_are_one_figure_for_the_run(store: NodeStore) -> None:
 def test_owner_reads_spent_reserved_left_and_the_three_of_each_run(store: NodeStore) -> None:
     commit(store, SHARED)
     charge(store, SHARED, ReleaseKind.GRADIENT, 1)
-    found = budget.report(store, POLICY, "3")
+    found = budget.report(store, POLICY, OWN)
     text = "\n".join(budget.lines(found, POLICY.delta))
     run = found[0].runs[0]
     assert f"spent {found[0].figures.spent}, reserved {found[0].figures.reserved}" in text
@@ -142,5 +143,5 @@ def test_owner_reads_spent_reserved_left_and_the_three_of_each_run(store: NodeSt
 
 
 def test_account_without_a_run_is_printed(store: NodeStore) -> None:
-    text = "\n".join(budget.lines(budget.report(store, POLICY, "3"), POLICY.delta))
+    text = "\n".join(budget.lines(budget.report(store, POLICY, OWN), POLICY.delta))
     assert "training: spent 0.0, reserved 0.0, left 3.0 of 3.0" in text

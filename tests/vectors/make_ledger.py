@@ -76,6 +76,7 @@ PLAN = {
     "holdout_salt": 'a "quoted" salt\n',
     "base": [],
     "start": "",
+    "figure": [],
 }
 STEP = {"offer": named("offer"), "epoch": 2, "attempt": 1}
 KEY = {
