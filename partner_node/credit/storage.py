@@ -457,8 +457,10 @@ _DAY_S = 86_400
 def decided_between(connection: sa.Connection, first: date, after: date) -> list[DecidedRow]:
     """Decisions of some days, and of one more at both ends: calendars may differ."""
     newest = (
-        sa.select(sa.func.max(OVERRIDES.c.number))
+        sa.select(OVERRIDES.c.document)
         .where(OVERRIDES.c.decision == DECISIONS.c.id)
+        .order_by(OVERRIDES.c.number.desc())
+        .limit(1)
         .scalar_subquery()
     )
     low, high = (
@@ -471,9 +473,8 @@ def decided_between(connection: sa.Connection, first: date, after: date) -> list
             DECISIONS.c.outcome,
             DECISIONS.c.grade,
             DECISIONS.c.input,
-            OVERRIDES.c.document.label("override"),
+            newest.label("override"),
         )
-        .outerjoin(OVERRIDES, OVERRIDES.c.number == newest)
         .where(DECISIONS.c.at >= low, DECISIONS.c.at < high)
         .order_by(DECISIONS.c.number)
     )
