@@ -17,6 +17,7 @@ NAMES = (
     "canary",
     "score_log",
     "desk",
+    "coverage",
 )
 
 

@@ -295,20 +295,30 @@ def cases() -> tuple[Case, ...]:
     )
 
 
-def covered(case: Case, releases: int, *, seed: int = 1) -> dict[str, tuple[int, int]]:
-    """By figure: how often its band held the truth, and how often it was printed."""
+def held(
+    case: Case, releases: int, *, seed: int = 1
+) -> dict[tuple[str, tuple[str, ...]], tuple[int, int]]:
+    """By figure and cell: how often its band held the truth, and how often it was printed."""
     rng = rng_of(seed)
-    found: dict[str, tuple[int, int]] = {}
+    found: dict[tuple[str, tuple[str, ...]], tuple[int, int]] = {}
     for number in range(releases):
         drawn = case.draw(rng)
-        section = case.section(release(case.spec, drawn, number))
-        for one in section.figures:
+        table = release(case.spec, drawn, 10_000 * seed + number)
+        for one in case.section(table).figures:
             truth = case.truth(one, drawn)
-            if one.value is None or one.low is None or one.high is None or truth is None:
-                continue
-            held, printed = found.get(one.name, (0, 0))
             # What is exact by its definition is no test of a band.
-            if one.low < one.high:
-                inside = one.low - 1e-12 <= truth <= one.high + 1e-12
-                found[one.name] = (held + inside, printed + 1)
+            if one.low is None or one.high is None or truth is None or one.low == one.high:
+                continue
+            inside, printed = found.get((one.name, one.labels), (0, 0))
+            inside += one.low - 1e-12 <= truth <= one.high + 1e-12
+            found[one.name, one.labels] = (inside, printed + 1)
     return found
+
+
+def covered(case: Case, releases: int, *, seed: int = 1) -> dict[str, tuple[int, int]]:
+    """By figure, all its cells together."""
+    total: dict[str, tuple[int, int]] = {}
+    for (name, _), (inside, printed) in held(case, releases, seed=seed).items():
+        before = total.get(name, (0, 0))
+        total[name] = (before[0] + inside, before[1] + printed)
+    return total

@@ -57,6 +57,8 @@ def figure(kind: FigureKind, first: str, last: str, wanted: Wanted) -> FigureSpe
     names = wanted.by or next(
         (axes for axes in form.axes if ("week" in axes) == ("W" in first)), form.axes[0]
     )
+    if names not in form.axes:
+        raise ConfigurationError(f"figure: {kind} has no axes {', '.join(names)}")
     measures = [Measure(name=name) for name in form.counts]
     for name in form.amounts:
         if name in ("pd", "expected"):
