@@ -24,6 +24,12 @@ class ModelKind(StrEnum):
     """Recalibration of a released model by coverage, on joint rows (protocol 7.11)."""
     TABLE = "table"
     """No model: one noisy table of a figure (protocol 13.11)."""
+    HAZARD = "hazard"
+    """Closure risk by cause, on line-months (protocol 3.4.10)."""
+
+
+CLOSURE = "closure"
+"""The one family of a hazard's one block: what partners know of their lines."""
 
 
 class Algorithm(StrEnum):

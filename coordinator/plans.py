@@ -15,6 +15,7 @@ from consortium.ids import Digest, PartnerId, RunId, parse_digest, parse_partner
 from consortium.manifest import Manifest
 from consortium.optimizer import check_settings
 from consortium.plan import (
+    CLOSURE,
     Algorithm,
     BinSource,
     Block,
@@ -80,8 +81,8 @@ def parse_plan(text: str, context: PlanContext) -> TrainingPlan:
         raise ConfigurationError(f"plan: unknown table {min(unknown)!r}")
     settings = _settings(_table(document.get("plan", {}), "[plan]"))
     model = _choice(ModelKind, settings["model"], "plan.model")
-    blocks = _blocks(document.get("block", []), context, head=model is ModelKind.HEAD)
-    if model is ModelKind.HEAD:
+    blocks = _blocks(document.get("block", []), context, model)
+    if model in (ModelKind.HEAD, ModelKind.HAZARD):
         settings["bins"] = BinSource.PUBLIC.value  # none are used
     elif settings["bins"] == "auto":
         settings["bins"] = _bins_for(blocks, context.schema)
@@ -155,6 +156,9 @@ def _check(plan: TrainingPlan) -> None:
         raise ConfigurationError("plan: base and start go with model = head, and only so")
     if head and (plan.algorithm is not Algorithm.SUM or len(plan.blocks) != 1):
         raise ConfigurationError("plan: a head has one block and is trained by sums")
+    hazard = plan.model is ModelKind.HAZARD
+    if hazard and (plan.algorithm is not Algorithm.SUM or len(plan.blocks) != 1):
+        raise ConfigurationError("plan: a hazard has one block and is trained by sums")
     if (plan.algorithm is Algorithm.LOCAL_STEPS) != (plan.local is not None):
         raise ConfigurationError("plan: [local] goes with algorithm = local_steps, and only so")
     named = [family for block in plan.blocks for family in block.families]
@@ -169,10 +173,10 @@ def _bins_for(blocks: tuple[Block, ...], schema: Schema) -> str:
     return BinSource.PRIVATE.value if private else BinSource.PUBLIC.value
 
 
-def _blocks(tables: object, context: PlanContext, *, head: bool) -> tuple[Block, ...]:
+def _blocks(tables: object, context: PlanContext, model: ModelKind) -> tuple[Block, ...]:
     if not isinstance(tables, list) or not tables:
         raise ConfigurationError("plan: at least one [[block]] is needed")
-    return tuple(_block(_table(one, "[[block]]"), context, head=head) for one in tables)
+    return tuple(_block(_table(one, "[[block]]"), context, model) for one in tables)
 
 
 def _table(value: object, name: str) -> Mapping[str, object]:
@@ -181,15 +185,13 @@ def _table(value: object, name: str) -> Mapping[str, object]:
     return value
 
 
-def _block(table: Mapping[str, object], context: PlanContext, *, head: bool) -> Block:
+def _block(table: Mapping[str, object], context: PlanContext, model: ModelKind) -> Block:
     if unknown := set(table) - _BLOCK_KEYS:
         raise ConfigurationError(f"plan: unknown key {min(unknown)!r} in [[block]]")
     name = str(table.get("name", "all"))
-    families = tuple(str(family) for family in _list(table.get("families", ())))
-    missing = set(families) - set(context.schema.families)
-    if missing and not head:  # of a head they are the columns of the joint sums (7.1)
-        raise ConfigurationError(f"plan: block {name}: schema has no family {missing.pop()!r}")
-    able = _able(families, context, head=head)
+    head = model is ModelKind.HEAD
+    families = _families(table, context, model)
+    able = _able(families, context, model)
     named = [parse_partner_id(str(one)) for one in _list(table.get("holders", able))]
     holders: tuple[PartnerId, ...] = tuple(sorted(named))
     for holder in holders:
@@ -216,10 +218,33 @@ def _block(table: Mapping[str, object], context: PlanContext, *, head: bool) -> 
     )
 
 
-def _able(families: tuple[str, ...], context: PlanContext, *, head: bool) -> list[PartnerId]:
-    """Who may hold a block: who has its families; of a head, who may ask for joint scores."""
+def _families(
+    table: Mapping[str, object], context: PlanContext, model: ModelKind
+) -> tuple[str, ...]:
+    """Families of a block; a hazard has its own, a head's are columns of joint sums (7.1)."""
+    if model is ModelKind.HAZARD:
+        if "families" in table:
+            raise ConfigurationError("plan: [[block]] of a hazard names no families")
+        return (CLOSURE,)
+    families = tuple(str(family) for family in _list(table.get("families", ())))
+    missing = set(families) - set(context.schema.families)
+    if missing and model is not ModelKind.HEAD:
+        name = str(table.get("name", "all"))
+        raise ConfigurationError(f"plan: block {name}: schema has no family {missing.pop()!r}")
+    return families
+
+
+def _able(
+    families: tuple[str, ...], context: PlanContext, model: ModelKind
+) -> list[PartnerId]:
+    """Who may hold a block: who has its families; of a head, who may ask for joint scores.
+
+    Of a hazard everybody: whether a partner has lines is in no manifest.
+    """
     partners, scoring = context.manifest.partners, context.manifest.policy.scoring
-    if head:
+    if model is ModelKind.HAZARD:
+        return [member.id for member in partners]
+    if model is ModelKind.HEAD:
         return [member.id for member in partners if scoring.may_ask(member.id)]
     return [member.id for member in partners if set(families) <= set(member.families)]
 

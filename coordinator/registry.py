@@ -171,7 +171,10 @@ def rollback(store: Store, now: int, *, log: AuditLog | None = None) -> ModelRow
 
 
 def _activate(store: Store, version: Digest, now: int, log: AuditLog | None) -> None:
-    """Put a version to use, and say so in the log."""
+    """Put a version to use, and say so in the log; one that gives no scores serves nobody."""
+    if store.beside(version):
+        store.put_beside(version, now)
+        return
     head = store.base_of(version) is not None
     before = store.active_head() if head else store.active_model()
     previous = None if before is None else before.version

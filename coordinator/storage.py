@@ -127,6 +127,13 @@ _HEADS = sa.Table(
     sa.Column("version", sa.String(64), sa.ForeignKey("models.version"), primary_key=True),
     sa.Column("base", sa.String(64), nullable=False),
 )
+_BESIDE = sa.Table(
+    "models_beside",
+    _META,
+    sa.Column("version", sa.String(64), sa.ForeignKey("models.version"), primary_key=True),
+    sa.Column("kind", sa.String(16), nullable=False),
+)
+"""Models that are in use beside the scores, one of each kind: closure models."""
 _GATES = sa.Table(
     "release_gates",
     _META,
@@ -755,12 +762,14 @@ class Store:
         at: int,
         *,
         base: Digest | None = None,
+        beside: str = "",
         gate: GateRow | None = None,
         entries: Sequence[bytes] = (),
     ) -> None:
         """Keep a candidate; a version that is there already is left as it is, unlogged.
 
-        A head names its base model. ``gate``, whose entry is among ``entries``, goes with it.
+        A head names its base model, a model that gives no scores its kind in ``beside``.
+        ``gate``, whose entry is among ``entries``, goes with it.
         """
         row = ModelRow(
             version=version,
@@ -777,6 +786,8 @@ class Store:
                 connection.execute(_MODELS.insert().values(**asdict(row)))
                 if base is not None:
                     connection.execute(_HEADS.insert().values(version=version, base=base))
+                if beside:
+                    connection.execute(_BESIDE.insert().values(version=version, kind=beside))
                 if gate is not None:
                     connection.execute(_GATES.insert().values(**_gate_row(gate), at=at))
 
@@ -821,7 +832,10 @@ class Store:
 
     def active_model(self) -> ModelRow | None:
         """The base model in use."""
-        return self._active(_MODELS.c.version.not_in(sa.select(_HEADS.c.version)))
+        return self._active(
+            _MODELS.c.version.not_in(sa.select(_HEADS.c.version))
+            & _MODELS.c.version.not_in(sa.select(_BESIDE.c.version))
+        )
 
     def active_head(self) -> ModelRow | None:
         """The head in use with the base model; None: joint scores are not calibrated."""
@@ -831,6 +845,27 @@ class Store:
         """The base model of a head; None for a base model."""
         row = self._one(sa.select(_HEADS.c.base).where(_HEADS.c.version == version))
         return None if row is None else Digest(row["base"])
+
+    def beside(self, version: Digest) -> str:
+        """The kind of a model that gives no scores; empty for one that does."""
+        row = self._one(sa.select(_BESIDE.c.kind).where(_BESIDE.c.version == version))
+        return "" if row is None else str(row["kind"])
+
+    def put_beside(self, version: Digest, at: int) -> None:
+        """Put a model to use that gives no scores; retires the one of its kind."""
+        kind = self.beside(version)
+        same = sa.select(_BESIDE.c.version).where(_BESIDE.c.kind == kind)
+        with self.transaction() as connection:
+            connection.execute(
+                _MODELS.update()
+                .where(_MODELS.c.status == "active", _MODELS.c.version.in_(same))
+                .values(status="retired", changed_at=at)
+            )
+            connection.execute(
+                _MODELS.update()
+                .where(_MODELS.c.version == version)
+                .values(status="active", changed_at=at)
+            )
 
     def _active(self, kind: sa.ColumnElement[bool]) -> ModelRow | None:
         row = self._one(sa.select(_MODELS).where(_MODELS.c.status == "active", kind))
@@ -854,6 +889,7 @@ class Store:
                         _MODELS.c.status == "active",
                         _MODELS.c.version != version,
                         _MODELS.c.version.not_in(own),
+                        _MODELS.c.version.not_in(sa.select(_BESIDE.c.version)),
                     )
                     .values(status="retired", changed_at=at)
                 )

@@ -22,7 +22,7 @@ from consortium.features.schema import Schema
 from consortium.ids import Digest, PartnerId, RunId
 from consortium.manifest import Manifest
 from consortium.messages import SumRequest
-from consortium.plan import TrainingPlan
+from consortium.plan import ModelKind, TrainingPlan
 from coordinator import gating, run_record, table_releases
 from coordinator.audit_log import AuditLog
 from coordinator.events import EventLog, RunEvent
@@ -295,7 +295,14 @@ class Trainer:
         self._durably(
             plan.run,
             lambda: store.add_model(
-                version, plan.run, document, at, base=plan.base, gate=gate, entries=entries
+                version,
+                plan.run,
+                document,
+                at,
+                base=plan.base,
+                beside=plan.model.value if plan.model is ModelKind.HAZARD else "",
+                gate=gate,
+                entries=entries,
             ),
         )
         self._durably(plan.run, lambda: store.set_run_status(plan.run, "finished", version))

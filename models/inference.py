@@ -111,6 +111,8 @@ def block_logits(model: Model, name: str, codes: Codes) -> Float:
         ShapeError, DomainError: as ``scorecard.logits``.
     """
     block, weights, _ = _part(model, name)
+    if model.spec.kind is ModelKind.HAZARD:
+        raise ConfigurationError("a closure model gives no log-odds of bad")
     if model.spec.kind is ModelKind.SCORECARD:
         return scorecard.logits(weights, codes, block.bin_counts)
     return _mlp_logits(weights, codes, block, model.spec.hidden)

@@ -19,8 +19,9 @@ from consortium.crypto.stream import WordStream
 from consortium.errors import ConfigurationError, DomainError, ShapeError
 from consortium.features.bins import Bins, bin_count
 from consortium.features.schema import Schema
-from consortium.plan import Block, ModelKind, TrainingPlan
+from consortium.plan import CLOSURE, Block, ModelKind, TrainingPlan
 from consortium.scoring.head import STRATA
+from models.closure_bins import BIN_COUNTS, CAUSES, FEATURES, START
 
 Float = NDArray[np.float64]
 
@@ -93,6 +94,8 @@ def spec_of(plan: TrainingPlan, schema: Schema, bins: Bins) -> ModelSpec:
     _check_hidden(plan.model, plan.hidden)
     if plan.model is ModelKind.HEAD:
         return _head_spec(plan)
+    if plan.model is ModelKind.HAZARD:
+        return _hazard_spec(plan)
     families = [family for block in plan.blocks for family in block.families]
     if len(set(families)) != len(families):
         raise ConfigurationError("blocks: a family is in two blocks")
@@ -117,6 +120,21 @@ def _head_spec(plan: TrainingPlan) -> ModelSpec:
         bin_counts=(slots,) * STRATA,
         offset=0,
         size=STRATA * slots,
+    )
+    return ModelSpec(kind=plan.model, hidden=(), blocks=(spec,))
+
+
+def _hazard_spec(plan: TrainingPlan) -> ModelSpec:
+    """A hazard's layout: all weights of one cause, then those of the next (3.4.10)."""
+    if [block.families for block in plan.blocks] != [(CLOSURE,)]:
+        raise ConfigurationError(f"blocks: a hazard has one, of family {CLOSURE!r}")
+    spec = BlockSpec(
+        name=plan.blocks[0].name,
+        features=tuple(feature.name for feature in FEATURES),
+        families=(CLOSURE,) * len(FEATURES),
+        bin_counts=BIN_COUNTS,
+        offset=0,
+        size=parameter_count(plan.model, plan.hidden, sum(BIN_COUNTS)),
     )
     return ModelSpec(kind=plan.model, hidden=(), blocks=(spec,))
 
@@ -155,6 +173,8 @@ def parameter_count(kind: ModelKind, hidden: tuple[int, ...], columns: int) -> i
     """Parameters of one block. The scorecard has no intercept: its bins span one."""
     if kind is ModelKind.SCORECARD:
         return columns
+    if kind is ModelKind.HAZARD:
+        return len(CAUSES) * columns
     return sum(outputs * (inputs + 1) for outputs, inputs in layer_shapes(hidden, columns))
 
 
@@ -179,7 +199,7 @@ def unpack(
 def initial_weights(spec: ModelSpec, seed: bytes) -> Float:
     """Where training starts: the same bits at every party.
 
-    The scorecard starts at zero (protocol 5.4). The MLP needs unequal units: uniform on
+    The scorecard starts at zero (protocol 5.4), a hazard where each cause is rare. The MLP needs unequal units: uniform on
     ±√(6/(inputs + outputs)), where a one-hot layer counts its features, not its bins.
 
     Args:
@@ -195,6 +215,8 @@ def initial_weights(spec: ModelSpec, seed: bytes) -> Float:
     start = np.zeros(spec.size)
     if spec.kind is ModelKind.SCORECARD:
         return start
+    if spec.kind is ModelKind.HAZARD:
+        return np.full(spec.size, START / len(FEATURES))
     for block in spec.blocks:
         salt = block.name.encode()
         stream = WordStream(hkdf(Secret(seed), salt, _START_INFO))

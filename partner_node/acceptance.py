@@ -24,8 +24,10 @@ from consortium.scoring.scorecard import UNIT_BITS
 from models.calibration import calibrated
 from models.document import HeadDocument, ModelDocument
 from models.evaluation import LocalFigures, evaluate
+from models.hazard import closure_logits
 from models.head import STRATUM_NAMES
 from models.inference import block_logits
+from partner_node.hazard_sums import HazardSums
 from partner_node.ingest import EncodedTable
 from partner_node.study import JointRows
 
@@ -75,6 +77,23 @@ def validate(
     if not results:
         raise DataError(f"{member} holds no block of this model")
     return tuple(results)
+
+
+def validate_hazard(document: ModelDocument, sums: HazardSums) -> tuple[BlockResult, ...]:
+    """How well closures are foreseen on this partner's hold-out; none if it holds no lines.
+
+    Raises:
+        DataError: no line is held out by the plan's rule.
+    """
+    if not sums.holds:
+        return ()
+    lines = sums.heldout
+    if not lines.closed.size:
+        raise DataError("no line of the table is held out by the plan's rule")
+    model = document.model
+    raw = closure_logits(lines.incidences(model.weights[0]))
+    eta = calibrated(raw, model.calibration[0])
+    return (BlockResult(model.spec.blocks[0].name, evaluate(eta, lines.closed)),)
 
 
 def validate_head(document: HeadDocument, rows: JointRows) -> tuple[BlockResult, ...]:

@@ -16,6 +16,7 @@ from consortium.features.schema import Schema
 from consortium.ids import Digest, PartnerId
 from consortium.manifest import Manifest
 from consortium.plan import (
+    CLOSURE,
     Algorithm,
     BinSource,
     Block,
@@ -116,6 +117,8 @@ def _check_kind(facts: SessionFacts, plan: TrainingPlan) -> None:
         raise RefusalError(RefusalCode.PLAN, "a block without a family")
     if plan.model is ModelKind.HEAD:
         _check_head(facts, plan)
+    elif plan.model is ModelKind.HAZARD:
+        _check_hazard(facts, plan)
     else:
         _check_blocks(facts, plan)
     _check_local(facts, plan)
@@ -187,6 +190,25 @@ def _check_askers(facts: SessionFacts, plan: TrainingPlan, block: Block) -> None
     stated = block.holders_per_person or plan.max_partners_per_person
     if stated < facts.manifest.askers_floor(block.holders):
         raise RefusalError(RefusalCode.NOISE, f"block {block.name}: fewer askers a person")
+
+
+def _check_hazard(facts: SessionFacts, plan: TrainingPlan) -> None:
+    """A hazard's block: any partner may hold lines, and no schema is asked (3.4.10)."""
+    if plan.base is not None or plan.start or plan.hidden:
+        raise RefusalError(RefusalCode.PLAN, "a hazard has no base model and no layers")
+    if (plan.algorithm, plan.bin_source) != (Algorithm.SUM, BinSource.PUBLIC):
+        raise RefusalError(RefusalCode.PLAN, "a hazard is trained by sums, on its own bins")
+    if [block.families for block in plan.blocks] != [(CLOSURE,)]:
+        raise RefusalError(RefusalCode.PLAN, "a hazard has one block, of its own family")
+    block, active = plan.blocks[0], {member.id for member in facts.manifest.partners}
+    for holder in block.holders:
+        if holder not in active:
+            raise RefusalError(RefusalCode.MEMBER, f"{holder} is no active partner")
+    if len(set(block.holders)) != len(block.holders):
+        raise RefusalError(RefusalCode.PLAN, f"block {block.name}: a holder stands twice")
+    stated = block.holders_per_person or plan.max_partners_per_person
+    if stated < facts.manifest.policy.holders_floor(block.families):
+        raise RefusalError(RefusalCode.NOISE, f"block {block.name}: fewer holders a person")
 
 
 def _check_blocks(facts: SessionFacts, plan: TrainingPlan) -> None:

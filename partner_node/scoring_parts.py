@@ -15,6 +15,7 @@ from consortium.errors import DecodeError
 from consortium.identity.person import PersonRule, person_input
 from consortium.ids import Digest
 from consortium.manifest import Manifest
+from consortium.plan import ModelKind
 from consortium.scoring.layout import Layout
 from models.document import Document, HeadDocument, ModelDocument, parse_any, verify_version
 from models.partials import families_of
@@ -210,6 +211,8 @@ class _Parts:
         document = self._document(nodes, pin, version)
         if not isinstance(document, ModelDocument):
             raise DecodeError(f"{version[:12]} is a head, not a model")
+        if not _gives_pd(document):
+            raise DecodeError(f"{version[:12]} is a closure model and gives no PD")
         if desk.config.data is None:
             customers = no_customers(pin.schema, desk.families(pin))
         else:
@@ -249,9 +252,14 @@ class _Parts:
             data = nodes.model(vote.version) if vote.accept else None
             if data is not None and hash_with(Label.MODEL, data) == vote.version:
                 document = parse_any(data, self._desk.pinned().schema)
-                if isinstance(document, ModelDocument):
+                if isinstance(document, ModelDocument) and _gives_pd(document):
                     return vote.version
         return None
+
+
+def _gives_pd(document: ModelDocument) -> bool:
+    """Whether scores can be made with it: a closure model has none."""
+    return document.plan.model is not ModelKind.HAZARD
 
 
 def _accepted(nodes: NodeStore, version: Digest) -> bool:

@@ -88,9 +88,11 @@ NOT_ASSESSED = Stability(agreement=None, changes=None)
 def assessable(plan: TrainingPlan) -> bool:
     """Whether other trainings of such a run can be told from its sums.
 
-    An MLP names no attributes; local steps carry their noise inside.
+    An MLP names no attributes; local steps carry their noise inside; nobody is declined by a
+    closure model.
     """
-    return plan.model is not ModelKind.MLP and plan.algorithm is Algorithm.SUM
+    unexplained = (ModelKind.MLP, ModelKind.HAZARD)
+    return plan.model not in unexplained and plan.algorithm is Algorithm.SUM
 
 
 def assess(

@@ -13,6 +13,7 @@ from consortium.gates import GatePolicy, gate_document
 from consortium.ids import Digest, digest_of
 from consortium.ledger.gate_audit import GATE, UNSTABLE
 from consortium.messages import Vote
+from consortium.plan import ModelKind
 from models.document import Document, HeadDocument, ModelDocument, parse_any, verify_version
 from models.run import RunSession
 from partner_node import acceptance, gatekeeping, ingest, log_commands, stability
@@ -25,7 +26,7 @@ from partner_node.local_sums import LocalSums
 from partner_node.records import Disclosure, KeptStability, OwnEntry
 from partner_node.stability import NodeSums, Outcome, Stability
 from partner_node.study import SOCKET, rows_of_socket
-from partner_node.wiring import Desk, code_digest
+from partner_node.wiring import Desk, code_digest, hazard_sums
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +209,8 @@ def _head_results(desk: Desk, document: HeadDocument) -> tuple[BlockResult, ...]
 
 def _model_results(desk: Desk, pin: Pin, document: ModelDocument) -> tuple[BlockResult, ...]:
     plan = document.plan
+    if plan.model is ModelKind.HAZARD:
+        return acceptance.validate_hazard(document, hazard_sums(desk, plan))
     table = ingest.load(
         desk.data_source(),
         pin.schema,

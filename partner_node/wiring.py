@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from consortium.inquiries import Purpose
     from consortium.manifest import Manifest
     from consortium.plan import TrainingPlan
+    from partner_node.hazard_sums import HazardSums
     from partner_node.local_sums import Sums
     from partner_node.replaying import Premises
     from partner_node.scoring_session import ScoringSession
@@ -716,6 +717,8 @@ def _sums_of(
         from partner_node.table_sums import TableSums  # noqa: PLC0415 - likewise
 
         return TableSums(plan, desk.config.partner, load=lambda spec: entries_of(desk, spec))
+    if plan.model is ModelKind.HAZARD:
+        return hazard_sums(desk, plan)
     from partner_node import ingest  # noqa: PLC0415 - loads DuckDB
     from partner_node.local_sums import LocalSums  # noqa: PLC0415
 
@@ -728,6 +731,23 @@ def _sums_of(
         schema,
         desk.config.partner,
         load=lambda bins: ingest.load(source, schema, bins, families, holdout=holdout),
+    )
+
+
+def hazard_sums(desk: Desk, plan: "TrainingPlan") -> "HazardSums":
+    """The sums over this partner's line-months, by ``lines.toml`` in its rules.
+
+    Raises:
+        ConfigurationError, DataError: as the reader of the table of lines.
+    """
+    from partner_node.credit.line_months import read_lines  # noqa: PLC0415 - loads DuckDB
+    from partner_node.credit.lines import lines_source  # noqa: PLC0415
+    from partner_node.credit.rules import FOLDER  # noqa: PLC0415
+    from partner_node.hazard_sums import HazardSums  # noqa: PLC0415
+
+    source = lines_source(desk.config.directory / FOLDER)
+    return HazardSums(
+        plan, desk.config.partner, load=lambda: read_lines(source, salt=plan.holdout_salt)
     )
 
 

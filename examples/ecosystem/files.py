@@ -16,14 +16,13 @@ import pyarrow.parquet as pq
 
 from examples.ecosystem import law
 from examples.ecosystem.market import PRODUCTS, PURPOSES, applications, consents, enterprises
-from examples.ecosystem.months import CAUSES, GONE, STATUSES, WITHDRAWN
+from examples.ecosystem.months import ANOMALY, GONE, STATUSES
 from examples.ecosystem.people import PRODUCTS as LINE_PRODUCTS
 from examples.ecosystem.people import Ints, identifiers
-from examples.ecosystem.world import Ecosystem, Partner, Truth
+from examples.ecosystem.world import WITHDRAWER, Ecosystem, Partner, Truth
 
 FIRST_YEAR = 2021
 LEAST_SHARE, PARTLY = 0.05, 0.5
-_DAY = np.timedelta64(1, "D")
 
 
 def write(observed: Ecosystem, truth: Truth, directory: Path) -> list[Path]:
@@ -54,7 +53,7 @@ def lines_table(observed: Ecosystem, partner: Partner, names: Any) -> Any:  # no
     """One row a line and month end, ordered by both, as ``partner_node.credit.lines`` reads."""
     panel, lines = partner.panel, partner.lines
     line, month = np.nonzero((panel.status != GONE).T)
-    money = _money(partner)
+    money = money_of(partner)
     dpd = _days_late(panel.stage)
     ends = np.asarray([month_end(m) for m in range(observed.profile.months)], "datetime64[D]")
     opened = (ends.astype("datetime64[M]")[0] - lines.months_on_book).astype("datetime64[D]")
@@ -76,8 +75,8 @@ def lines_table(observed: Ecosystem, partner: Partner, names: Any) -> Any:  # no
             "product": np.asarray(LINE_PRODUCTS)[lines.product[line]],
             "device_flag": panel.device[month, line],
             "inactive_months": panel.inactive[month, line].astype(np.int64),
-            "closure_cause": np.asarray(CAUSES)[panel.cause[month, line]],
-            "withdrawn": panel.cause[month, line] == WITHDRAWN,
+            "anomaly": panel.cause[month, line] == ANOMALY,
+            "withdrawn_on": _withdrawn_on(observed, partner, month),
             "worst_dpd_basis": np.where(
                 observed.profile.masked & (month >= observed.profile.masked_from),
                 "MASKED",
@@ -85,6 +84,16 @@ def lines_table(observed: Ecosystem, partner: Partner, names: Any) -> Any:  # no
             ),
         }
     )
+
+
+def _withdrawn_on(observed: Ecosystem, partner: Partner, month: Ints) -> Any:  # noqa: ANN401 - arrow
+    """The announced day of partner 2's withdrawal, in rows from its announcement on."""
+    profile = observed.profile
+    announced = (partner.number == WITHDRAWER + 1) & (month >= profile.announced_in)
+    if profile.withdrawn_in >= profile.months:
+        announced[:] = False
+    days = np.full(month.size, np.datetime64(month_end(profile.withdrawn_in)))
+    return pa.array(days, mask=~announced)
 
 
 def scores_table(observed: Ecosystem, partner: Partner, names: Any) -> Any:  # noqa: ANN401 - arrow
@@ -109,7 +118,7 @@ def scores_table(observed: Ecosystem, partner: Partner, names: Any) -> Any:  # n
     )
 
 
-def _money(partner: Partner) -> dict[str, Ints]:
+def money_of(partner: Partner) -> dict[str, Ints]:
     """Balances and flows that add up: balance = balance before - paid + debits."""
     panel, lines = partner.panel, partner.lines
     balance = np.rint(panel.utilisation.astype(np.float64) * lines.limit).astype(np.int64)

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 
 
+ANNOUNCED_MONTHS = 2
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
     """Sizes, the months in which something happens, and the variant of the law.
@@ -28,6 +31,11 @@ class Profile:
     """z is 1 higher in group 1 (T11)."""
     masked: bool = False
     """80 % of small arrears are hidden (T13)."""
+
+    @property
+    def announced_in(self) -> int:
+        """Month whose end finds the withdrawal announced."""
+        return self.withdrawn_in - ANNOUNCED_MONTHS
 
 
 PROFILES = {
