@@ -234,9 +234,7 @@ def _families(
     return families
 
 
-def _able(
-    families: tuple[str, ...], context: PlanContext, model: ModelKind
-) -> list[PartnerId]:
+def _able(families: tuple[str, ...], context: PlanContext, model: ModelKind) -> list[PartnerId]:
     """Who may hold a block: who has its families; of a head, who may ask for joint scores.
 
     Of a hazard everybody: whether a partner has lines is in no manifest.

@@ -105,13 +105,15 @@ class Followed:
     def closed(self) -> Labels:
         """Whether its lender ended it within the months ahead."""
         within = (self.cause >= 1) & (self.cause <= CLOSURES) & self.seen
-        return within.any(axis=1).astype(np.uint8)
+        found: Labels = np.logical_or.reduce(within, axis=1).astype(np.uint8)
+        return found
 
     @property
     def known(self) -> Flags:
         """Whether it was followed to the end: of the months ahead, or of the line."""
-        ended = ((self.cause > 0) & self.seen).any(axis=1)
-        return ended | self.seen.all(axis=1)
+        ended = np.logical_or.reduce((self.cause > 0) & self.seen, axis=1)
+        found: Flags = ended | np.logical_and.reduce(self.seen, axis=1)
+        return found
 
 
 def last_month(table: LineTable) -> int:
@@ -170,10 +172,11 @@ def training_rows(table: LineTable, last: int) -> tuple[HazardRows, Integers]:
     parts = [
         follow(table, at(table, last - STEPS * number)) for number in range(LANDMARKS, 0, -1)
     ]
-    steps = [(part, *np.nonzero(part.seen)) for part in parts]
-    person = np.concatenate([part.ahead.person[line] for part, line, _ in steps])
-    codes = np.concatenate([part.ahead.codes[line, step] for part, line, step in steps])
-    cause = np.concatenate([part.cause[line, step] for part, line, step in steps])
+    places = [np.nonzero(part.seen) for part in parts]
+    steps = list(zip(parts, places, strict=True))
+    person = np.concatenate([part.ahead.person[place[0]] for part, place in steps])
+    codes = np.concatenate([part.ahead.codes[place] for part, place in steps])
+    cause = np.concatenate([part.cause[place] for part, place in steps])
     order = np.argsort(person, kind="stable")
     person = person[order]
     first = np.flatnonzero(_firsts(person))

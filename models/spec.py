@@ -199,8 +199,9 @@ def unpack(
 def initial_weights(spec: ModelSpec, seed: bytes) -> Float:
     """Where training starts: the same bits at every party.
 
-    The scorecard starts at zero (protocol 5.4), a hazard where each cause is rare. The MLP needs unequal units: uniform on
-    ±√(6/(inputs + outputs)), where a one-hot layer counts its features, not its bins.
+    The scorecard starts at zero (protocol 5.4), a hazard where each cause is rare. The MLP
+    needs unequal units: uniform on ±√(6/(inputs + outputs)), where a one-hot layer counts its
+    features, not its bins.
 
     Args:
         spec: Public.

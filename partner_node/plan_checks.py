@@ -115,12 +115,7 @@ def _check_kind(facts: SessionFacts, plan: TrainingPlan) -> None:
         raise RefusalError(RefusalCode.PLAN, "a figure goes with a table, and only so")
     if any(not block.families for block in plan.blocks):
         raise RefusalError(RefusalCode.PLAN, "a block without a family")
-    if plan.model is ModelKind.HEAD:
-        _check_head(facts, plan)
-    elif plan.model is ModelKind.HAZARD:
-        _check_hazard(facts, plan)
-    else:
-        _check_blocks(facts, plan)
+    _SHAPES.get(plan.model, _check_blocks)(facts, plan)
     _check_local(facts, plan)
 
 
@@ -227,3 +222,10 @@ def _check_blocks(facts: SessionFacts, plan: TrainingPlan) -> None:
         stated = block.holders_per_person or plan.max_partners_per_person
         if stated < policy.holders_floor(block.families):
             raise RefusalError(RefusalCode.NOISE, f"block {block.name}: fewer holders a person")
+
+
+_SHAPES: Mapping[ModelKind, Callable[[SessionFacts, TrainingPlan], None]] = {
+    ModelKind.HEAD: _check_head,
+    ModelKind.HAZARD: _check_hazard,
+}
+"""Kinds whose blocks are not families of the schema on the rows of their holders."""

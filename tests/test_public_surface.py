@@ -55,7 +55,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     "desk": (
         *("init", "decide", "show", "replay", "override", "admission"),
         *("notice", "offer", "list", "sheet", "restart", "ladder", "counsel", "learn"),
-        *("watch", "withdraw", "delete", "sweep", "seal", "answer"),
+        *("watch", "closure-risk", "withdraw", "delete", "sweep", "seal", "answer"),
     ),
 }
 _LISTED = re.compile(r"^ {4}([a-z][a-z-]+)(?: |$)", re.MULTILINE)

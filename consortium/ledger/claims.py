@@ -151,6 +151,9 @@ def _check_witnessed(
 def _serve(timeline: Timeline, release: _Release, index: int, findings: Findings) -> None:
     """A version is served with its statement, its gate and a quorum of votes (15)."""
     release.served = index
+    if release.run is not None and release.run.plan.model is ModelKind.HAZARD:
+        text = "a closure model is served as the model of scores: it gives no PD"
+        findings.error(Check.RELEASE, "release.kind", text, index, release.index)
     quorum = timeline.force[index].policy.vote_quorum
     text = "served before candidate and statement were under a cosigned head"
     _check_witnessed(timeline, release, (index, text), findings)

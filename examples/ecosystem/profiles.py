@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-
 ANNOUNCED_MONTHS = 2
 
 

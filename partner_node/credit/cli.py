@@ -37,6 +37,7 @@ _MORE = (
     "partner_node.credit.cli_path",
     "partner_node.credit.cli_watch",
     "partner_node.credit.cli_audit",
+    "partner_node.credit.cli_closures",
 )
 """Files that add verbs of their own."""
 

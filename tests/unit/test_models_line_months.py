@@ -119,7 +119,7 @@ def test_the_first_cause_is_that_of_the_consortium_s_rules(
     """Month ends against ``closures.first_event``: the same event, in the same month."""
     for row in months:
         row["debits"] = row["balance"]
-    months = [{"balance": 100, "debits": 100}] + months
+    months = [{"balance": 100, "debits": 100}, *months]
     for place, row in enumerate(months):  # an ended line does not come back
         if place and months[place - 1].get("status", "OPEN") != "OPEN":
             row["status"] = months[place - 1]["status"]
@@ -215,7 +215,7 @@ def test_months_from_a_withdrawal_on_teach_nothing() -> None:
 
 
 def test_nothing_after_the_landmark_is_in_its_bins() -> None:
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(1)  # noqa: TID251 - seeded
     months: list[dict[str, int | str]] = [
         {"balance": int(rng.integers(0, 900)), "dpd": int(rng.integers(0, 60))}
         for _ in range(9)
