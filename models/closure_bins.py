@@ -16,8 +16,10 @@ STEPS = 3
 """Months ahead: 90 days."""
 MOST_ROWS = 12
 """Line-months of one person."""
-START = -4.5
-"""Log-hazard that training starts from, for every cause: about one line in ninety a month."""
+START = -7.0
+"""Log-hazard that training starts from, for every cause: one line in a thousand a month.
+
+From below: what is too rare is soon made up for, what is too frequent is overshot."""
 
 BUCKET_FROM = (1, 31, 61)
 """Days past due at which M1, M2 and M3 begin."""

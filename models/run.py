@@ -6,7 +6,7 @@ itself what the next request must be, weights included, and refuses any other (p
 survivors, with fresh noise and a fresh charge (protocol 3.6).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from consortium import optimizer
 from consortium.canonical import canonical_json, parse_canonical
 from consortium.credit import tables
+from consortium.credit.rare import fit_rare
 from consortium.documents import plan_digest
 from consortium.errors import DomainError, OutOfOrderError, RiskWeaveError, ShapeError
 from consortium.features.bins import Bins, private_bins, private_features, public_bins
@@ -429,7 +430,7 @@ class RunSession:
             deviation = self.deviation(ReleaseKind.RECALIBRATION, block, roster)
             kept = tables.without_noise_cells(table, deviation=deviation)
             try:
-                fit = tables.fit_calibration(kept, deviation=deviation)
+                fit = self._fit(kept, deviation=deviation)
             except DomainError as error:
                 raise RunFailedError(
                     f"block {block.name}: too few rows for the noise of its recalibration"
@@ -445,6 +446,11 @@ class RunSession:
             round=1,
             attempt=1,
         )
+
+    @property
+    def _fit(self) -> Callable[..., tables.Calibration]:
+        rare = self.plan.model is ModelKind.HAZARD
+        return fit_rare if rare else tables.fit_calibration
 
     def _on_overlap(self, total: Integers, roster: Roster) -> None:
         counts = (total / COUNT_SCALE).reshape(STRATA, PARTNER_BANDS)
