@@ -9,7 +9,6 @@ from functools import cache
 import numpy as np
 import pytest
 
-from consortium.canonical import canonical_json, parse_canonical
 from consortium.crypto.keys import Secret
 from consortium.errors import ConfigurationError, RefusalCode, RefusalError
 from consortium.ids import PartnerId, RunId, digest_of
@@ -50,10 +49,10 @@ learning_rate = "0.3"
 
 [[block]]
 name = "lines"
-normaliser = 20000
+normaliser = 12000
 """
 SEED, CONTEXT, RUN = Secret(bytes(32)), digest_of(b"context"), RunId("5a" * 16)
-MARKET = replace(PROFILES["standard"], persons=12_000, months=16, withdrawn_in=99)
+MARKET = replace(PROFILES["standard"], persons=8_000, months=14, withdrawn_in=99)
 
 
 @cache
@@ -77,7 +76,7 @@ def market() -> Ecosystem:
 class ClosureHouse(Consortium):
     """The simulator, over the lines of a market."""
 
-    def __init__(self, *, rounds: int = 10) -> None:
+    def __init__(self, *, rounds: int = 6) -> None:
         self.closed: list[ClosedSum] = []
         super().__init__(plan=PLAN.format(rounds=rounds))
         self.on_closed = lambda _request, _seconds, closed: self.closed.append(closed)
@@ -254,21 +253,18 @@ def codes_of(house: House) -> set[str]:
 
 
 def test_the_ledger_proves_a_closure_model_and_finds_one_that_was_altered() -> None:
-    house = HazardLog().run()
-    honest = codes_of(house)
-    assert honest <= {"release.kind"}
-    path = next(name for name in house.files if name.startswith("models/"))
-    body = parse_canonical(house.files[path])
-    assert isinstance(body, dict)
-    weights = body["model"]["weights"][0]  # type: ignore[index,call-overload]
-    weights[0] = repr(float(weights[0]) + 0.5)
-    house.files[path] = canonical_json(body)
-    assert codes_of(house) - honest
+    """The log's house serves what it released: for this kind that is a finding of its own.
 
-
-def test_a_closure_model_served_as_the_model_of_scores_is_found() -> None:
-    """The log's house serves what it released: for this kind that is the finding."""
-    assert "release.kind" in codes_of(HazardLog().run())
+    Its invented portfolio is not calibrated to a rare outcome, so the gate says no, and serving
+    against the gate is the other finding. Of the run, its sums and its model there is none.
+    """
+    assert codes_of(HazardLog(rounds=1).run()) == {"release.kind", "gate.refused"}
+    house = HazardLog(rounds=1).run(until_end=False)
+    learned = house.session._optimizer
+    moved = learned.tail_sum + 0.5 * (np.arange(WIDTH) == 0)
+    house.session._optimizer = replace(learned, tail_sum=moved)  # the coordinator lies
+    house.close()
+    assert "model.wrong" in codes_of(house)
 
 
 def test_a_closure_model_gives_no_log_odds_of_bad(
