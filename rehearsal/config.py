@@ -398,7 +398,12 @@ def _parsed_plan(
         policy=policy,
     )
     context = PlanContext(run=RunId("0" * 32), manifest=manifest, schema=schema, code=_NOBODY)
-    return parse_plan(text, context)
+    plan = parse_plan(text, context)
+    if plan.model is ModelKind.HAZARD:
+        raise ConfigurationError(
+            "[plan] model: a rehearsal compares scores, and hazard has none"
+        )
+    return plan
 
 
 def source_of(rehearsal: Rehearsal, party: Party) -> DataSource:

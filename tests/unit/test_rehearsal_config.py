@@ -189,3 +189,13 @@ def test_mistake_in_the_head_is_refused_and_named(
     path = changed(tmp_path, '[[partner]]\nid = "south"', HEAD.replace(old, new))
     with pytest.raises(ConfigurationError, match=told):
         load_rehearsal(path)
+
+
+def test_rehearsal_of_closure_risk_is_refused_for_it_has_no_scores(tmp_path: Path) -> None:
+    path = changed(tmp_path, "rounds = 5", 'model = "hazard"\nrounds = 5')
+    text = path.read_text(encoding="utf-8")
+    path.write_text(
+        text.replace('families = ["repayment", "lines"]\nnorm', "norm"), encoding="utf-8"
+    )
+    with pytest.raises(ConfigurationError, match="hazard has none"):
+        load_rehearsal(path)
