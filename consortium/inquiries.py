@@ -195,3 +195,52 @@ class EpochTell:
     """Empty, or a code of the error tree."""
     entry: bytes = b""
     """The member's own entry of the log about this step (protocol 8.4)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverlapPiece:
+    """Part of one blinded list of a count of common persons (protocol 6.10)."""
+
+    context: Digest
+    """Of the run."""
+    member: PartnerId
+    """Whose list it is."""
+    kind: str
+    """own, tier or cross."""
+    number: int
+    """Of the tier; else 0."""
+    part: int
+    """From 0."""
+    size: int
+    """Points of the whole list, padding included."""
+    points: bytes
+    """32 bytes each, at most 4,096; empty where a piece is asked for."""
+    signature: bytes
+    """Over all before it; empty where a piece is asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverlapAsk:
+    """The coordinator asks one of the two partners for the next step of a count."""
+
+    step: str
+    """begin, give, take, count or end."""
+    entry: bytes
+    """begin: the coordinator's entry with plan and attempt. end: the released counts'."""
+    context: Digest
+    """Of the run that the step belongs to; with begin, of the one that begins."""
+    piece: OverlapPiece | None = None
+    """give: which; take: the other's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverlapTell:
+    """What that partner did, or why not."""
+
+    step: str
+    code: str
+    """Empty, or one of protocol 7.15."""
+    piece: OverlapPiece | None = None
+    """give: the one asked for."""
+    entries: tuple[bytes, ...] = ()
+    """This partner's own for the log: a charge, released counts."""

@@ -19,6 +19,9 @@ from consortium.inquiries import (
     OprfReplies,
     OprfReply,
     OprfRequest,
+    OverlapAsk,
+    OverlapPiece,
+    OverlapTell,
     Roster,
     ScoreAnswer,
     ScoreAnswers,
@@ -42,6 +45,8 @@ DOCUMENT_LIMIT = 256 << 10
 ASKED_STEPS = frozenset({"commit", "reveal", "confirm", "install"})
 TOLD_STEPS = ASKED_STEPS | {"complain"}
 OPRF_PURPOSES = frozenset({"load", "score", "dispute"})
+OVERLAP_STEPS = frozenset({"begin", "give", "take", "count", "end"})
+OVERLAP_KINDS = frozenset({"own", "tier", "cross"})
 
 _SIGNATURE = 64
 _WRAPPED = 32 + 16
@@ -50,6 +55,10 @@ _PROOF = 64
 _WORD = 8
 _CODE = 32
 _EPOCHS = 65_535
+_LISTED = 1 << 21
+"""Points of the largest list of a count of common persons (protocol 6.10)."""
+_TIERS = 8
+_OWN_ENTRIES = 2
 _CODES = frozenset(code.value for code in ScoreRefusal)
 
 ScoringBody = (
@@ -64,6 +73,8 @@ ScoringBody = (
     | OprfReplies
     | EpochAsk
     | EpochTell
+    | OverlapAsk
+    | OverlapTell
 )
 
 # --- out --------------------------------------------------------------------------------------
@@ -159,6 +170,33 @@ def _tell_out(body: EpochTell) -> scoring_pb2.EpochTell:
     )
 
 
+def _piece_out(body: OverlapPiece | None) -> scoring_pb2.OverlapPiece | None:
+    if body is None:
+        return None
+    return scoring_pb2.OverlapPiece(
+        context=body.context,
+        member=body.member,
+        kind=body.kind,
+        number=body.number,
+        part=body.part,
+        size=body.size,
+        points=body.points,
+        signature=body.signature,
+    )
+
+
+def _overlap_ask_out(body: OverlapAsk) -> scoring_pb2.OverlapAsk:
+    return scoring_pb2.OverlapAsk(
+        step=body.step, entry=body.entry, context=body.context, piece=_piece_out(body.piece)
+    )
+
+
+def _overlap_tell_out(body: OverlapTell) -> scoring_pb2.OverlapTell:
+    return scoring_pb2.OverlapTell(
+        step=body.step, code=body.code, piece=_piece_out(body.piece), entries=body.entries
+    )
+
+
 _WRITERS: Mapping[type, tuple[str, Callable[..., protobuf.Message]]] = {
     Roster: ("roster", _roster_out),
     ScoreRequest: ("score_request", _request_out),
@@ -171,6 +209,8 @@ _WRITERS: Mapping[type, tuple[str, Callable[..., protobuf.Message]]] = {
     OprfReplies: ("oprf_replies", _oprf_replies_out),
     EpochAsk: ("epoch_ask", _ask_out),
     EpochTell: ("epoch_tell", _tell_out),
+    OverlapAsk: ("overlap_ask", _overlap_ask_out),
+    OverlapTell: ("overlap_tell", _overlap_tell_out),
 }
 
 
@@ -297,6 +337,47 @@ def _tell(wire: scoring_pb2.EpochTell) -> EpochTell:
     )
 
 
+def _piece(wire: scoring_pb2.OverlapPiece) -> OverlapPiece:
+    # Where a piece is asked for there are no points yet, and nothing to sign.
+    bare = not wire.points and not wire.signature
+    if not bare:
+        bounds.pieces(wire.points, "points", _POINT, MOST_POINTS)
+        bounds.exactly(wire.signature, "signature", _SIGNATURE)
+    if wire.size > _LISTED or wire.part * MOST_POINTS >= _LISTED or wire.number >= _TIERS:
+        raise DecodeError(f"piece {wire.part} of list {wire.number} with {wire.size} points")
+    return OverlapPiece(
+        context=bounds.digest(wire.context),
+        member=bounds.partner(wire.member),
+        kind=_one_of(wire.kind, "kind", OVERLAP_KINDS),
+        number=wire.number,
+        part=wire.part,
+        size=wire.size,
+        points=wire.points,
+        signature=wire.signature,
+    )
+
+
+def _overlap_ask(wire: scoring_pb2.OverlapAsk) -> OverlapAsk:
+    if wire.entry:
+        bounds.within(wire.entry, "entry", LARGEST_ENTRY)
+    return OverlapAsk(
+        step=_one_of(wire.step, "step", OVERLAP_STEPS),
+        entry=wire.entry,
+        context=bounds.digest(wire.context),
+        piece=_piece(wire.piece) if wire.HasField("piece") else None,
+    )
+
+
+def _overlap_tell(wire: scoring_pb2.OverlapTell) -> OverlapTell:
+    bounds.count(len(wire.entries), "entries", _OWN_ENTRIES)
+    return OverlapTell(
+        step=_one_of(wire.step, "step", OVERLAP_STEPS),
+        code=_code(wire.code) if wire.code else "",
+        piece=_piece(wire.piece) if wire.HasField("piece") else None,
+        entries=tuple(bounds.within(one, "entry", LARGEST_ENTRY) for one in wire.entries),
+    )
+
+
 READERS: Mapping[str, Callable[..., ScoringBody]] = {
     "roster": _roster,
     "score_request": _request,
@@ -309,6 +390,8 @@ READERS: Mapping[str, Callable[..., ScoringBody]] = {
     "oprf_replies": _oprf_replies,
     "epoch_ask": _ask,
     "epoch_tell": _tell,
+    "overlap_ask": _overlap_ask,
+    "overlap_tell": _overlap_tell,
 }
 """Field of the frame -> what reads its value, or raises DecodeError."""
 

@@ -17,7 +17,7 @@ from consortium.crypto.keys import IdentityKey, NoteKey
 from consortium.documents import document_of
 from consortium.errors import DecodeError, ManifestError, OutOfOrderError, RevokedError
 from consortium.ids import Digest, PartnerId
-from consortium.ledger.bodies import CEREMONY
+from consortium.ledger.bodies import CEREMONY, OVERLAP
 from consortium.ledger.checkpoint import (
     Checkpoint,
     open_checkpoint,
@@ -372,7 +372,7 @@ def check_brought(data: bytes, manifest: Manifest, member: PartnerId) -> Entry:
     compared with the facts.
     """
     entry = member_entry(data, manifest, member)
-    if isinstance(entry.body, _RIDING | CEREMONY):
+    if isinstance(entry.body, _RIDING | CEREMONY | OVERLAP):
         raise DecodeError(f"{member} brings {entry.type}, which goes with an answer")
     return entry
 

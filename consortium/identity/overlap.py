@@ -71,30 +71,6 @@ class OverlapPlan:
     epsilon: str
     delta: str
 
-    def __post_init__(self) -> None:
-        """Refuse what cannot be asked: ConfigurationError naming the field."""
-        try:
-            parse_partner_id(self.counter)
-            parse_partner_id(self.peer)
-        except IdentifierError as error:
-            raise ConfigurationError(f"overlap: {error}") from error
-        if self.counter == self.peer:
-            raise ConfigurationError("overlap: a partner has all persons in common with itself")
-        if not _PERIOD.fullmatch(self.period):
-            raise ConfigurationError(f"overlap: period {self.period!r:.20} is not YYYY-MM")
-        named = len(set(self.tiers)) == len(self.tiers) and all(
-            _TIER.fullmatch(tier) for tier in self.tiers
-        )
-        if not 1 <= len(self.tiers) <= MOST_TIERS or not named:
-            raise ConfigurationError(f"overlap: {len(self.tiers)} tiers, or a name twice")
-        edges = (0, *self.cuts, _MILLION)
-        if len(self.cuts) != len(self.tiers) - 1 or list(edges) != sorted(set(edges)):
-            raise ConfigurationError(
-                "overlap: cuts do not rise within 0 and 1, one fewer than tiers"
-            )
-        decimal(self.epsilon, "overlap: epsilon", low="0.01", high="10")
-        decimal(self.delta, "overlap: delta", low="1E-15", high="0.001")
-
     @property
     def release(self) -> Digest:
         """The release id: of everything that is asked."""
@@ -119,21 +95,48 @@ class OverlapPlan:
         return sum(pd >= cut for cut in self.cuts)
 
 
-def parse_plan(data: bytes) -> OverlapPlan:
-    """The plan of these canonical bytes; DecodeError for any other."""
+def check_form(plan: OverlapPlan) -> None:
+    """Raise ConfigurationError, naming the field, for what cannot be asked of anybody."""
     try:
-        return parse_document(OverlapPlan, data)
-    except ConfigurationError as error:
-        raise DecodeError(str(error)) from error
+        parse_partner_id(plan.counter)
+        parse_partner_id(plan.peer)
+    except IdentifierError as error:
+        raise ConfigurationError(f"overlap: {error}") from error
+    if plan.counter == plan.peer:
+        raise ConfigurationError("overlap: a partner has all persons in common with itself")
+    if not _PERIOD.fullmatch(plan.period):
+        raise ConfigurationError(f"overlap: period {plan.period!r:.20} is not YYYY-MM")
+    named = len(set(plan.tiers)) == len(plan.tiers)
+    if not named or not all(_TIER.fullmatch(tier) for tier in plan.tiers):
+        raise ConfigurationError("overlap: a tier twice, or not of capitals and digits")
+    edges = [0, *plan.cuts, _MILLION]
+    fits = len(plan.cuts) == len(plan.tiers) - 1 and edges == sorted(set(edges))
+    if not 1 <= len(plan.tiers) <= MOST_TIERS or not fits:
+        raise ConfigurationError("overlap: cuts must rise within 0 and 1, one fewer than tiers")
+    decimal(plan.epsilon, "overlap: epsilon", low="0.01", high="10")
+    decimal(plan.delta, "overlap: delta", low="1E-15", high="0.001")
+
+
+def parse_plan(data: bytes) -> OverlapPlan:
+    """The plan of these canonical bytes.
+
+    Raises:
+        DecodeError: other bytes. ConfigurationError: what cannot be asked.
+    """
+    plan = parse_document(OverlapPlan, data)
+    check_form(plan)
+    return plan
 
 
 def check_plan(plan: OverlapPlan, manifest: Manifest, me: PartnerId) -> None:
-    """Raise ScoreRefusalError unless this member may take part under this manifest.
+    """Raise unless this member may take part under this manifest.
 
     Raises:
+        ConfigurationError: as ``check_form``.
         ScoreRefusalError: the parties are not two active partners with this one (S02); the
             epoch is another (S13); more epsilon, or a larger delta, than a run may have (S08).
     """
+    check_form(plan)
     active = {member.id for member in manifest.partners}
     if not {plan.counter, plan.peer} <= active or me not in (plan.counter, plan.peer):
         raise ScoreRefusalError(ScoreRefusal.REQUESTER, "not an overlap of this partner's")

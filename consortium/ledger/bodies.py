@@ -7,6 +7,7 @@ count of one partner is shown here but as a band of powers of ten (protocol 8.4)
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from consortium.identity.overlap import OverlapPlan
 from consortium.ids import Digest, PartnerId, RequestId
 from consortium.manifest import Role
 
@@ -181,6 +182,44 @@ class DecisionResult:
     report: Digest
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverlapPlanned:
+    """The coordinator asks two partners how many persons they have in common (6.10)."""
+
+    plan: OverlapPlan
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverlapDebit:
+    """One of the two has charged an attempt, before what tells the counts left it (4.6 (3)).
+
+    Both of its accounts are charged: a person who is counted may be in either.
+    """
+
+    release: Digest
+    attempt: int
+    epoch: str
+    """Of the accounts."""
+    units: int
+    """Of each account."""
+    variance: str
+    """Of the noise of a count."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverlapReleased:
+    """The counting partner says the counts with noise, once for a question."""
+
+    release: Digest
+    attempt: int
+    counts: tuple[int, ...]
+    """By tier, in 1,024ths; 0: fewer than 50."""
+
+
+OVERLAP = OverlapDebit | OverlapReleased
+"""What the two say of a count; it comes with their answer and only so."""
+
 CEREMONY = DkgCommit | DkgReveal | DkgComplaint | OprfEpoch | OprfReshare
 """What a member says of its steps in a key ceremony; it comes with the step and only so."""
 
@@ -199,6 +238,9 @@ ScoringBody = (
     | DecisionChallenge
     | DecisionAnswer
     | DecisionResult
+    | OverlapPlanned
+    | OverlapDebit
+    | OverlapReleased
 )
 
 _PARTNER = frozenset({Role.PARTNER})
@@ -219,6 +261,9 @@ SCORING_TYPES: Mapping[str, type[ScoringBody]] = {
     "decision.challenge": DecisionChallenge,
     "decision.answer": DecisionAnswer,
     "decision.result": DecisionResult,
+    "overlap.planned": OverlapPlanned,
+    "overlap.debit": OverlapDebit,
+    "overlap.released": OverlapReleased,
 }
 
 SCORING_ACTORS: Mapping[type[object], frozenset[Role]] = {
@@ -236,6 +281,9 @@ SCORING_ACTORS: Mapping[type[object], frozenset[Role]] = {
     DecisionChallenge: _REGULATOR,
     DecisionAnswer: _PARTNER,
     DecisionResult: _REGULATOR,
+    OverlapPlanned: frozenset({Role.COORDINATOR}),
+    OverlapDebit: _PARTNER,
+    OverlapReleased: _PARTNER,
 }
 
 

@@ -9,6 +9,7 @@ from consortium.ledger.entries import BudgetDebit, RoundAbort, RoundSum, RunComm
 from consortium.ledger.facts import Closing, RunAudit, RunFacts, Timeline
 from consortium.ledger.findings import Check, Findings
 from consortium.manifest import Policy
+from consortium.ledger.overlaps import overlap_debits
 from consortium.messages import SumRequest
 from consortium.plan import Algorithm, ReleaseKind
 from consortium.privacy.accountant import units_of
@@ -172,10 +173,13 @@ def check_caps(timeline: Timeline, runs: Mapping[RunId, RunFacts], findings: Fin
     for run in runs.values():
         for index, name, debit in run.debits:
             spent[name, debit.account, debit.epoch].append((index, debit.units))
+    for name, account, epoch, index, units in overlap_debits(timeline):
+        spent[name, account, epoch].append((index, units))
     for (name, account, epoch), charged in sorted(spent.items()):
-        policy = timeline.force[charged[-1][0]].policy
+        last = max(index for index, _ in charged)
+        policy = timeline.force[last].policy
         with findings.catch(Check.BUDGET, "account.cap"):
             cap = units_of(lifetime_cap(policy, account), float(policy.delta))
             if sum(units for _, units in charged) > cap:
                 text = f"{name}: account {account} of epoch {epoch} is above the lifetime cap"
-                findings.error(Check.BUDGET, "account.overdrawn", text, charged[-1][0])
+                findings.error(Check.BUDGET, "account.overdrawn", text, last)

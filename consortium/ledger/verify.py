@@ -12,6 +12,7 @@ from consortium.canonical import Label
 from consortium.credit.figures import NoisyTable
 from consortium.crypto.keys import verify_signature
 from consortium.errors import ManifestError, RiskWeaveError, TrustError
+from consortium.identity.overlap import OverlapCount
 from consortium.ids import Digest, PartnerId
 from consortium.ledger.answers import audit_answers
 from consortium.ledger.checkpoint import Cosigned, open_checkpoint
@@ -36,6 +37,7 @@ from consortium.ledger.evidence import Evidence, read_evidence
 from consortium.ledger.facts import Machines, RunFacts, Timeline
 from consortium.ledger.findings import Check, Finding, Findings, Grade
 from consortium.ledger.merkle import Tree, leaf_hash
+from consortium.ledger.overlaps import audit_overlaps
 from consortium.ledger.proof import parse_proof, verify_proof
 from consortium.ledger.revocations import Revocations, check_voice
 from consortium.ledger.runs import audit_runs
@@ -65,6 +67,8 @@ class Audit:
     releases: tuple[ReleaseFacts, ...] = ()
     tables: tuple[NoisyTable, ...] = ()
     """Published tables that the log's sums lead to."""
+    overlaps: tuple[OverlapCount, ...] = ()
+    """Counts of common persons that the log holds (protocol 6.10)."""
     timeline: Timeline | None = None
     """What the log's own checks left standing; None if the manifest was not there."""
     heads: tuple[Cosigned, ...] = ()
@@ -137,13 +141,15 @@ def verify_log(
     releases = audit_claims(timeline, runs, findings)
     tables = audit_tables(timeline, runs, findings)
     audit_scores(timeline, findings)
+    overlaps = audit_overlaps(timeline, findings)
     audit_drawing(timeline, runs, findings)
     audit_epochs(timeline, findings)
     audit_consents(timeline, findings)
     audit_answers(timeline, runs, findings, now=now)
     audit_decisions(timeline, findings, now=now)
     audit = _audit(findings, pinned, state, runs, releases)
-    return replace(audit, timeline=timeline, heads=tuple(state.heads), tables=tables)
+    heads = tuple(state.heads)
+    return replace(audit, timeline=timeline, heads=heads, tables=tables, overlaps=overlaps)
 
 
 def _audit(  # noqa: PLR0917 - puts the parts together

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from proto.v1 import common_pb2 as proto_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16proto/v1/scoring.proto\x12\x0criskweave.v1\x1a\x15proto/v1/common.proto\"\xcb\x03\n\tScoringUp\x12\n\n\x02id\x18\x01 \x01(\x04\x12$\n\x05hello\x18\x02 \x01(\x0b\x32\x13.riskweave.v1.HelloH\x00\x12,\n\theartbeat\x18\x03 \x01(\x0b\x32\x17.riskweave.v1.HeartbeatH\x00\x12(\n\x07goodbye\x18\x04 \x01(\x0b\x32\x15.riskweave.v1.GoodbyeH\x00\x12\x33\n\rscore_request\x18\x05 \x01(\x0b\x32\x1a.riskweave.v1.ScoreRequestH\x00\x12\x31\n\x0cscore_answer\x18\x06 \x01(\x0b\x32\x19.riskweave.v1.ScoreAnswerH\x00\x12\x33\n\rscore_refusal\x18\x07 \x01(\x0b\x32\x1a.riskweave.v1.ScoreRefusedH\x00\x12\x31\n\x0coprf_request\x18\x08 \x01(\x0b\x32\x19.riskweave.v1.OprfRequestH\x00\x12-\n\noprf_reply\x18\t \x01(\x0b\x32\x17.riskweave.v1.OprfReplyH\x00\x12-\n\nepoch_tell\x18\n \x01(\x0b\x32\x17.riskweave.v1.EpochTellH\x00\x42\x06\n\x04\x62ody\"\xfb\x03\n\x0bScoringDown\x12\n\n\x02id\x18\x01 \x01(\x04\x12(\n\x07welcome\x18\x02 \x01(\x0b\x32\x15.riskweave.v1.WelcomeH\x00\x12,\n\theartbeat\x18\x03 \x01(\x0b\x32\x17.riskweave.v1.HeartbeatH\x00\x12(\n\x07goodbye\x18\x04 \x01(\x0b\x32\x15.riskweave.v1.GoodbyeH\x00\x12&\n\x06roster\x18\x05 \x01(\x0b\x32\x14.riskweave.v1.RosterH\x00\x12\x33\n\rscore_request\x18\x06 \x01(\x0b\x32\x1a.riskweave.v1.ScoreRequestH\x00\x12\x33\n\rscore_answers\x18\x07 \x01(\x0b\x32\x1a.riskweave.v1.ScoreAnswersH\x00\x12\x31\n\x0cscore_failed\x18\x08 \x01(\x0b\x32\x19.riskweave.v1.ScoreFailedH\x00\x12\x31\n\x0coprf_request\x18\t \x01(\x0b\x32\x19.riskweave.v1.OprfRequestH\x00\x12\x31\n\x0coprf_replies\x18\n \x01(\x0b\x32\x19.riskweave.v1.OprfRepliesH\x00\x12+\n\tepoch_ask\x18\x0b \x01(\x0b\x32\x16.riskweave.v1.EpochAskH\x00\x42\x06\n\x04\x62ody\"\x82\x01\n\x06Roster\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\x10\n\x08manifest\x18\x02 \x01(\t\x12\x10\n\x08partners\x18\x03 \x03(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x0c\n\x04head\x18\x05 \x01(\t\x12\x13\n\x0bvalid_until\x18\x06 \x01(\x04\x12\x11\n\tsignature\x18\x07 \x01(\x0c\"#\n\x04Wrap\x12\x0e\n\x06member\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\"e\n\x0cScoreRequest\x12\x0f\n\x07inquiry\x18\x01 \x01(\x0c\x12\x0e\n\x06sealed\x18\x02 \x01(\x0c\x12!\n\x05wraps\x18\x03 \x03(\x0b\x32\x12.riskweave.v1.Wrap\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"P\n\x0bScoreAnswer\x12\x0f\n\x07\x63ontext\x18\x01 \x01(\t\x12\x0e\n\x06member\x18\x02 \x01(\t\x12\r\n\x05words\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"P\n\x0cScoreRefused\x12\x0f\n\x07\x63ontext\x18\x01 \x01(\t\x12\x0e\n\x06member\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"H\n\x0cScoreAnswers\x12*\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x19.riskweave.v1.ScoreAnswer\x12\x0c\n\x04last\x18\x02 \x01(\x08\"X\n\x0bScoreFailed\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06silent\x18\x02 \x03(\t\x12+\n\x07refused\x18\x03 \x03(\x0b\x32\x1a.riskweave.v1.ScoreRefused\"\x85\x01\n\x0bOprfRequest\x12\x0f\n\x07request\x18\x01 \x01(\t\x12\x11\n\trequester\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\r\x12\x0f\n\x07servers\x18\x04 \x03(\t\x12\x0f\n\x07purpose\x18\x05 \x01(\t\x12\x0e\n\x06points\x18\x06 \x01(\x0c\x12\x11\n\tsignature\x18\x07 \x01(\x0c\"l\n\tOprfReply\x12\x0f\n\x07request\x18\x01 \x01(\t\x12\x0e\n\x06member\x18\x02 \x01(\t\x12\x0e\n\x06points\x18\x03 \x01(\x0c\x12\r\n\x05proof\x18\x04 \x01(\x0c\x12\x0c\n\x04\x63ode\x18\x05 \x01(\t\x12\x11\n\tsignature\x18\x06 \x01(\x0c\"V\n\x0bOprfReplies\x12(\n\x07replies\x18\x01 \x03(\x0b\x32\x17.riskweave.v1.OprfReply\x12\x0f\n\x07missing\x18\x02 \x03(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\"+\n\x08\x45pochAsk\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x11\n\tdocuments\x18\x02 \x03(\x0c\"H\n\tEpochTell\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x10\n\x08\x64ocument\x18\x02 \x01(\x0c\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\r\n\x05\x65ntry\x18\x04 \x01(\x0c\x32L\n\x07Scoring\x12\x41\n\x07\x43onnect\x12\x17.riskweave.v1.ScoringUp\x1a\x19.riskweave.v1.ScoringDown(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16proto/v1/scoring.proto\x12\x0criskweave.v1\x1a\x15proto/v1/common.proto\"\xfe\x03\n\tScoringUp\x12\n\n\x02id\x18\x01 \x01(\x04\x12$\n\x05hello\x18\x02 \x01(\x0b\x32\x13.riskweave.v1.HelloH\x00\x12,\n\theartbeat\x18\x03 \x01(\x0b\x32\x17.riskweave.v1.HeartbeatH\x00\x12(\n\x07goodbye\x18\x04 \x01(\x0b\x32\x15.riskweave.v1.GoodbyeH\x00\x12\x33\n\rscore_request\x18\x05 \x01(\x0b\x32\x1a.riskweave.v1.ScoreRequestH\x00\x12\x31\n\x0cscore_answer\x18\x06 \x01(\x0b\x32\x19.riskweave.v1.ScoreAnswerH\x00\x12\x33\n\rscore_refusal\x18\x07 \x01(\x0b\x32\x1a.riskweave.v1.ScoreRefusedH\x00\x12\x31\n\x0coprf_request\x18\x08 \x01(\x0b\x32\x19.riskweave.v1.OprfRequestH\x00\x12-\n\noprf_reply\x18\t \x01(\x0b\x32\x17.riskweave.v1.OprfReplyH\x00\x12-\n\nepoch_tell\x18\n \x01(\x0b\x32\x17.riskweave.v1.EpochTellH\x00\x12\x31\n\x0coverlap_tell\x18\x0b \x01(\x0b\x32\x19.riskweave.v1.OverlapTellH\x00\x42\x06\n\x04\x62ody\"\xac\x04\n\x0bScoringDown\x12\n\n\x02id\x18\x01 \x01(\x04\x12(\n\x07welcome\x18\x02 \x01(\x0b\x32\x15.riskweave.v1.WelcomeH\x00\x12,\n\theartbeat\x18\x03 \x01(\x0b\x32\x17.riskweave.v1.HeartbeatH\x00\x12(\n\x07goodbye\x18\x04 \x01(\x0b\x32\x15.riskweave.v1.GoodbyeH\x00\x12&\n\x06roster\x18\x05 \x01(\x0b\x32\x14.riskweave.v1.RosterH\x00\x12\x33\n\rscore_request\x18\x06 \x01(\x0b\x32\x1a.riskweave.v1.ScoreRequestH\x00\x12\x33\n\rscore_answers\x18\x07 \x01(\x0b\x32\x1a.riskweave.v1.ScoreAnswersH\x00\x12\x31\n\x0cscore_failed\x18\x08 \x01(\x0b\x32\x19.riskweave.v1.ScoreFailedH\x00\x12\x31\n\x0coprf_request\x18\t \x01(\x0b\x32\x19.riskweave.v1.OprfRequestH\x00\x12\x31\n\x0coprf_replies\x18\n \x01(\x0b\x32\x19.riskweave.v1.OprfRepliesH\x00\x12+\n\tepoch_ask\x18\x0b \x01(\x0b\x32\x16.riskweave.v1.EpochAskH\x00\x12/\n\x0boverlap_ask\x18\x0c \x01(\x0b\x32\x18.riskweave.v1.OverlapAskH\x00\x42\x06\n\x04\x62ody\"\x82\x01\n\x06Roster\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\x10\n\x08manifest\x18\x02 \x01(\t\x12\x10\n\x08partners\x18\x03 \x03(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x0c\n\x04head\x18\x05 \x01(\t\x12\x13\n\x0bvalid_until\x18\x06 \x01(\x04\x12\x11\n\tsignature\x18\x07 \x01(\x0c\"#\n\x04Wrap\x12\x0e\n\x06member\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\"e\n\x0cScoreRequest\x12\x0f\n\x07inquiry\x18\x01 \x01(\x0c\x12\x0e\n\x06sealed\x18\x02 \x01(\x0c\x12!\n\x05wraps\x18\x03 \x03(\x0b\x32\x12.riskweave.v1.Wrap\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"P\n\x0bScoreAnswer\x12\x0f\n\x07\x63ontext\x18\x01 \x01(\t\x12\x0e\n\x06member\x18\x02 \x01(\t\x12\r\n\x05words\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"P\n\x0cScoreRefused\x12\x0f\n\x07\x63ontext\x18\x01 \x01(\t\x12\x0e\n\x06member\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"H\n\x0cScoreAnswers\x12*\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x19.riskweave.v1.ScoreAnswer\x12\x0c\n\x04last\x18\x02 \x01(\x08\"X\n\x0bScoreFailed\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06silent\x18\x02 \x03(\t\x12+\n\x07refused\x18\x03 \x03(\x0b\x32\x1a.riskweave.v1.ScoreRefused\"\x85\x01\n\x0bOprfRequest\x12\x0f\n\x07request\x18\x01 \x01(\t\x12\x11\n\trequester\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\r\x12\x0f\n\x07servers\x18\x04 \x03(\t\x12\x0f\n\x07purpose\x18\x05 \x01(\t\x12\x0e\n\x06points\x18\x06 \x01(\x0c\x12\x11\n\tsignature\x18\x07 \x01(\x0c\"l\n\tOprfReply\x12\x0f\n\x07request\x18\x01 \x01(\t\x12\x0e\n\x06member\x18\x02 \x01(\t\x12\x0e\n\x06points\x18\x03 \x01(\x0c\x12\r\n\x05proof\x18\x04 \x01(\x0c\x12\x0c\n\x04\x63ode\x18\x05 \x01(\t\x12\x11\n\tsignature\x18\x06 \x01(\x0c\"V\n\x0bOprfReplies\x12(\n\x07replies\x18\x01 \x03(\x0b\x32\x17.riskweave.v1.OprfReply\x12\x0f\n\x07missing\x18\x02 \x03(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\"+\n\x08\x45pochAsk\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x11\n\tdocuments\x18\x02 \x03(\x0c\"H\n\tEpochTell\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x10\n\x08\x64ocument\x18\x02 \x01(\x0c\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\r\n\x05\x65ntry\x18\x04 \x01(\x0c\"\x8c\x01\n\x0cOverlapPiece\x12\x0f\n\x07\x63ontext\x18\x01 \x01(\t\x12\x0e\n\x06member\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x0e\n\x06number\x18\x04 \x01(\r\x12\x0c\n\x04part\x18\x05 \x01(\r\x12\x0c\n\x04size\x18\x06 \x01(\r\x12\x0e\n\x06points\x18\x07 \x01(\x0c\x12\x11\n\tsignature\x18\x08 \x01(\x0c\"e\n\nOverlapAsk\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\r\n\x05\x65ntry\x18\x02 \x01(\x0c\x12\x0f\n\x07\x63ontext\x18\x03 \x01(\t\x12)\n\x05piece\x18\x04 \x01(\x0b\x32\x1a.riskweave.v1.OverlapPiece\"e\n\x0bOverlapTell\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12)\n\x05piece\x18\x03 \x01(\x0b\x32\x1a.riskweave.v1.OverlapPiece\x12\x0f\n\x07\x65ntries\x18\x04 \x03(\x0c\x32L\n\x07Scoring\x12\x41\n\x07\x43onnect\x12\x17.riskweave.v1.ScoringUp\x1a\x19.riskweave.v1.ScoringDown(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,33 +33,39 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'proto.v1.scoring_pb2', _glo
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SCORINGUP']._serialized_start=64
-  _globals['_SCORINGUP']._serialized_end=523
-  _globals['_SCORINGDOWN']._serialized_start=526
-  _globals['_SCORINGDOWN']._serialized_end=1033
-  _globals['_ROSTER']._serialized_start=1036
-  _globals['_ROSTER']._serialized_end=1166
-  _globals['_WRAP']._serialized_start=1168
-  _globals['_WRAP']._serialized_end=1203
-  _globals['_SCOREREQUEST']._serialized_start=1205
-  _globals['_SCOREREQUEST']._serialized_end=1306
-  _globals['_SCOREANSWER']._serialized_start=1308
-  _globals['_SCOREANSWER']._serialized_end=1388
-  _globals['_SCOREREFUSED']._serialized_start=1390
-  _globals['_SCOREREFUSED']._serialized_end=1470
-  _globals['_SCOREANSWERS']._serialized_start=1472
-  _globals['_SCOREANSWERS']._serialized_end=1544
-  _globals['_SCOREFAILED']._serialized_start=1546
-  _globals['_SCOREFAILED']._serialized_end=1634
-  _globals['_OPRFREQUEST']._serialized_start=1637
-  _globals['_OPRFREQUEST']._serialized_end=1770
-  _globals['_OPRFREPLY']._serialized_start=1772
-  _globals['_OPRFREPLY']._serialized_end=1880
-  _globals['_OPRFREPLIES']._serialized_start=1882
-  _globals['_OPRFREPLIES']._serialized_end=1968
-  _globals['_EPOCHASK']._serialized_start=1970
-  _globals['_EPOCHASK']._serialized_end=2013
-  _globals['_EPOCHTELL']._serialized_start=2015
-  _globals['_EPOCHTELL']._serialized_end=2087
-  _globals['_SCORING']._serialized_start=2089
-  _globals['_SCORING']._serialized_end=2165
+  _globals['_SCORINGUP']._serialized_end=574
+  _globals['_SCORINGDOWN']._serialized_start=577
+  _globals['_SCORINGDOWN']._serialized_end=1133
+  _globals['_ROSTER']._serialized_start=1136
+  _globals['_ROSTER']._serialized_end=1266
+  _globals['_WRAP']._serialized_start=1268
+  _globals['_WRAP']._serialized_end=1303
+  _globals['_SCOREREQUEST']._serialized_start=1305
+  _globals['_SCOREREQUEST']._serialized_end=1406
+  _globals['_SCOREANSWER']._serialized_start=1408
+  _globals['_SCOREANSWER']._serialized_end=1488
+  _globals['_SCOREREFUSED']._serialized_start=1490
+  _globals['_SCOREREFUSED']._serialized_end=1570
+  _globals['_SCOREANSWERS']._serialized_start=1572
+  _globals['_SCOREANSWERS']._serialized_end=1644
+  _globals['_SCOREFAILED']._serialized_start=1646
+  _globals['_SCOREFAILED']._serialized_end=1734
+  _globals['_OPRFREQUEST']._serialized_start=1737
+  _globals['_OPRFREQUEST']._serialized_end=1870
+  _globals['_OPRFREPLY']._serialized_start=1872
+  _globals['_OPRFREPLY']._serialized_end=1980
+  _globals['_OPRFREPLIES']._serialized_start=1982
+  _globals['_OPRFREPLIES']._serialized_end=2068
+  _globals['_EPOCHASK']._serialized_start=2070
+  _globals['_EPOCHASK']._serialized_end=2113
+  _globals['_EPOCHTELL']._serialized_start=2115
+  _globals['_EPOCHTELL']._serialized_end=2187
+  _globals['_OVERLAPPIECE']._serialized_start=2190
+  _globals['_OVERLAPPIECE']._serialized_end=2330
+  _globals['_OVERLAPASK']._serialized_start=2332
+  _globals['_OVERLAPASK']._serialized_end=2433
+  _globals['_OVERLAPTELL']._serialized_start=2435
+  _globals['_OVERLAPTELL']._serialized_end=2536
+  _globals['_SCORING']._serialized_start=2538
+  _globals['_SCORING']._serialized_end=2614
 # @@protoc_insertion_point(module_scope)

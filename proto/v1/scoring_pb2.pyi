@@ -35,6 +35,7 @@ class ScoringUp(_message.Message):
     OPRF_REQUEST_FIELD_NUMBER: _builtins.int
     OPRF_REPLY_FIELD_NUMBER: _builtins.int
     EPOCH_TELL_FIELD_NUMBER: _builtins.int
+    OVERLAP_TELL_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Of a question: the node's own, above 0. Of an answer: the id of what it answers."""
     @_builtins.property
@@ -55,6 +56,8 @@ class ScoringUp(_message.Message):
     def oprf_reply(self) -> Global___OprfReply: ...
     @_builtins.property
     def epoch_tell(self) -> Global___EpochTell: ...
+    @_builtins.property
+    def overlap_tell(self) -> Global___OverlapTell: ...
     def __init__(
         self,
         *,
@@ -68,12 +71,13 @@ class ScoringUp(_message.Message):
         oprf_request: Global___OprfRequest | None = ...,
         oprf_reply: Global___OprfReply | None = ...,
         epoch_tell: Global___EpochTell | None = ...,
+        overlap_tell: Global___OverlapTell | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "epoch_tell", b"epoch_tell", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "hello", b"hello", "oprf_reply", b"oprf_reply", "oprf_request", b"oprf_request", "score_answer", b"score_answer", "score_refusal", b"score_refusal", "score_request", b"score_request"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "epoch_tell", b"epoch_tell", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "hello", b"hello", "oprf_reply", b"oprf_reply", "oprf_request", b"oprf_request", "overlap_tell", b"overlap_tell", "score_answer", b"score_answer", "score_refusal", b"score_refusal", "score_request", b"score_request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "epoch_tell", b"epoch_tell", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "hello", b"hello", "id", b"id", "oprf_reply", b"oprf_reply", "oprf_request", b"oprf_request", "score_answer", b"score_answer", "score_refusal", b"score_refusal", "score_request", b"score_request"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "epoch_tell", b"epoch_tell", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "hello", b"hello", "id", b"id", "oprf_reply", b"oprf_reply", "oprf_request", b"oprf_request", "overlap_tell", b"overlap_tell", "score_answer", b"score_answer", "score_refusal", b"score_refusal", "score_request", b"score_request"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "heartbeat", "goodbye", "score_request", "score_answer", "score_refusal", "oprf_request", "oprf_reply", "epoch_tell"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "heartbeat", "goodbye", "score_request", "score_answer", "score_refusal", "oprf_request", "oprf_reply", "epoch_tell", "overlap_tell"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -94,6 +98,7 @@ class ScoringDown(_message.Message):
     OPRF_REQUEST_FIELD_NUMBER: _builtins.int
     OPRF_REPLIES_FIELD_NUMBER: _builtins.int
     EPOCH_ASK_FIELD_NUMBER: _builtins.int
+    OVERLAP_ASK_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     @_builtins.property
     def welcome(self) -> _common_pb2.Welcome: ...
@@ -115,6 +120,8 @@ class ScoringDown(_message.Message):
     def oprf_replies(self) -> Global___OprfReplies: ...
     @_builtins.property
     def epoch_ask(self) -> Global___EpochAsk: ...
+    @_builtins.property
+    def overlap_ask(self) -> Global___OverlapAsk: ...
     def __init__(
         self,
         *,
@@ -129,12 +136,13 @@ class ScoringDown(_message.Message):
         oprf_request: Global___OprfRequest | None = ...,
         oprf_replies: Global___OprfReplies | None = ...,
         epoch_ask: Global___EpochAsk | None = ...,
+        overlap_ask: Global___OverlapAsk | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "epoch_ask", b"epoch_ask", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "oprf_replies", b"oprf_replies", "oprf_request", b"oprf_request", "roster", b"roster", "score_answers", b"score_answers", "score_failed", b"score_failed", "score_request", b"score_request", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "epoch_ask", b"epoch_ask", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "oprf_replies", b"oprf_replies", "oprf_request", b"oprf_request", "overlap_ask", b"overlap_ask", "roster", b"roster", "score_answers", b"score_answers", "score_failed", b"score_failed", "score_request", b"score_request", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "epoch_ask", b"epoch_ask", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "id", b"id", "oprf_replies", b"oprf_replies", "oprf_request", b"oprf_request", "roster", b"roster", "score_answers", b"score_answers", "score_failed", b"score_failed", "score_request", b"score_request", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "epoch_ask", b"epoch_ask", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "id", b"id", "oprf_replies", b"oprf_replies", "oprf_request", b"oprf_request", "overlap_ask", b"overlap_ask", "roster", b"roster", "score_answers", b"score_answers", "score_failed", b"score_failed", "score_request", b"score_request", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["welcome", "heartbeat", "goodbye", "roster", "score_request", "score_answers", "score_failed", "oprf_request", "oprf_replies", "epoch_ask"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["welcome", "heartbeat", "goodbye", "roster", "score_request", "score_answers", "score_failed", "oprf_request", "oprf_replies", "epoch_ask", "overlap_ask"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -527,3 +535,113 @@ class EpochTell(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EpochTell: _TypeAlias = EpochTell  # noqa: Y015
+
+@_typing.final
+class OverlapPiece(_message.Message):
+    """Part of a doubly blinded list of a count of common persons (protocol 6.10)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    MEMBER_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    context: _builtins.str
+    """of the run"""
+    member: _builtins.str
+    kind: _builtins.str
+    """own, tier, cross"""
+    number: _builtins.int
+    """of the tier"""
+    part: _builtins.int
+    size: _builtins.int
+    """points of the whole list"""
+    points: _builtins.bytes
+    """32 bytes each; empty where it is asked for"""
+    signature: _builtins.bytes
+    """likewise"""
+    def __init__(
+        self,
+        *,
+        context: _builtins.str = ...,
+        member: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        number: _builtins.int = ...,
+        part: _builtins.int = ...,
+        size: _builtins.int = ...,
+        points: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "kind", b"kind", "member", b"member", "number", b"number", "part", b"part", "points", b"points", "signature", b"signature", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OverlapPiece: _TypeAlias = OverlapPiece  # noqa: Y015
+
+@_typing.final
+class OverlapAsk(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    ENTRY_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    PIECE_FIELD_NUMBER: _builtins.int
+    step: _builtins.str
+    """begin, give, take, count, end"""
+    entry: _builtins.bytes
+    """begin: overlap.planned; end: overlap.released"""
+    context: _builtins.str
+    @_builtins.property
+    def piece(self) -> Global___OverlapPiece: ...
+    def __init__(
+        self,
+        *,
+        step: _builtins.str = ...,
+        entry: _builtins.bytes = ...,
+        context: _builtins.str = ...,
+        piece: Global___OverlapPiece | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["piece", b"piece"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "entry", b"entry", "piece", b"piece", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OverlapAsk: _TypeAlias = OverlapAsk  # noqa: Y015
+
+@_typing.final
+class OverlapTell(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    PIECE_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    step: _builtins.str
+    code: _builtins.str
+    """empty, or S01 to S18"""
+    @_builtins.property
+    def piece(self) -> Global___OverlapPiece: ...
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    def __init__(
+        self,
+        *,
+        step: _builtins.str = ...,
+        code: _builtins.str = ...,
+        piece: Global___OverlapPiece | None = ...,
+        entries: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["piece", b"piece"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "entries", b"entries", "piece", b"piece", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OverlapTell: _TypeAlias = OverlapTell  # noqa: Y015

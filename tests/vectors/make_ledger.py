@@ -265,6 +265,36 @@ BODIES: dict[str, tuple[str, dict[str, object]]] = {
         "regulator",
         {"challenge": named("challenge"), "verdict": "failed", "report": named("report")},
     ),
+    "overlap.planned": (
+        "coordinator",
+        {
+            "plan": {
+                "counter": "bank-a",
+                "peer": "shop",
+                "period": "2026-10",
+                "tiers": ["PRIME", "NEAR", "LOW"],
+                "cuts": [50_000, 100_000],
+                "epoch": 2,
+                "epsilon": "1",
+                "delta": "0.000001",
+            },
+            "attempt": 1,
+        },
+    ),
+    "overlap.debit": (
+        "bank-a",
+        {
+            "release": named("overlap"),
+            "attempt": 1,
+            "epoch": "default",
+            "units": 61_600_000_000,
+            "variance": "18715430",
+        },
+    ),
+    "overlap.released": (
+        "bank-a",
+        {"release": named("overlap"), "attempt": 1, "counts": [1_234_567, 0, 98_765]},
+    ),
 }
 
 
