@@ -64,6 +64,16 @@ ENTRIES = sa.Table(
     sa.Column("dimension", sa.Integer, nullable=False),
     sa.Column("at", sa.BigInteger, nullable=False),
 )
+OVERLAPS = sa.Table(
+    "overlaps",
+    _META,
+    sa.Column("question", sa.String(64), primary_key=True),
+    sa.Column("run", sa.String(32), nullable=False),
+    sa.Column("release", sa.String(64), nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("entry", sa.LargeBinary, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
 JOINS = sa.Table(
     "joins",
     _META,

@@ -20,6 +20,7 @@ from consortium.errors import (
     StorageError,
 )
 from consortium.ids import Digest, PartnerId, RunId
+from consortium.ledger.bodies import OverlapDebit
 from consortium.ledger.entries import (
     BudgetDebit,
     Entry,
@@ -31,6 +32,7 @@ from consortium.ledger.entries import (
     from_jcs,
     verify_entry,
 )
+from consortium.ledger.overlaps import booked_as
 from consortium.ledger.witness import MAX_AGE_S
 from consortium.manifest import Manifest
 from consortium.messages import LogHead, SumRequest
@@ -153,12 +155,24 @@ class LogGate:
                 nothing may rest on a log that says so.
         """
         found = []
-        rows = self._mirror.store.own("budget.debit", self._own)
+        store = self._mirror.store
+        rows = sorted(
+            (
+                *store.own("budget.debit", self._own),
+                *store.own("overlap.debit", self._own),
+            ),
+            key=lambda row: row.number,
+        )
         for row in rows:
             entry = from_jcs(row.data)
-            if isinstance(entry.body, BudgetDebit) and not booked.debited(entry.body):
+            body = entry.body
+            owed = booked_as(body) if isinstance(body, OverlapDebit) else (body,)
+            lacking = [
+                one for one in owed if isinstance(one, BudgetDebit) and not booked.debited(one)
+            ]
+            if lacking:
                 self._check_own(row.number, entry, row.data)
-                found.append(entry.body)
+                found += lacking
         if rows and not found:
             self._own = rows[-1].number + 1
         return tuple(found)

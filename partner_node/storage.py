@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -20,14 +19,15 @@ from consortium.ids import Digest, RunId, digest_of
 from consortium.ledger.entries import BudgetDebit
 from consortium.messages import SumRequest, Vote
 from consortium.plan import ReleaseKind, TrainingPlan
-from consortium.privacy.budget import Account, Debit, Reserve, may_debit, may_reserve
+from consortium.privacy.budget import Account, Debit
+from partner_node.accounts import RESERVE_OF, Hold, account_of, may_debit_of, reserve_in
 from partner_node.database import (
-    ACCOUNTS,
     COMMITMENTS,
     DISCLOSURES,
     ENTRIES,
     JOINS,
     MODELS,
+    OVERLAPS,
     OWN_LOG,
     RESERVES,
     STABILITY,
@@ -36,6 +36,7 @@ from partner_node.database import (
     Database,
 )
 from partner_node.log_store import LogStore, lost_plans
+from partner_node.overlap_storage import OverlapStore
 from partner_node.records import (
     CastVote,
     ChargedSums,
@@ -58,12 +59,6 @@ _JOIN_OF = sa.select(JOINS.c.context, JOINS.c.number).where(
 _JOINS_MADE = sa.select(sa.func.count()).where(JOINS.c.run == _THIS_RUN)
 _NEW_JOIN = JOINS.insert()
 _NEW_SUM = SUMS.insert()
-_RESERVE_OF = sa.select(RESERVES.c.epoch, RESERVES.c.units, RESERVES.c.state).where(
-    RESERVES.c.run == _THIS_RUN, RESERVES.c.scope == sa.bindparam("scope")
-)
-_ENTRIES_OF = sa.select(
-    ENTRIES.c.kind, ENTRIES.c.round, ENTRIES.c.attempt, ENTRIES.c.units
-).where(ENTRIES.c.run == _THIS_RUN, ENTRIES.c.scope == sa.bindparam("scope"))
 _NEW_ENTRY = ENTRIES.insert()
 _DEBIT_KEY = ("run", "round", "attempt")
 _UNITS_OF = sa.select(ENTRIES.c.units).where(
@@ -104,6 +99,8 @@ class NodeStore:
         """What this node holds of the transparency log."""
         self.replays = ReplayStore(self._database, now=now, words_bytes=words_bytes)
         """What a replay needs, until its window ends (protocol 9.4)."""
+        self.overlaps = OverlapStore(self._database, now=now, epoch=epoch)
+        """Counts of persons that are in common with another partner (protocol 6.10)."""
 
     def close(self) -> None:
         """Close all connections."""
@@ -152,19 +149,8 @@ class NodeStore:
         with self._database.transaction() as connection:
             self._check_split(connection, plan)
             for scope, amount in units.items():
-                account = self._account(connection, scope, (caps[scope], plan.delta))
-                may_reserve(account, plan.run, amount)
-                self._keep_account(connection, account, plan.delta)
-                connection.execute(
-                    RESERVES.insert().values(
-                        run=plan.run,
-                        scope=scope,
-                        epoch=self._epoch,
-                        units=amount,
-                        state="open",
-                        at=self._now(),
-                    )
-                )
+                hold = Hold(plan.run, scope, self._epoch, amount)
+                reserve_in(connection, hold, (caps[scope], plan.delta), at=self._now())
             connection.execute(
                 COMMITMENTS.insert().values(
                     run=plan.run,
@@ -312,7 +298,7 @@ class NodeStore:
             units=units,
         )
         with self._database.transaction() as connection:
-            epoch = _may_debit(connection, debit, scope)
+            epoch = may_debit_of(connection, debit, scope)
             connection.execute(
                 _NEW_ENTRY,
                 {
@@ -339,7 +325,7 @@ class NodeStore:
         with self._database.transaction() as connection:
             for debit, dimension in debits:
                 key = {"run": debit.run, "scope": debit.account}
-                if connection.execute(_RESERVE_OF, key).first() is None:
+                if connection.execute(RESERVE_OF, key).first() is None:
                     reserve = {"epoch": debit.epoch, "units": 0, "state": "closed"}
                     connection.execute(
                         RESERVES.insert().values(**key, **reserve, at=self._now())
@@ -416,9 +402,14 @@ class NodeStore:
             return int(connection.scalar(units) or 0)
 
     def open_runs(self) -> tuple[RunId, ...]:
-        """Runs that still hold a reserve."""
+        """Runs of training that still hold a reserve; counts of persons have their own end."""
         with self._database.transaction() as connection:
-            query = sa.select(RESERVES.c.run).where(RESERVES.c.state == "open").distinct()
+            others = sa.select(OVERLAPS.c.run)
+            query = (
+                sa.select(RESERVES.c.run)
+                .where(RESERVES.c.state == "open", RESERVES.c.run.not_in(others))
+                .distinct()
+            )
             return tuple(RunId(run) for run in connection.scalars(query))
 
     def close_run(self, run: RunId) -> None:
@@ -431,7 +422,7 @@ class NodeStore:
     def account(self, scope: str, *, cap_units: int, delta: str) -> Account:
         """The account of one scope in this epoch, under the cap given."""
         with self._database.transaction() as connection:
-            return self._account(connection, scope, (cap_units, delta))
+            return account_of(connection, (scope, self._epoch), (cap_units, delta))
 
     def spent(self, scope: str) -> int:
         """Units debited in this epoch."""
@@ -455,38 +446,6 @@ class NodeStore:
                     f"run {earlier.run} of this epoch held out other persons; the same "
                     "holdout_salt and holdout_fraction, or a new epoch",
                 )
-
-    def _account(
-        self, connection: sa.Connection, scope: str, terms: tuple[int, str]
-    ) -> Account:
-        """The account as it stands; ``terms`` are its cap in units and the policy's delta."""
-        reserves = connection.execute(
-            sa.select(RESERVES).where(
-                RESERVES.c.scope == scope, RESERVES.c.epoch == self._epoch
-            )
-        )
-        entries = connection.execute(
-            sa.select(ENTRIES).where(ENTRIES.c.scope == scope, ENTRIES.c.epoch == self._epoch)
-        )
-        return Account(
-            scope=scope,
-            cap_units=terms[0],
-            delta=float(terms[1]),
-            reserves=tuple(
-                Reserve(run=row.run, units=row.units, is_open=row.state == "open")
-                for row in reserves
-            ),
-            debits=tuple(_debit(row.run, row) for row in entries),
-        )
-
-    def _keep_account(self, connection: sa.Connection, account: Account, delta: str) -> None:
-        key = (ACCOUNTS.c.scope == account.scope, ACCOUNTS.c.epoch == self._epoch)
-        connection.execute(ACCOUNTS.delete().where(*key))
-        connection.execute(
-            ACCOUNTS.insert().values(
-                scope=account.scope, epoch=self._epoch, cap_units=account.cap_units, delta=delta
-            )
-        )
 
     # --- journal ------------------------------------------------------------------------------
 
@@ -637,36 +596,5 @@ class NodeStore:
             )
 
 
-def _may_debit(connection: sa.Connection, debit: Debit, scope: str) -> str:
-    """Ask ``may_debit`` over the run's own entries; the epoch that the debit belongs to.
-
-    That is the epoch in which the run was committed, whatever the owner has named since.
-    """
-    key = {"run": debit.run, "scope": scope}
-    reserve = connection.execute(_RESERVE_OF, key).first()
-    if reserve is None:
-        raise RefusalError(RefusalCode.PLAN, f"run {debit.run} holds no open reserve")
-    held = Reserve(run=debit.run, units=reserve.units, is_open=reserve.state == "open")
-    account = Account(
-        scope=scope,
-        cap_units=0,  # the cap was asked when the run reserved
-        delta=0.0,
-        reserves=(held,),
-        debits=tuple(_debit(debit.run, row) for row in connection.execute(_ENTRIES_OF, key)),
-    )
-    may_debit(account, debit)
-    return str(reserve.epoch)
-
-
 def _plan(document: bytes) -> TrainingPlan:
     return parse_document(TrainingPlan, document)
-
-
-def _debit(run: RunId, row: Any) -> Debit:  # noqa: ANN401 - a row of entries
-    return Debit(
-        run=run,
-        kind=ReleaseKind(row.kind),
-        round=row.round,
-        attempt=row.attempt,
-        units=row.units,
-    )

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from consortium.identity.overlap import OverlapPlan
-from consortium.ids import Digest, PartnerId, RequestId
+from consortium.ids import Digest, PartnerId, RequestId, RunId
 from consortium.manifest import Role
 
 _DECADES = 9
@@ -198,6 +198,8 @@ class OverlapDebit:
     """
 
     release: Digest
+    run: RunId
+    """Under which the accounts hold it."""
     attempt: int
     epoch: str
     """Of the accounts."""

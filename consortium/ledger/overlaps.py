@@ -15,8 +15,10 @@ from consortium.identity.overlap import (
 )
 from consortium.ids import Digest, PartnerId
 from consortium.ledger.bodies import OverlapDebit, OverlapPlanned, OverlapReleased
+from consortium.ledger.entries import BudgetDebit
 from consortium.ledger.facts import Timeline
 from consortium.ledger.findings import Check, Findings
+from consortium.plan import ReleaseKind
 
 _Key = tuple[Digest, int]
 
@@ -48,6 +50,24 @@ def audit_overlaps(timeline: Timeline, findings: Findings) -> tuple[OverlapCount
             case _:
                 pass
     return tuple(counts)
+
+
+def booked_as(debit: OverlapDebit) -> tuple[BudgetDebit, ...]:
+    """The debits of both accounts as a node's database has them (4.6 (1))."""
+    return tuple(
+        BudgetDebit(
+            account=account,
+            epoch=debit.epoch,
+            run=debit.run,
+            kind=ReleaseKind.OVERLAP,
+            round=place,
+            attempt=debit.attempt,
+            units=debit.units,
+            variance=debit.variance,
+            partners=2,
+        )
+        for place, account in enumerate(ACCOUNTS, start=1)
+    )
 
 
 def overlap_debits(timeline: Timeline) -> Iterator[tuple[PartnerId, str, str, int, int]]:
@@ -84,9 +104,9 @@ def _debit(
         text = f"{actor} is charged for a count that was not asked of it"
         findings.error(Check.BUDGET, "overlap.stray", text, index)
         return
-    price = (charge_of(plan), str(mechanism_of(plan).variance))
-    if (debit.units, debit.variance) != price:
-        text = f"{actor} charged {debit.units}, the plan says {price[0]}"
+    price = (plan.run, charge_of(plan), str(mechanism_of(plan).variance))
+    if (debit.run, debit.units, debit.variance) != price:
+        text = f"{actor} charged {debit.units}, the plan says {price[1]}"
         findings.error(Check.BUDGET, "overlap.units", text, index)
     paid = seen.paid.setdefault(key, {})
     if actor in paid:

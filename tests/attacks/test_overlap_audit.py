@@ -58,6 +58,7 @@ def pay(
     for name in names or (COUNTER, PEER):
         body = OverlapDebit(
             release=asked.release,
+            run=asked.run,
             attempt=attempt,
             epoch="default",
             units=charge_of(asked) if units is None else units,

@@ -285,6 +285,7 @@ BODIES: dict[str, tuple[str, dict[str, object]]] = {
         "bank-a",
         {
             "release": named("overlap"),
+            "run": named("question")[:32],
             "attempt": 1,
             "epoch": "default",
             "units": 61_600_000_000,

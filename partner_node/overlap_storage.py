@@ -1,0 +1,168 @@
+"""What the node keeps of counts of common persons: each question once, and paid for (6.10).
+
+A question is a pair, a month and an epoch of pseudonyms. The first plan that asks it is the
+only one; at most two attempts are made, and both are reserved before a row is read.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from consortium.errors import ScoreRefusal, ScoreRefusalError
+from consortium.identity.overlap import ACCOUNTS, MOST_ATTEMPTS, OverlapPlan, charge_of
+from consortium.ids import Digest
+from consortium.plan import ReleaseKind
+from consortium.privacy.budget import Debit
+from partner_node.accounts import Hold, may_debit_of, reserve_in
+from partner_node.database import ENTRIES, OVERLAPS, OWN_LOG, RESERVES, Database
+
+DEBIT, RELEASED = "overlap.debit", "overlap.released"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptOverlap:
+    """Where a question stands here."""
+
+    release: Digest
+    attempt: int
+    """The newest that was begun."""
+    entry: bytes
+    """The released counts as they stand in the log; empty before that."""
+
+
+class OverlapStore:
+    """A part of the node's database; every method raises StorageError as ``NodeStore``."""
+
+    def __init__(self, database: Database, *, now: Callable[[], int], epoch: str) -> None:
+        self._database, self._now, self._epoch = database, now, epoch
+
+    def find(self, question: Digest) -> KeptOverlap | None:
+        """Where a question stands; None if it was never begun here."""
+        with self._database.transaction() as connection:
+            return _find(connection, question)
+
+    def begin(self, plan: OverlapPlan, attempt: int, caps: Mapping[str, int]) -> None:
+        """Take up an attempt; with the first, both accounts reserve all that there may be.
+
+        Raises:
+            ScoreRefusalError: another plan asked the same question (S10), it was answered, or
+                the attempt was begun before (S09), or is one too many (S07).
+            BudgetExceededError: an account's cap does not cover it (R12).
+        """
+        if not 1 <= attempt <= MOST_ATTEMPTS:
+            raise ScoreRefusalError(ScoreRefusal.QUOTA, f"attempt {attempt}")
+        with self._database.transaction() as connection:
+            kept = _find(connection, plan.question)
+            if kept is None:
+                self._first(connection, plan, attempt, caps)
+                return
+            if kept.release != plan.release:
+                raise ScoreRefusalError(
+                    ScoreRefusal.DIFFERENCING, "this pair and month were asked otherwise"
+                )
+            if kept.entry or attempt <= kept.attempt:
+                raise ScoreRefusalError(ScoreRefusal.REPLAY, "answered, or begun before")
+            connection.execute(
+                OVERLAPS.update()
+                .where(OVERLAPS.c.question == plan.question)
+                .values(attempt=attempt)
+            )
+
+    def _first(
+        self,
+        connection: sa.Connection,
+        plan: OverlapPlan,
+        attempt: int,
+        caps: Mapping[str, int],
+    ) -> None:
+        units = MOST_ATTEMPTS * charge_of(plan)
+        for scope in ACCOUNTS:
+            hold = Hold(plan.run, scope, self._epoch, units)
+            reserve_in(connection, hold, (caps[scope], plan.delta), at=self._now())
+        connection.execute(
+            OVERLAPS.insert().values(
+                question=plan.question,
+                run=plan.run,
+                release=plan.release,
+                attempt=attempt,
+                entry=b"",
+                at=self._now(),
+            )
+        )
+
+    def charge(self, plan: OverlapPlan, attempt: int, entry: Callable[[str], bytes]) -> bytes:
+        """Charge both accounts for good, before what tells the counts leaves (4.6 (3)).
+
+        Args:
+            plan: Public.
+            attempt: The one under way.
+            entry: From the epoch of the accounts, this node's entry of it.
+
+        Returns:
+            The entry, which is kept with the charge.
+
+        Raises:
+            RefusalError: it was charged before (R06), or nothing is reserved (R05).
+            BudgetExceededError: the reserve does not cover it (R12).
+        """
+        with self._database.transaction() as connection:
+            epoch = self._epoch
+            for place, scope in enumerate(ACCOUNTS, start=1):
+                debit = Debit(
+                    run=plan.run,
+                    kind=ReleaseKind.OVERLAP,
+                    round=place,
+                    attempt=attempt,
+                    units=charge_of(plan),
+                )
+                epoch = may_debit_of(connection, debit, scope)
+                connection.execute(
+                    ENTRIES.insert().values(
+                        run=plan.run,
+                        round=place,
+                        attempt=attempt,
+                        kind=ReleaseKind.OVERLAP.value,
+                        scope=scope,
+                        epoch=epoch,
+                        units=debit.units,
+                        partners=2,
+                        dimension=len(plan.tiers),
+                        at=self._now(),
+                    )
+                )
+            data = entry(epoch)
+            self._say(connection, plan, DEBIT, data)
+        return data
+
+    def close(self, plan: OverlapPlan, entry: bytes, *, own: bool) -> None:
+        """The counts are out: keep their entry, and free what was not charged.
+
+        ``own``: whether they are this node's to say.
+        """
+        with self._database.transaction() as connection:
+            connection.execute(
+                OVERLAPS.update()
+                .where(OVERLAPS.c.question == plan.question)
+                .values(entry=entry)
+            )
+            connection.execute(
+                RESERVES.update().where(RESERVES.c.run == plan.run).values(state="closed")
+            )
+            if own:
+                self._say(connection, plan, RELEASED, entry)
+
+    def _say(
+        self, connection: sa.Connection, plan: OverlapPlan, kind: str, data: bytes
+    ) -> None:
+        connection.execute(
+            OWN_LOG.insert().values(type=kind, run=plan.run, data=data, at=self._now())
+        )
+
+
+def _find(connection: sa.Connection, question: Digest) -> KeptOverlap | None:
+    query = sa.select(OVERLAPS).where(OVERLAPS.c.question == question)
+    row = connection.execute(query).first()
+    if row is None:
+        return None
+    return KeptOverlap(release=Digest(row.release), attempt=row.attempt, entry=row.entry)
