@@ -72,6 +72,7 @@ class Label(StrEnum):
     SCORE_SEALED = "riskweave/score-sealed/v1\n"
     SCORE_MEMBERS = "riskweave/score-members/v1\n"
     SCORE_SEEN = "riskweave/score-seen/v1\n"
+    CLOSURE_LAYOUT = "riskweave/closure-layout/v1\n"
     CONSENT = "riskweave/consent/v1\n"
     CONSENTS = "riskweave/consents/v1\n"
     PERSON = "riskweave/id/v1\n"

@@ -24,6 +24,8 @@ class Purpose(StrEnum):
     JOINT_SCORE = "JOINT_SCORE"
     CALIBRATION = "CALIBRATION"
     IMPACT_STUDY = "IMPACT_STUDY"
+    CLOSURE_SIGNAL = "CLOSURE_SIGNAL"
+    """Whether a line elsewhere was closed lately; asked of a layout of its own (7.17)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

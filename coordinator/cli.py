@@ -24,6 +24,7 @@ from consortium.documents import plain_of
 from consortium.errors import ConfigurationError, ManifestError
 from consortium.ids import parse_partner_id
 from consortium.manifest import Manifest, Role, parse_manifest
+from consortium.plan import decimal
 from coordinator import cli_keys, control, doctor, gating, registry, statement_page, wiring
 from coordinator.calibration import HeadSettings
 from coordinator.config import DATABASE, address, load_config
@@ -110,9 +111,25 @@ def _parser() -> argparse.ArgumentParser:
     _json(
         _verb(verbs, "inquiries", _inquiries, "how many joint scores were asked for, by whom")
     )
+    _add_overlap(verbs)
     _add_bundle(verbs)
     cli_keys.add_verbs(verbs)
     return parser
+
+
+def _add_overlap(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    text = "count the persons that two partners have in common, by tier of the second"
+    verb = _verb(verbs, "overlap", _overlap, text)
+    verb.add_argument("counter", help="partner that counts, and learns the exact counts")
+    verb.add_argument("peer", help="partner whose tiers are looked at")
+    verb.add_argument("period", metavar="YYYY-MM", help="active lines at this month's end")
+    verb.add_argument(
+        "--tiers",
+        default="PRIME:0.05,NEAR:0.10,LOW:1",
+        help="NAME:PD,...: each tier with the PD that ends it, the last with 1 (%(default)s)",
+    )
+    verb.add_argument("--epsilon", default="1", help="of a person (%(default)s)")
+    _json(verb)
 
 
 def _add_bundle(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -405,6 +422,43 @@ def _status(arguments: argparse.Namespace) -> int:
     print(f"model     {seen.active_model or 'none active'}")
     print(f"epoch     {_epoch_line(seen.scoring.epoch)}")
     return 0
+
+
+def _overlap(arguments: argparse.Namespace) -> int:
+    config = load_config(arguments.directory)
+    counts = control.count_overlap(
+        config.control_socket,
+        (arguments.counter, arguments.peer),
+        arguments.period,
+        tiers=_tiers(arguments.tiers),
+        epsilon=arguments.epsilon,
+    )
+    if arguments.json:
+        print(json.dumps([asdict(one) for one in counts]))
+        return 0
+    for one in counts:
+        low, high = one.interval
+        print(f"{one.tier:<16} {one.shown:>10}   95 % {low:,.0f} to {high:,.0f}")
+    first = counts[0]
+    print(f"release   {first.release}")
+    print(
+        f"epsilon {first.epsilon} of a person at delta {first.delta}, towards all but "
+        f"{first.counter}, which knows the exact counts"
+    )
+    print("persons who consented to IMPACT_STUDY at both: a lower bound of all")
+    return 0
+
+
+def _tiers(text: str) -> list[tuple[str, int]]:
+    """Names with the PD in millionths that ends each."""
+    pairs = [part.partition(":") for part in text.split(",")]
+    found = [
+        (name.strip(), int(decimal(pd.strip(), f"tier {name}", low="0", high="1") * 10**6))
+        for name, _, pd in pairs
+    ]
+    if found[-1][1] != 10**6:
+        raise ConfigurationError("--tiers: the last tier ends at 1")
+    return found
 
 
 def _epoch_line(epoch: EpochStatus) -> str:

@@ -8,7 +8,14 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -16,11 +23,19 @@ from typing import Any, Protocol, cast
 import grpc
 import grpc.aio
 
+from consortium.documents import document_of
 from consortium.errors import (
     ConfigurationError,
     RiskWeaveError,
     StorageError,
     TransportError,
+)
+from consortium.identity.overlap import (
+    OverlapCount,
+    OverlapPlan,
+    check_form,
+    counts_of,
+    parse_plan,
 )
 from consortium.ids import Digest, PartnerId, RunId, parse_run_id
 from consortium.manifest import Manifest
@@ -99,6 +114,7 @@ class ControlPorts:
     links: Links
     manifest: Callable[[], Manifest | None]
     scoring: Callable[[], ScoringStatus]
+    overlap: Callable[[OverlapPlan], Awaitable[tuple[OverlapCount, ...]]]
 
 
 def status(ports: ControlPorts) -> Status:
@@ -174,6 +190,32 @@ class ControlService(control_pb2_grpc.ControlServicer):
                 in_flight=seen.scoring.in_flight,
                 dropped=seen.scoring.dropped,
             ),
+        )
+
+    async def CountOverlap(  # noqa: N802 - named in the .proto
+        self, request: control_pb2.OverlapRequest, context: _Context
+    ) -> control_pb2.OverlapReply:
+        """Count the common persons of two partners, or say what was said before."""
+        try:
+            manifest = await asyncio.to_thread(self._ports.manifest)
+            if manifest is None:
+                raise ConfigurationError("no manifest is in force")
+            plan = OverlapPlan(
+                counter=PartnerId(request.counter),
+                peer=PartnerId(request.peer),
+                period=request.period,
+                tiers=tuple(request.tiers),
+                cuts=tuple(request.cuts),
+                epoch=manifest.policy.scoring.epoch,
+                epsilon=request.epsilon,
+                delta=manifest.policy.delta,
+            )
+            check_form(plan)
+            counts = await self._ports.overlap(plan)
+        except RiskWeaveError as error:
+            await context.abort(_status_of(error), str(error))
+        return control_pb2.OverlapReply(
+            plan=document_of(plan), counts=[one.noisy for one in counts]
         )
 
     def _find(self, text: str) -> RunId:
@@ -278,6 +320,40 @@ def fetch_status(socket: Path) -> Status:
             dropped=reply.scoring.dropped,
         ),
     )
+
+
+def count_overlap(
+    socket: Path,
+    pair: tuple[str, str],
+    period: str,
+    *,
+    tiers: Sequence[tuple[str, int]],
+    epsilon: str,
+) -> tuple[OverlapCount, ...]:
+    """Counts of common persons, noisy; raises as start_run, and RiskWeaveError: refused.
+
+    Args:
+        socket: Of the serving coordinator.
+        pair: The counting partner, and the peer.
+        period: YYYY-MM.
+        tiers: Of the peer, each with the PD in millionths that ends it, the last with 10**6.
+        epsilon: Of a person.
+    """
+    request = control_pb2.OverlapRequest(
+        counter=pair[0],
+        peer=pair[1],
+        period=period,
+        tiers=[name for name, _ in tiers],
+        cuts=[cut for _, cut in tiers[:-1]],
+        epsilon=epsilon,
+    )
+    with _channel(socket) as channel:
+        stub = control_pb2_grpc.ControlStub(channel)
+        try:
+            reply = stub.CountOverlap(request)
+        except grpc.RpcError as error:
+            raise _translated(error) from error
+    return counts_of(parse_plan(reply.plan), reply.counts)
 
 
 def _events(replies: Iterable[control_pb2.RunEvent]) -> Iterator[RunEvent]:

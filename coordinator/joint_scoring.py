@@ -20,6 +20,7 @@ from consortium.inquiries import (
     Inquiry,
     OprfReply,
     OprfRequest,
+    OverlapTell,
     ScoreAnswer,
     ScoreAnswers,
     ScoreFailed,
@@ -70,6 +71,16 @@ class Epochs(Protocol):
         """Drive the epochs for as long as the coordinator serves."""
 
 
+class Overlaps(Protocol):
+    """Who asks two nodes for their common persons (protocol 6.10)."""
+
+    def on_down(self, partner: PartnerId) -> None:
+        """The partner's scoring stream has ended."""
+
+    def on_tell(self, partner: PartnerId, tell: OverlapTell, number: int) -> bool:
+        """An answer, on the stream of that partner; False if nobody waits for it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """A request that was forwarded."""
@@ -92,12 +103,14 @@ class ScoringRelay:
         *,
         rosters: Rosters,
         epochs: Epochs,
+        overlaps: Overlaps,
         inquiries: InquiryLog,
         now_ms: Callable[[], int],
     ) -> None:
         self._lines = lines
         self._rosters = rosters
         self._epochs = epochs
+        self._overlaps = overlaps
         self._log = inquiries
         self._now_ms = now_ms
         self._retries = Retries(now_ms)
@@ -134,6 +147,7 @@ class ScoringRelay:
         self._scores.on_down(partner)
         self._oprf.on_down(partner)
         self._epochs.on_down(partner)
+        self._overlaps.on_down(partner)
 
     def on_frame(self, partner: PartnerId, frame: Frame) -> None:
         """Relay what came on the stream of ``partner``.
@@ -150,11 +164,18 @@ class ScoringRelay:
                 self._oprf.on_request(partner, frame.body, frame.id)
             case OprfReply():
                 self._oprf.on_reply(partner, frame.body)
-            case EpochTell():
-                if not self._epochs.on_tell(partner, frame.body, frame.id):
-                    self._strays.add(partner, "late")
+            case EpochTell() | OverlapTell():
+                self._on_tell(partner, frame.body, frame.id)
             case _:
                 raise OutOfOrderError(f"{type(frame.body).__name__} from {partner}")
+
+    def _on_tell(self, partner: PartnerId, tell: EpochTell | OverlapTell, number: int) -> None:
+        if isinstance(tell, OverlapTell):
+            awaited = self._overlaps.on_tell(partner, tell, number)
+        else:
+            awaited = self._epochs.on_tell(partner, tell, number)
+        if not awaited:
+            self._strays.add(partner, "late")
 
     # --- requests -----------------------------------------------------------------------------
 

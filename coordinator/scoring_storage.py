@@ -10,6 +10,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from consortium.documents import document_of
+from consortium.errors import ScoreRefusal, ScoreRefusalError
+from consortium.identity.overlap import MOST_ATTEMPTS, OverlapPlan, parse_plan
 from consortium.ids import Digest, PartnerId, RequestId
 from coordinator.storage import Store
 
@@ -61,6 +64,17 @@ _EPOCH_ENTRIES = sa.Table(
     sa.Column("epoch", sa.Integer, nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("data", sa.LargeBinary, nullable=False),
+)
+
+
+_OVERLAPS = sa.Table(
+    "overlaps",
+    _META,
+    sa.Column("question", sa.String(64), primary_key=True),
+    sa.Column("release", sa.String(64), nullable=False, index=True),
+    sa.Column("plan", sa.LargeBinary, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("entry", sa.LargeBinary, nullable=False),
 )
 
 
@@ -214,6 +228,60 @@ class ScoringStore:
             .order_by(day.desc(), table.requester, table.purpose)
         )
         return tuple(InquiryCount(**row) for row in self._all(query))
+
+    # --- counts of common persons (protocol 6.10) ---------------------------------------------
+
+    def overlap(self, release: Digest) -> bytes:
+        """The released counts of that id as they stand in the log; empty: there are none."""
+        query = sa.select(_OVERLAPS.c.entry).where(_OVERLAPS.c.release == release)
+        with self._store.transaction() as connection:
+            return bytes(connection.scalar(query) or b"")
+
+    def overlaps(self) -> tuple[tuple[OverlapPlan, bytes], ...]:
+        """All plans that were answered, with their counts."""
+        rows = self._all(sa.select(_OVERLAPS).where(_OVERLAPS.c.entry != b""))
+        return tuple((parse_plan(row["plan"]), bytes(row["entry"])) for row in rows)
+
+    def begin_overlap(self, plan: OverlapPlan) -> int:
+        """The number of the attempt that begins, from 1.
+
+        Raises:
+            ScoreRefusalError: the question was asked in another form (S10), or as often as
+                it may be (S07).
+        """
+        same = _OVERLAPS.c.question == plan.question
+        with self._store.transaction() as connection:
+            row = connection.execute(sa.select(_OVERLAPS).where(same)).first()
+            if row is not None and row.release != plan.release:
+                text = "this pair and month were asked otherwise"
+                raise ScoreRefusalError(ScoreRefusal.DIFFERENCING, text)
+            attempt = 1 if row is None else row.attempt + 1
+            if attempt > MOST_ATTEMPTS:
+                raise ScoreRefusalError(ScoreRefusal.QUOTA, f"{MOST_ATTEMPTS} attempts failed")
+            if row is None:
+                connection.execute(
+                    _OVERLAPS.insert().values(
+                        question=plan.question,
+                        release=plan.release,
+                        plan=document_of(plan),
+                        attempt=attempt,
+                        entry=b"",
+                    )
+                )
+            else:
+                connection.execute(_OVERLAPS.update().where(same).values(attempt=attempt))
+            return attempt
+
+    def end_overlap(self, plan: OverlapPlan, entry: bytes) -> None:
+        """Keep the counts and log them, unless the log has them already."""
+        fresh = self._store.not_logged([entry])
+        with self._store.transaction() as connection:
+            self._store.append_within(connection, fresh)
+            connection.execute(
+                _OVERLAPS.update()
+                .where(_OVERLAPS.c.question == plan.question)
+                .values(entry=entry)
+            )
 
     # --- epochs of the pseudonyms -------------------------------------------------------------
 

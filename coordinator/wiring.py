@@ -43,6 +43,7 @@ from coordinator.inquiry_bundle import scoring_files
 from coordinator.inquiry_log import Batches, InquiryLog
 from coordinator.joint_scoring import ScoringRelay
 from coordinator.membership import COORDINATOR_ID, Membership, Own
+from coordinator.overlap_runs import OverlapLog, OverlapRuns
 from coordinator.pseudonym_epochs import PseudonymEpochs
 from coordinator.revocation import Enforcer, member_to_revoke
 from coordinator.rosters import RosterPorts, Rosters, Served
@@ -485,6 +486,7 @@ async def _serve(desk: Desk, on_ready: Callable[[], None]) -> None:
         links=hub,
         manifest=desk.membership.current,
         scoring=scoring.status,
+        overlap=scoring.overlaps.run,
     )
     server = Server(
         Doors(
@@ -548,6 +550,7 @@ class Scoring:
 
     relay: ScoringRelay
     epochs: PseudonymEpochs
+    overlaps: OverlapRuns
 
     def status(self) -> ScoringStatus:
         """As it stands now; from any thread."""
@@ -575,13 +578,20 @@ def open_scoring(desk: Desk, hub: StreamHub) -> Scoring:
         )
     )
     epochs = PseudonymEpochs(hub, rosters, store, now=now, append=desk.log.append)
+    said = OverlapLog(entry=desk.log.entry, append=desk.log.append)
+    overlaps = OverlapRuns(hub, rosters, store, said)
     batches = Batches(store, desk.log.entry, now)
     inquiries = InquiryLog(batches.keep, lambda: os.urandom(_SALT_BYTES))
     relay = ScoringRelay(
-        hub, rosters=rosters, epochs=epochs, inquiries=inquiries, now_ms=now_ms
+        hub,
+        rosters=rosters,
+        epochs=epochs,
+        overlaps=overlaps,
+        inquiries=inquiries,
+        now_ms=now_ms,
     )
     hub.attach(relay)
-    return Scoring(relay=relay, epochs=epochs)
+    return Scoring(relay=relay, epochs=epochs, overlaps=overlaps)
 
 
 def served(store: Store) -> Served:

@@ -146,6 +146,8 @@ def _add_models(verbs: "Verbs") -> None:
 def _add_scoring(verbs: "Verbs") -> None:
     text = "get a pseudonym for every customer; goes on where it stopped; the node must serve"
     _json(_verb(verbs, "tokenize", _tokenize, text))
+    text = "ask whether lines of own customers were closed elsewhere; the node must serve"
+    _json(_verb(verbs, "elsewhere", _elsewhere, text))
     text = "end a person's consent here; it counts from the next inquiry on"
     verb = _verb(verbs, "withdraw", _withdraw, text)
     verb.add_argument("--person", required=True, help="the identifier; - reads it from stdin")
@@ -531,6 +533,17 @@ def _tokenize(arguments: argparse.Namespace) -> int:
     if not arguments.json and isinstance(faults, dict):
         for why, count in faults.items():
             print(f"left out  {count:>12,}   {why}")
+    return 0
+
+
+def _elsewhere(arguments: argparse.Namespace) -> int:
+    from partner_node import node_control  # noqa: PLC0415 - loads DuckDB and models
+
+    (found,) = node_control.ask(arguments.directory, "elsewhere")
+    if arguments.json:
+        print(json.dumps(found))
+    else:
+        print(f"asked for {found.get('persons', 0):,} customers; kept for 90 days")
     return 0
 
 

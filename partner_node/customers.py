@@ -213,7 +213,7 @@ class ScoreTable:
         rows = np.flatnonzero(chosen)
         high, _ = _halves(found.subjects[rows])
         order = np.argsort(high, kind="stable")
-        order = order[high[order] <= _study_threshold(most, declared)]
+        order = order[high[order] <= study_threshold(most, declared)]
         if len(order) > most:
             raise DataError(
                 f"more customers may be asked about than studies_per_release = {most}, and "
@@ -261,7 +261,7 @@ class ScoreTable:
         return Holding(held=held, logits=logits, covered=self._covered[rows])
 
 
-def _study_threshold(most: int, declared: int) -> np.uint64:
+def study_threshold(most: int, declared: int) -> np.uint64:
     """Keyed hashes up to this are chosen; of 1.1 times the declared nearly never too many."""
     if declared <= most:
         return np.uint64((1 << 64) - 1)

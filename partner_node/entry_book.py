@@ -16,6 +16,8 @@ from consortium.ledger.bodies import (
     DecisionBatch,
     OprfFault,
     OprfUsage,
+    OverlapDebit,
+    OverlapReleased,
 )
 from consortium.ledger.entries import (
     AuditAnswer,
@@ -165,6 +167,10 @@ class EntryBook:
         self, body: ConsentBatch | OprfUsage | OprfFault | DecisionBatch | DecisionAnswer
     ) -> bytes:
         """What the node says of a day, of a key holder's proof, or of its decisions."""
+        return self._signed(body)
+
+    def said(self, body: OverlapDebit | OverlapReleased) -> bytes:
+        """What the node says of a count of common persons (``overlaps``)."""
         return self._signed(body)
 
     def _signed(self, body: Body) -> bytes:

@@ -31,6 +31,7 @@ class Control:
             "tokenize": self._tokenize,
             "scoring": self._scoring,
             "refresh": self._refresh,
+            "elsewhere": self._elsewhere,
         }
 
     async def _tokenize(self, tell: Tell) -> None:
@@ -42,6 +43,9 @@ class Control:
     async def _refresh(self, tell: Tell) -> None:
         await self._session.rebuild()
         tell(asdict(self._session.status()))
+
+    async def _elsewhere(self, tell: Tell) -> None:
+        tell({"persons": await self._session.ask_elsewhere()})
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One command: lines while it runs, then ``{"end": ""}`` or ``{"end": error}``."""

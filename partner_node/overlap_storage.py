@@ -9,8 +9,15 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from consortium.documents import document_of
 from consortium.errors import ScoreRefusal, ScoreRefusalError
-from consortium.identity.overlap import ACCOUNTS, MOST_ATTEMPTS, OverlapPlan, charge_of
+from consortium.identity.overlap import (
+    ACCOUNTS,
+    MOST_ATTEMPTS,
+    OverlapPlan,
+    charge_of,
+    parse_plan,
+)
 from consortium.ids import Digest
 from consortium.plan import ReleaseKind
 from consortium.privacy.budget import Debit
@@ -41,6 +48,13 @@ class OverlapStore:
         """Where a question stands; None if it was never begun here."""
         with self._database.transaction() as connection:
             return _find(connection, question)
+
+    def plan_of(self, release: Digest) -> OverlapPlan | None:
+        """The plan of that release id, if it was begun here."""
+        query = sa.select(OVERLAPS.c.plan).where(OVERLAPS.c.release == release)
+        with self._database.transaction() as connection:
+            data = connection.scalar(query)
+        return None if data is None else parse_plan(data)
 
     def begin(self, plan: OverlapPlan, attempt: int, caps: Mapping[str, int]) -> None:
         """Take up an attempt; with the first, both accounts reserve all that there may be.
@@ -85,6 +99,7 @@ class OverlapStore:
                 question=plan.question,
                 run=plan.run,
                 release=plan.release,
+                plan=document_of(plan),
                 attempt=attempt,
                 entry=b"",
                 at=self._now(),

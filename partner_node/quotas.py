@@ -4,6 +4,8 @@ The arithmetic is ``consortium.scoring.quota``'s; here the figures are read, put
 written, inside the transaction of the request that they are for.
 """
 
+from datetime import UTC, datetime
+
 from consortium.ids import PartnerId
 from consortium.inquiries import Inquiry, Purpose
 from consortium.manifest import ScoringPolicy
@@ -18,9 +20,16 @@ def charge(rows: RequestRows, inquiry: Inquiry, policy: ScoringPolicy, *, now_ms
         limits = (policy.scores_per_second, policy.scores_per_day)
         take_flowing(rows, asker, "score", persons, limits=limits, now_ms=now_ms)
         return
-    kind = f"{inquiry.purpose.value}:{inquiry.model}"
+    # A study is of one release; what is asked of closures is asked each month anew (7.17).
+    closures = inquiry.purpose is Purpose.CLOSURE_SIGNAL
+    part = _month_of(now_ms) if closures else inquiry.model
+    kind = f"{inquiry.purpose.value}:{part}"
     most = policy.studies_per_release
     take_total(rows, asker, kind, persons, most=most)
+
+
+def _month_of(now_ms: int) -> str:
+    return datetime.fromtimestamp(now_ms // 1000, UTC).strftime("%Y-%m")
 
 
 def take_flowing(  # noqa: PLR0913 - a quota's place, its terms and the time

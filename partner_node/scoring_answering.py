@@ -21,11 +21,14 @@ from consortium.ids import Digest, PartnerId
 from consortium.inquiries import Inquiry, Purpose, ScoreAnswer, ScoreRefused, ScoreRequest
 from consortium.scoring import guard
 from consortium.scoring.clear import context_of
+from consortium.scoring.closures import LAYOUT, allowed_columns, encode_bits
+from consortium.scoring.closures import VERSION as CLOSURES
 from consortium.scoring.inquiry import OpenInquiry, open_inquiry
 from consortium.scoring.layout import Flags, Words, encode_holding
 from consortium.scoring.pairs import PairCache
 from consortium.scoring.partial import answer, refuse
 from consortium.scoring.roster import Rosters
+from partner_node.closure_table import ClosureTable
 from partner_node.customers import ScoreTable
 from partner_node.quotas import charge
 from partner_node.scoring_store import (
@@ -38,17 +41,24 @@ from partner_node.scoring_store import (
 log = logging.getLogger(__name__)
 
 Tables = Callable[[], Mapping[Digest, ScoreTable]]
+Closures = Callable[[], ClosureTable | None]
 
 
 class Responder:
     """Answers requests under one manifest."""
 
     def __init__(
-        self, keys: PairCache, rosters: Rosters, store: ScoringStore, tables: Tables
+        self,
+        keys: PairCache,
+        rosters: Rosters,
+        store: ScoringStore,
+        *,
+        tables: Tables,
+        closures: Closures,
     ) -> None:
-        """``tables``: of each served version; read again for each request."""
+        """``tables``, ``closures``: what is served; read again for each request."""
         self._keys, self._rosters, self._store = keys, rosters, store
-        self._tables = tables
+        self._tables, self._closures = tables, closures
         self._withdrawn = Withdrawn(store, keys.manifest.policy.scoring.epoch)
 
     def answer(self, request: ScoreRequest, *, now_ms: int) -> ScoreAnswer | ScoreRefused:
@@ -67,12 +77,30 @@ class Responder:
 
     def _answer(self, request: ScoreRequest, now_ms: int) -> ScoreAnswer:
         served = {version: table.layout for version, table in self._tables().items()}
+        closures = self._closures()
+        if closures is not None:
+            served[CLOSURES] = LAYOUT
         opened = open_inquiry(
             request, self._keys, rosters=self._rosters, served=served, now_ms=now_ms
         )
         generation = self._admit(opened, now_ms)
-        words = self._words(opened, self._withdrawn.at(generation, opened.inquiry.purpose))
+        if closures is not None and opened.inquiry.purpose is Purpose.CLOSURE_SIGNAL:
+            words = self._bits(opened, closures, generation)
+        else:
+            words = self._words(opened, self._withdrawn.at(generation, opened.inquiry.purpose))
         return answer(opened, words, self._keys)
+
+    def _bits(self, opened: OpenInquiry, table: ClosureTable, generation: int) -> Words:
+        """Three bits a person; who withdrew from either consent here says the less (7.17)."""
+        tokens = opened.receipts.tokens
+        bits, held = table.lookup(tokens)
+        listed = split16(tokens)
+        signal = self._withdrawn.at(generation, Purpose.CLOSURE_SIGNAL)
+        study = self._withdrawn.at(generation, Purpose.IMPACT_STUDY)
+        barred: Flags = np.array([token in signal for token in listed])
+        allowed = allowed_columns(opened.receipts)
+        allowed[:, 1:] &= ~np.array([[token in study] for token in listed])
+        return encode_bits(bits, held & ~barred, allowed=allowed)
 
     def _admit(self, opened: OpenInquiry, now_ms: int) -> int:
         """Charge and keep the request; returns the generation of withdrawals."""

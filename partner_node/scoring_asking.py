@@ -32,9 +32,11 @@ from consortium.inquiries import (
 )
 from consortium.manifest import Delivery
 from consortium.scoring import consent, guard
+from consortium.scoring.closures import LAYOUT, columns_of
+from consortium.scoring.closures import VERSION as CLOSURES
 from consortium.scoring.combine import combine
 from consortium.scoring.inquiry import AskerSecrets, Terms, seal_inquiry
-from consortium.scoring.layout import JointSums, encode_holding
+from consortium.scoring.layout import JointSums, Layout, encode_holding
 from consortium.scoring.pairs import PairCache
 from consortium.scoring.partial import verify_refusal
 from consortium.scoring.roster import Rosters, members_digest
@@ -196,7 +198,7 @@ class Asker:
 
     # --- may it be asked ----------------------------------------------------------------------
 
-    def roster(self) -> Roster:
+    def roster(self, purpose: Purpose = Purpose.JOINT_SCORE) -> Roster:
         """Whom to ask now; LocalError with the reason if nobody."""
         if self._policy.delivery is Delivery.PARTNER_LOCAL:
             raise LocalError(answers.PARTNER_LOCAL)
@@ -212,9 +214,18 @@ class Asker:
             raise LocalError(answers.NO_ROSTER)
         if len(found.partners) - 1 < self._policy.min_responders:
             raise LocalError(answers.TOO_FEW_PARTNERS)
-        if found.model is None or found.model not in self._ports.tables():
-            raise LocalError(answers.NO_MODEL)
+        if purpose is not Purpose.CLOSURE_SIGNAL:
+            self._served(found, purpose)
         return found
+
+    def _served(self, roster: Roster, purpose: Purpose) -> tuple[Digest, Layout]:
+        """What is asked for: the roster's model, or the layout of closure inquiries."""
+        if purpose is Purpose.CLOSURE_SIGNAL:
+            return CLOSURES, LAYOUT
+        tables = self._ports.tables()
+        if roster.model is None or roster.model not in tables:
+            raise LocalError(answers.NO_MODEL)
+        return roster.model, tables[roster.model].layout
 
     # --- packing ------------------------------------------------------------------------------
 
@@ -257,7 +268,7 @@ class Asker:
     def _groups(self, batch: Sequence[_Wanted]) -> list[_Group]:
         """Who may be asked for with which roster (protocol 7.9); the others are answered."""
         try:
-            newest = self.roster()
+            newest = self.roster(batch[0].purpose)
         except LocalError as error:
             _fail(batch, error)
             return []
@@ -328,7 +339,7 @@ class Asker:
     def _without(
         self, group: _Group, silent: frozenset[PartnerId], request: RequestId
     ) -> _Group:
-        newest = self.roster()
+        newest = self.roster(group.wanted[0].purpose)
         left = tuple(
             name for name in group.roster if name not in silent and name in newest.partners
         )
@@ -344,27 +355,24 @@ class Asker:
         wait_ms = int(seconds * (1 - _GRACE) * 1000)
         if self._send is None or wait_ms < _LEAST_MS:
             raise LocalError(answers.UNREACHABLE, "no stream, or no time left")
-        newest = self.roster()
-        if newest.model is None:  # pragma: no cover - ``roster`` has looked
-            raise LocalError(answers.NO_MODEL)
-        if any(one.person.model != newest.model for one in group.wanted):
+        purpose = group.wanted[0].purpose
+        newest = self.roster(purpose)
+        version, layout = self._served(newest, purpose)
+        if any(one.person.model != version for one in group.wanted):
             # It changed while they waited: their own part would be of another model.
             raise LocalError(answers.NO_MODEL)
-        table = ports.tables()[newest.model]
         now_ms = ports.now_ms()
-        purpose = group.wanted[0].purpose
         terms = Terms(
             request=RequestId(ports.entropy().expose()[:16].hex()),
             roster=group.roster,
             roster_version=newest.version,
-            model=newest.model,
+            model=version,
             purpose=purpose,
             deadline=now_ms + wait_ms,
             retry_of=group.retry_of,
         )
-        families = (1 << len(table.layout.families)) - 1
         receipts = [
-            consent.pack([_receipt(one.person, epoch=policy.epoch, families=families)])
+            consent.pack([_receipt(one, epoch=policy.epoch, layout=layout)])
             for one in group.wanted
         ]
         request, secrets = seal_inquiry(
@@ -374,7 +382,7 @@ class Asker:
         failed, found = await self._exchange(request, seconds)
         if failed is not None:
             return secrets, self._missing(failed, secrets)
-        sums = self._combined(group, secrets, found, table)
+        sums = self._combined(group, secrets, found, layout)
         for place, one in enumerate(group.wanted):
             if not one.part.done():
                 one.part.set_result(
@@ -384,7 +392,7 @@ class Asker:
                         context=secrets.context,
                         receipt=bytes.fromhex(consent.receipt_digest(receipts[place])),
                         roster=newest.version,
-                        model=newest.model,
+                        model=version,
                     )
                 )
         return secrets, frozenset()
@@ -444,22 +452,26 @@ class Asker:
         group: _Group,
         secrets: AskerSecrets,
         found: Sequence[ScoreAnswer],
-        table: ScoreTable,
+        layout: Layout,
     ) -> JointSums:
         holdings = [one.person.holding for one in group.wanted]
         own = encode_holding(
-            table.layout,
+            layout,
             {
                 name: np.concatenate([one.logits[name] for one in holdings])
-                for name in table.families
+                for name in holdings[0].logits
             },
             np.concatenate([one.held for one in holdings]),
             allowed=np.concatenate([one.covered for one in holdings]),
         )
-        return combine(secrets, found, own, layout=table.layout, keys=self._ports.keys)
+        return combine(secrets, found, own, layout=layout, keys=self._ports.keys)
 
 
-def _receipt(person: Person, *, epoch: int, families: int) -> consent.Receipt:
+def _receipt(wanted: _Wanted, *, epoch: int, layout: Layout) -> consent.Receipt:
+    person = wanted.person
+    families = (1 << len(layout.families)) - 1
+    if wanted.purpose is Purpose.CLOSURE_SIGNAL:
+        families = columns_of(person.purposes)
     return consent.Receipt(
         token=person.token,
         epoch=epoch,

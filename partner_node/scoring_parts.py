@@ -5,23 +5,33 @@ and entropy come from ``wiring``.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import closing
 from dataclasses import dataclass
+from datetime import date, datetime
+from zoneinfo import ZoneInfo
 
 from consortium.canonical import Label, hash_with
 from consortium.crypto.keys import Secret
 from consortium.errors import DecodeError
 from consortium.identity.person import PersonRule, person_input
 from consortium.ids import Digest
+from consortium.inquiries import Purpose
 from consortium.manifest import Manifest
 from consortium.plan import ModelKind
 from consortium.scoring.layout import Layout
 from models.document import Document, HeadDocument, ModelDocument, parse_any, verify_version
 from models.partials import families_of
 from partner_node.answers import JointAnswer
+from partner_node.budget import caps
+from partner_node.credit import lines
 from partner_node.credit.forms import Attributes
+from partner_node.credit.rules import FOLDER
 from partner_node.credit.scores import ScorePorts
+from partner_node.credit.standing import PersonStanding, standings
+from partner_node.credit.storage import CreditStore
+from partner_node.credit.storage_elsewhere import KeptBit, blank_arm, drop_bit, keep_bits
 from partner_node.credit.what_helps import Basis
 from partner_node.customers import (
     Persons,
@@ -35,7 +45,7 @@ from partner_node.desk_tables import Explainer
 from partner_node.keystore import Pin
 from partner_node.loan_desk import DeskPorts, DeskStatus, LoanDesk, Question
 from partner_node.people import People, desk_hash
-from partner_node.scoring_session import ScoringSession, SessionPorts
+from partner_node.scoring_session import LinesPorts, ScoringSession, SessionPorts
 from partner_node.scoring_store import ScoringStore
 from partner_node.served import ServedHead, Shelf, ShelfPorts
 from partner_node.storage import NodeStore
@@ -88,9 +98,48 @@ def open_session(desk: Desk, store: ScoringStore, outside: Outside) -> ScoringSe
             entropy=outside.entropy,
             pool=outside.pool,
             revoked=outside.revoked,
+            lines=_lines_of(desk, outside),
             refresh_s=3_600.0 * desk.config.scoring.refresh_hours,
         )
     )
+
+
+def _lines_of(desk: Desk, outside: Outside) -> LinesPorts:
+    """The table of lines, and what counts of it are paid with."""
+    nodes, config = desk.store(), desk.config
+    book, zone = desk.book(), ZoneInfo(config.credit.time_zone)
+    folder = config.directory / FOLDER
+
+    def found(people: People, day: date) -> Mapping[bytes, PersonStanding]:
+        if not (folder / lines.FILE).exists():
+            return {}
+        histories = lines.histories(lines.lines_source(folder))
+        return standings(histories, lambda text: people.subject(people.form(text)), today=day)
+
+    def keep(bits: Sequence[KeptBit]) -> None:
+        with closing(CreditStore(config.credit_database)) as store, store.transaction() as rows:
+            keep_bits(rows, bits)
+
+    return LinesPorts(
+        standings=found,
+        today=lambda: datetime.fromtimestamp(outside.now_ms() // 1000, zone).date(),
+        keep=keep,
+        overlaps=lambda: nodes.overlaps,
+        caps=lambda manifest: caps(manifest.policy, config.budget.lifetime_epsilon),
+        sign=book.said,
+    )
+
+
+def drop_answers(desk: Desk, subject: bytes, purposes: Sequence[Purpose]) -> None:
+    """Drop what closure inquiries left of a person whose consent to them has ended."""
+    with (
+        closing(CreditStore(desk.config.credit_database)) as store,
+        store.transaction() as rows,
+    ):
+        if Purpose.CLOSURE_SIGNAL in purposes:
+            drop_bit(rows, subject)
+        if Purpose.IMPACT_STUDY in purposes:
+            blank_arm(rows, subject)
 
 
 def loan_desk(

@@ -12,6 +12,7 @@ import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,12 +32,14 @@ from consortium.inquiries import (
     EpochAsk,
     OprfReplies,
     OprfRequest,
+    OverlapAsk,
     Purpose,
     Roster,
     ScoreAnswers,
     ScoreFailed,
     ScoreRequest,
 )
+from consortium.ledger.bodies import OverlapDebit, OverlapReleased
 from consortium.ledger.revocations import barred
 from consortium.manifest import Manifest
 from consortium.scoring.combine import band_of, joint_eta
@@ -48,8 +51,14 @@ from consortium.scoring.roster import Rosters
 from consortium.scoring_frames import ScoringBody
 from partner_node import answers
 from partner_node.answers import Applicant, ConsentReference, FamilyPart, JointAnswer
+from partner_node.closure_asking import askable, bits_of_parts
+from partner_node.closure_table import ClosurePorts, ClosureShelf
+from partner_node.credit.standing import PersonStanding
+from partner_node.credit.storage_elsewhere import KeptBit
 from partner_node.customers import Holding, Persons, ScoreTable
 from partner_node.desk_tables import Basis
+from partner_node.overlap_storage import OverlapStore
+from partner_node.overlaps import OverlapPorts, Overlaps
 from partner_node.people import People
 from partner_node.pseudonyms import Progress, PseudonymPorts, Pseudonyms
 from partner_node.scoring_answering import Responder
@@ -78,6 +87,20 @@ _SURE = 0.4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LinesPorts:
+    """What closure inquiries and counts of common persons need of the node."""
+
+    standings: Callable[[People, date], Mapping[bytes, PersonStanding]]
+    """Everybody with a line by that day; nobody where no table of lines is named. Blocks."""
+    today: Callable[[], date]
+    keep: Callable[[Sequence[KeptBit]], None]
+    """Keeps answers in the desk's database. Blocks."""
+    overlaps: Callable[[], OverlapStore]
+    caps: Callable[[Manifest], Mapping[str, int]]
+    sign: Callable[[OverlapDebit | OverlapReleased], bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SessionPorts:
     """What the session needs of the node."""
 
@@ -94,6 +117,8 @@ class SessionPorts:
     now_ms: Callable[[], int]
     entropy: Callable[[], Secret]
     pool: Executor
+    lines: LinesPorts
+    """The table of lines, and what is made of it."""
     revoked: Callable[[], frozenset[str]] = frozenset
     """Identity keys that the log has revoked, in hex; the same object while nothing is new."""
     refresh_s: float = 86_400.0
@@ -164,7 +189,35 @@ class _Era:
                 live=self.live,
             )
         )
-        self.responder = Responder(keys, self.rosters, ports.store, lambda: self.shelf.tables)
+        lines = ports.lines
+        self.closures = ClosureShelf(
+            ClosurePorts(
+                persons=lambda: lines.standings(self.people, lines.today()),
+                store=ports.store,
+                epoch=manifest.policy.scoring.epoch,
+            )
+        )
+        self.overlaps = Overlaps(
+            OverlapPorts(
+                manifest=manifest,
+                member=ports.member,
+                identity=ports.identity,
+                tokens=ports.store,
+                overlaps=lines.overlaps,
+                caps=lines.caps(manifest),
+                standings=lambda day: lines.standings(self.people, day),
+                sign=lines.sign,
+                entropy=ports.entropy,
+                pool=ports.pool,
+            )
+        )
+        self.responder = Responder(
+            keys,
+            self.rosters,
+            ports.store,
+            tables=lambda: self.shelf.tables,
+            closures=lambda: self.closures.table,
+        )
         self.asker = Asker(
             AskerPorts(
                 keys=keys,
@@ -247,6 +300,8 @@ class ScoringSession:
                 return self._evaluate(era, body, number)
             case EpochAsk():
                 return self._ceremony(era, body, number)
+            case OverlapAsk():
+                return self._overlap(era, body, number)
             case ScoreRequest():
                 self._answer(era, body, number)
             case Roster():
@@ -292,6 +347,9 @@ class ScoringSession:
     async def _ceremony(self, era: _Era, ask: EpochAsk, number: int) -> None:
         self._deliver(await era.pseudonyms.on_epoch(ask), number)
 
+    async def _overlap(self, era: _Era, ask: OverlapAsk, number: int) -> None:
+        self._deliver(await era.overlaps.on_ask(ask), number)
+
     # --- in the background --------------------------------------------------------------------
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -303,6 +361,7 @@ class ScoringSession:
             self._wake.clear()
             if self._era is not None:
                 await self._kept(self._era.shelf.fill())
+                await self._kept(self._era.closures.fill())
             if loop.time() - tidied > _TIDY_S:
                 await self._kept(asyncio.to_thread(self._ports.store.tidy))
                 tidied = loop.time()
@@ -332,6 +391,7 @@ class ScoringSession:
         """Read this partner's rows anew."""
         if self._era is not None:
             await self._era.shelf.rebuild()
+            await self._era.closures.rebuild()
 
     @property
     def store(self) -> ScoringStore:
@@ -403,6 +463,7 @@ class ScoringSession:
         if era.shelf.current is None:
             self._wake.set()
         await era.shelf.rebuild()
+        await era.closures.rebuild()
 
     def _changed(self, _progress: Progress) -> None:
         for watcher in self._watchers:
@@ -707,6 +768,35 @@ class ScoringSession:
             labels=customers.labels[rows],
             holdout=customers.holdout[rows],
         )
+
+    async def ask_elsewhere(self) -> int:
+        """Ask whether lines of the own customers were closed elsewhere; keep bits and arms.
+
+        Of everybody who consented to CLOSURE_SIGNAL; who consented to IMPACT_STUDY as well
+        gets an arm. Returns how many persons were answered for.
+
+        Raises:
+            TransportError: nobody can be asked now, or no table of lines was read yet.
+            ScoreRefusalError, DataError: as ``study``.
+        """
+        era = self._era
+        table = era.closures.table if era is not None else None
+        if era is None or table is None:
+            raise TransportError("no table of lines is served here")
+        persons = askable(table, self._ports.store, era.manifest, self._ports.member)
+        today = self._ports.lines.today()
+        expires = self._ports.now_ms() // 1000 + _STUDY_EXPIRES_S
+        for start in range(0, len(persons), _STUDY_PERSONS):
+            part = persons[start : start + _STUDY_PERSONS]
+            asked = [one.asked(era.people, expires) for one in part]
+            found: list[Part] = []
+            for one in await era.asker.parts(asked, Purpose.CLOSURE_SIGNAL, timeout_s=_STUDY_S):
+                if isinstance(one, LocalError):
+                    raise TransportError(f"closure inquiry: {one}")
+                found.append(one)
+            kept = bits_of_parts(part, found, today)
+            await asyncio.to_thread(self._ports.lines.keep, kept)
+        return len(persons)
 
 
 def _on_own(era: _Era, body: object, number: int) -> None:

@@ -564,6 +564,8 @@ def withdraw(desk: Desk, person: str, purposes: "Sequence[Purpose]", *, restore:
         (store.restore if restore else store.withdraw)(subject, purposes)
     finally:
         store.close()
+    if not restore:
+        scoring_parts.drop_answers(desk, subject, purposes)
 
 
 class SignedPin:

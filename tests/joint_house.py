@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from consortium.inquiries import (
     OprfReplies,
     OprfReply,
     OprfRequest,
+    OverlapTell,
     Purpose,
     Roster,
     ScoreAnswer,
@@ -51,11 +53,17 @@ from models.inference import Model
 from models.partials import Joint, families_of
 from models.spec import spec_of
 from partner_node.answers import Applicant, ConsentReference
+from partner_node.budget import caps
+from partner_node.credit.standing import PersonStanding
+from partner_node.credit.storage_elsewhere import KeptBit
 from partner_node.customers import Persons, Reading, ScoreTable, read_customers
+from partner_node.entry_book import EntryBook
+from partner_node.overlap_storage import OverlapStore
 from partner_node.people import People
-from partner_node.scoring_session import ScoringSession, SessionPorts
+from partner_node.scoring_session import LinesPorts, ScoringSession, SessionPorts
 from partner_node.scoring_store import ScoringStore
 from partner_node.served import ServedHead, Shelf, ShelfPorts
+from partner_node.storage import NodeStore
 from partner_node.table import DataSource
 from tests.simulator import PLAN, SCHEMA
 
@@ -180,6 +188,10 @@ class _Tokens:
     replies: list[OprfReply] = field(default_factory=list)
 
 
+def _nobody_waits(name: PartnerId, tell: OverlapTell, number: int) -> None:
+    raise AssertionError(f"{name}: nobody asked for {tell.step} {number}")
+
+
 class House:
     """The federation and its toy relay; faults are attributes and methods."""
 
@@ -206,6 +218,12 @@ class House:
         self.roster_model: Digest | None = self.version
         self.roster_head: Digest | None = None
         self.roster_version = 0
+        self.lines: dict[str, dict[str, PersonStanding]] = {}
+        """By partner and person: what the tables of lines say."""
+        self.bits: dict[str, list[KeptBit]] = {name: [] for name in FAMILIES}
+        self.stores: dict[str, NodeStore] = {}
+        self.on_overlap: Callable[[PartnerId, OverlapTell, int], object] = _nobody_waits
+        """Takes what nodes say of counts of common persons."""
         self._watched: list[tuple[type, asyncio.Future[None]]] = []
         self._collects: dict[Digest, _Collect] = {}
         self._tokens: dict[str, _Tokens] = {}
@@ -276,9 +294,33 @@ class House:
                 entropy=Entropy(f"entropy {name} {self.root}"),
                 pool=self.pool,
                 revoked=lambda: self.revoked,
+                lines=self._lines_of(name),
             )
         )
         self.nodes[name] = Node(name, session, store, people, tables, heads, accepted)
+
+    def _lines_of(self, name: PartnerId) -> LinesPorts:
+        """A table of lines that the test writes into ``lines``; answers go to ``bits``."""
+
+        def overlaps() -> OverlapStore:
+            if name not in self.stores:
+                path = self.root / name / "node.db"
+                self.stores[name] = NodeStore(path, now=self.clock.seconds)
+            return self.stores[name].overlaps
+
+        identity = IdentityKey.from_secret(secret(f"identity {name}"))
+        book = EntryBook(name, identity, now=self.clock.seconds)
+        return LinesPorts(
+            standings=lambda people, _day: {
+                people.subject(people.form(person)): standing
+                for person, standing in self.lines.get(name, {}).items()
+            },
+            today=lambda: date(2026, 11, 26),
+            keep=self.bits[name].extend,
+            overlaps=overlaps,
+            caps=lambda manifest: caps(manifest.policy, "8"),
+            sign=book.said,
+        )
 
     # --- life ---------------------------------------------------------------------------------
 
@@ -298,6 +340,8 @@ class House:
     def close(self) -> None:
         for node in self.nodes.values():
             node.store.close()
+        for store in self.stores.values():
+            store.close()
         self.pool.shutdown()
 
     async def settled(self) -> None:
@@ -421,6 +465,8 @@ class House:
                 self._on_reply(name, body)
             case EpochTell():
                 self._tells[name].set_result(body)
+            case OverlapTell():
+                self.on_overlap(name, body, frame.id)
 
     def _on_request(self, name: PartnerId, request: ScoreRequest, number: int) -> None:
         inquiry = parse_inquiry(request.inquiry)

@@ -160,9 +160,21 @@ def is_active(line: Line, months: Sequence[MonthEnd]) -> bool:
         line: As it stands.
         months: Its month ends, oldest first; only the last six count.
     """
+    return line.status is LineStatus.OPEN and (_used(months) or line.balance > 0)
+
+
+def active_at(months: Sequence[MonthEnd]) -> bool:
+    """Whether a line was active at its last month end: the same, from its months alone.
+
+    Args:
+        months: Its month ends up to then, oldest first, at least one.
+    """
+    return months[-1].status is LineStatus.OPEN and _used(months)
+
+
+def _used(months: Sequence[MonthEnd]) -> bool:
     recent = _running(months)[-ACTIVE_MONTHS:]
-    used = any(month.debits > 0 or month.balance > 0 for month in recent)
-    return line.status is LineStatus.OPEN and (used or line.balance > 0)
+    return any(month.debits > 0 or month.balance > 0 for month in recent)
 
 
 def outcome_of(lines: Sequence[Sequence[MonthEnd]], *, observed_on: date) -> Outcome:

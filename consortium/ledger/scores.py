@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from consortium.errors import DecodeError
 from consortium.ids import Digest, RequestId
+from consortium.inquiries import Purpose
 from consortium.ledger.bodies import ScoreRetry
 from consortium.ledger.entries import ReleaseServed, ScoreBatch
 from consortium.ledger.facts import Timeline
@@ -21,6 +22,7 @@ from consortium.ledger.inquiries import (
     parse_record,
     root_of_leaves,
 )
+from consortium.scoring.closures import VERSION as CLOSURES
 from consortium.scoring.guard import RETRY_MS
 
 LATE_S = 120
@@ -138,6 +140,10 @@ def _check_records(scores: _Scores) -> None:
             scores.findings.warn(Check.SCORES, "score.twice", text, *both)
         seen.setdefault(record.context, index)
         served = scores.served.get(record.model)
+        closures = record.purpose is Purpose.CLOSURE_SIGNAL
+        if closures:
+            # The layout of these inquiries is served for ever, and nothing else by it (7.17).
+            served = index if record.model == CLOSURES else None
         if record.outcome == ANSWERED and (served is None or served > index):
             text = f"inquiry {record.request} was answered by a version that was not served"
             scores.error("score.model", text, index)

@@ -95,6 +95,13 @@ class Receipts:
         allowed: Flags = (bits[:, None] >> _PLACES[:families]) & np.uint32(1) != 0
         return allowed
 
+    def granted(self, purpose: Purpose) -> Flags:
+        """Which receipts allow a purpose, shape (n,)."""
+        granted: Flags = (
+            self.rows["purposes"].astype(np.uint16) & np.uint16(_BITS[purpose]) != 0
+        )
+        return granted
+
 
 _PLACES = np.arange(MOST_FAMILIES, dtype=np.uint32)
 

@@ -19,6 +19,7 @@ from consortium.inquiries import Inquiry, Purpose, ScoreRequest, Wrap
 from consortium.manifest import Disclosure
 from consortium.scoring import consent
 from consortium.scoring.clear import context_of, inquiry_bytes, parse_inquiry
+from consortium.scoring.closures import VERSION as CLOSURES
 from consortium.scoring.consent import RECEIPT_BYTES, Receipts
 from consortium.scoring.layout import Layout
 from consortium.scoring.pairs import PairCache, exchange, mask_key, wrap_key
@@ -176,7 +177,9 @@ def open_inquiry(
     )
     layout = served.get(inquiry.model)
     # (e) The roster's model alone: with two of one person an asker would have two equations.
-    if layout is None or inquiry.model != roster.model:
+    # About closures there is one layout for ever, and nothing else may be asked of it.
+    closures = inquiry.purpose is Purpose.CLOSURE_SIGNAL
+    if layout is None or inquiry.model != (CLOSURES if closures else roster.model):
         raise ScoreRefusalError(ScoreRefusal.MODEL, f"{inquiry.model} is not served")
     context = context_of(request.inquiry, keys.digest)
     try:

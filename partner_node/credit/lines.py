@@ -69,7 +69,12 @@ COLUMNS: Mapping[str, Column] = {
     "segment": _optional("VARCHAR", "CONSUMER_REVOLVING, ... (credit 2.1); else that"),
     "anomaly": _optional("VARCHAR", "named in the closing record: DEVICE, ..., FRAUD"),
     "outcome": _optional("BOOLEAN", "bad afterwards, where no later months tell"),
+    "pd12": _optional("DECIMAL(9,6)", "PD12 at the month end, by the partner's own rating"),
+    "product_withdrawn": _optional("DATE", "day on which the whole product is withdrawn"),
+    "study_consent": _optional("VARCHAR", "reference of the consent to IMPACT_STUDY"),
+    "signal_consent": _optional("VARCHAR", "reference of the consent to CLOSURE_SIGNAL"),
 }
+_SHARES = frozenset({"pd_origination", "pd12"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +96,11 @@ class LineMonth:
     dues_elsewhere: int | None
     barred_debits: int
     outcome: bool | None
+    pd12: Ppm | None = None
     anomaly: Anomaly | None = None
+    product_withdrawn: date | None = None
+    study_consent: str = field(default="", repr=False)
+    signal_consent: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +189,7 @@ def _expressions(table: Table) -> dict[str, str]:
     listed = {}
     for name, one in COLUMNS.items():
         cast = f"CAST({quoted(name)} AS {one.sql})" if name in table.types else "NULL"
-        if name == "pd_origination" and name in table.types:
+        if name in _SHARES and name in table.types:
             cast = f"CAST({cast} * {MILLION} AS BIGINT)"
         listed[name] = f"coalesce({cast}, '')" if one.sql == "VARCHAR" else cast
     return listed
@@ -262,5 +271,9 @@ def _month(row: Mapping[str, Any]) -> LineMonth:
         dues_elsewhere=row["dues_elsewhere"],
         barred_debits=row["barred_debits"] or 0,
         outcome=row["outcome"],
+        pd12=None if row["pd12"] is None else Ppm(row["pd12"]),
         anomaly=anomaly,
+        product_withdrawn=row["product_withdrawn"],
+        study_consent=row["study_consent"] or "",
+        signal_consent=row["signal_consent"] or "",
     )

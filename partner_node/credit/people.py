@@ -10,17 +10,23 @@ import contextlib
 import tomllib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from consortium.canonical import canonical_json
+from consortium.credit.closures import WINDOW_DAYS
 from consortium.credit.early_warning import Sign
 from consortium.credit.terms import ConsentPurpose, add_months
 from consortium.errors import ConfigurationError, DataError
 from consortium.inquiries import Purpose
 from partner_node import budget, wiring
-from partner_node.credit import storage_people, storage_rights, storage_watch
+from partner_node.credit import (
+    storage_elsewhere,
+    storage_people,
+    storage_rights,
+    storage_watch,
+)
 from partner_node.credit.storage import Connection, CreditStore
 
 if TYPE_CHECKING:
@@ -29,6 +35,7 @@ if TYPE_CHECKING:
 FILE = "retention.toml"
 _REQUEST = 64
 _JOINT = frozenset(purpose.value for purpose in Purpose)
+_BITS = storage_elsewhere.ELSEWHERE.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +206,9 @@ def _ended(
     if purpose is ConsentPurpose.CLOSURE_SIGNAL:
         dropped = storage_watch.drop_sign(connection, subject, Sign.CLOSED_ELSEWHERE)
         gone[storage_watch.EVENTS.name] = dropped
+        gone[_BITS] = storage_elsewhere.drop_bit(connection, subject)
+    if purpose is ConsentPurpose.IMPACT_STUDY:
+        gone[_BITS] = storage_elsewhere.blank_arm(connection, subject)
     if purpose is ConsentPurpose.INCOME_DATA:
         gone[storage_watch.MONTHS.name] = storage_watch.blank_income(connection, subject)
     if purpose is ConsentPurpose.COUNSELLING:
@@ -313,6 +323,7 @@ def _erased(
     """Drop all that stands under the person, its lines and its decisions."""
     every = storage_rights.lines_of(connection, subject) | set(lines)
     erased = storage_watch.drop_watch(connection, subject)
+    erased[_BITS] = storage_elsewhere.drop_bit(connection, subject)
     for gone in (
         storage_rights.drop_cases(connection, every),
         storage_rights.drop_ladders(connection, every),
@@ -359,6 +370,8 @@ def sweep(ports: RightsPorts) -> dict[str, int]:
         _add(gone, storage_people.drop_decisions(connection, _before(ports)))
         oldest = add_months(ports.today, -retention.watch_months)
         _add(gone, storage_watch.drop_old_watch(connection, oldest))
+        over = ports.today - timedelta(days=WINDOW_DAYS)
+        _add(gone, {_BITS: storage_elsewhere.drop_old_bits(connection, over)})
         years = add_months(ports.today, -12 * retention.deletion_years)
         until = int(datetime(years.year, years.month, years.day, tzinfo=UTC).timestamp())
         dropped = storage_people.drop_deletions(connection, until)

@@ -1,13 +1,13 @@
 """Runs over the whole table of lines: fit, follow a month, measure (rows 4, 7, 16, 27)."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from itertools import islice
 
 from consortium.credit.policy import Policy
 from consortium.errors import DataError, OutOfOrderError
-from partner_node.credit import storage_people, storage_watch
+from partner_node.credit import storage_elsewhere, storage_people, storage_watch
 from partner_node.credit.behaviour import (
     BehaviourModel,
     Ginis,
@@ -18,11 +18,13 @@ from partner_node.credit.behaviour import (
 )
 from partner_node.credit.lines import History, histories
 from partner_node.credit.storage import CreditStore
+from partner_node.credit.storage_elsewhere import KeptBit
 from partner_node.credit.storage_watch import NewRows
 from partner_node.credit.watch import Measures, follow_line, measure
 from partner_node.table import DataSource
 
 LABEL = "more than 90 days late, charged off or restructured within three months"
+_MONTH_DAYS = 31
 _LINES = 256
 """Of one transaction, so that no decision waits long for the write lock."""
 
@@ -79,8 +81,9 @@ def run(ports: WatchPorts) -> Ran:
                 subject = ports.subject(history.person)
                 known = storage_watch.known_of(connection, history.line)
                 gone = storage_people.withdrawn_by(connection, subject)
+                bit = storage_elsewhere.bit_of(connection, subject)
                 followed = follow_line(
-                    history, known, model=model, policy=ports.policy, gone=gone
+                    with_bit(history, bit), known, model=model, policy=ports.policy, gone=gone
                 )
                 found.append(
                     NewRows(
@@ -95,6 +98,21 @@ def run(ports: WatchPorts) -> Ran:
         done.months += sum(len(one.months) for one in found)
         done.events += sum(len(one.events) for one in found)
     return done
+
+
+def with_bit(history: History, bit: KeptBit | None) -> History:
+    """The history with what a closure inquiry said, where its table says nothing.
+
+    An answer belongs to the last month end before it, if that is no older than a month.
+    """
+    last = history.months[-1]
+    if bit is None or last.closed_elsewhere is not None:
+        return history
+    if not 0 <= (bit.on - last.end.on).days <= _MONTH_DAYS:
+        return history
+    return replace(
+        history, months=(*history.months[:-1], replace(last, closed_elsewhere=bit.closed))
+    )
 
 
 def measure_lines(ports: WatchPorts) -> tuple[Measures, Ginis]:

@@ -222,3 +222,70 @@ class StatusReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StatusReply: _TypeAlias = StatusReply  # noqa: Y015
+
+@_typing.final
+class OverlapRequest(_message.Message):
+    """How many persons two partners have in common (protocol 6.10)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTER_FIELD_NUMBER: _builtins.int
+    PEER_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    TIERS_FIELD_NUMBER: _builtins.int
+    CUTS_FIELD_NUMBER: _builtins.int
+    EPSILON_FIELD_NUMBER: _builtins.int
+    counter: _builtins.str
+    peer: _builtins.str
+    period: _builtins.str
+    """YYYY-MM"""
+    epsilon: _builtins.str
+    @_builtins.property
+    def tiers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def cuts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """PD in millionths, one fewer than tiers"""
+
+    def __init__(
+        self,
+        *,
+        counter: _builtins.str = ...,
+        peer: _builtins.str = ...,
+        period: _builtins.str = ...,
+        tiers: _abc.Iterable[_builtins.str] | None = ...,
+        cuts: _abc.Iterable[_builtins.int] | None = ...,
+        epsilon: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counter", b"counter", "cuts", b"cuts", "epsilon", b"epsilon", "peer", b"peer", "period", b"period", "tiers", b"tiers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OverlapRequest: _TypeAlias = OverlapRequest  # noqa: Y015
+
+@_typing.final
+class OverlapReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAN_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    plan: _builtins.bytes
+    """canonical JSON; its digest is the release id"""
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """by tier, in 1,024ths; 0: fewer than 50"""
+
+    def __init__(
+        self,
+        *,
+        plan: _builtins.bytes = ...,
+        counts: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "plan", b"plan"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OverlapReply: _TypeAlias = OverlapReply  # noqa: Y015

@@ -49,6 +49,11 @@ class ControlStub:
                 request_serializer=proto_dot_v1_dot_control__pb2.StatusRequest.SerializeToString,
                 response_deserializer=proto_dot_v1_dot_control__pb2.StatusReply.FromString,
                 _registered_method=True)
+        self.CountOverlap = channel.unary_unary(
+                '/riskweave.v1.Control/CountOverlap',
+                request_serializer=proto_dot_v1_dot_control__pb2.OverlapRequest.SerializeToString,
+                response_deserializer=proto_dot_v1_dot_control__pb2.OverlapReply.FromString,
+                _registered_method=True)
 
 
 class ControlServicer:
@@ -72,6 +77,12 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CountOverlap(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -89,6 +100,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.Status,
                     request_deserializer=proto_dot_v1_dot_control__pb2.StatusRequest.FromString,
                     response_serializer=proto_dot_v1_dot_control__pb2.StatusReply.SerializeToString,
+            ),
+            'CountOverlap': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountOverlap,
+                    request_deserializer=proto_dot_v1_dot_control__pb2.OverlapRequest.FromString,
+                    response_serializer=proto_dot_v1_dot_control__pb2.OverlapReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -172,6 +188,33 @@ class Control:
             '/riskweave.v1.Control/Status',
             proto_dot_v1_dot_control__pb2.StatusRequest.SerializeToString,
             proto_dot_v1_dot_control__pb2.StatusReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountOverlap(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/riskweave.v1.Control/CountOverlap',
+            proto_dot_v1_dot_control__pb2.OverlapRequest.SerializeToString,
+            proto_dot_v1_dot_control__pb2.OverlapReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -34,6 +34,7 @@ class ControlStub:
     StartRun: _grpc.UnaryStreamMultiCallable[_control_pb2.StartRunRequest, _control_pb2.RunEvent]
     WatchRun: _grpc.UnaryStreamMultiCallable[_control_pb2.WatchRunRequest, _control_pb2.RunEvent]
     Status: _grpc.UnaryUnaryMultiCallable[_control_pb2.StatusRequest, _control_pb2.StatusReply]
+    CountOverlap: _grpc.UnaryUnaryMultiCallable[_control_pb2.OverlapRequest, _control_pb2.OverlapReply]
 
 @_typing.type_check_only
 class ControlAsyncStub(ControlStub):
@@ -41,6 +42,7 @@ class ControlAsyncStub(ControlStub):
     StartRun: _aio.UnaryStreamMultiCallable[_control_pb2.StartRunRequest, _control_pb2.RunEvent]  # type: ignore[assignment]
     WatchRun: _aio.UnaryStreamMultiCallable[_control_pb2.WatchRunRequest, _control_pb2.RunEvent]  # type: ignore[assignment]
     Status: _aio.UnaryUnaryMultiCallable[_control_pb2.StatusRequest, _control_pb2.StatusReply]  # type: ignore[assignment]
+    CountOverlap: _aio.UnaryUnaryMultiCallable[_control_pb2.OverlapRequest, _control_pb2.OverlapReply]  # type: ignore[assignment]
 
 class ControlServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -63,5 +65,12 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.StatusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.StatusReply, _abc.Awaitable[_control_pb2.StatusReply]]: ...
+
+    @_abc_1.abstractmethod
+    def CountOverlap(
+        self,
+        request: _control_pb2.OverlapRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.OverlapReply, _abc.Awaitable[_control_pb2.OverlapReply]]: ...
 
 def add_ControlServicer_to_server(servicer: ControlServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

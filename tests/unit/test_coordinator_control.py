@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from consortium.errors import ConfigurationError, TransportError
+from consortium.identity.overlap import SCALE, OverlapCount, OverlapPlan, counts_of
 from consortium.ids import PartnerId, RunId
 from coordinator import cli, control, wiring
 from coordinator.control import ControlPorts, ScoringStatus, control_server
@@ -60,6 +61,11 @@ class ToldTrainer:
         return self.log.events(run, after, timeout_s)
 
 
+async def counted(plan: OverlapPlan) -> tuple[OverlapCount, ...]:
+    """What two partners have in common, as the test says."""
+    return counts_of(plan, [60 * SCALE, *[0] * (len(plan.tiers) - 1)])
+
+
 class NoLinks:
     def connected(self) -> tuple[PartnerId, ...]:
         return (PartnerId("bank_a"),)
@@ -83,6 +89,7 @@ async def door(house: House, trainer: ToldTrainer) -> AsyncIterator[Path]:
         links=NoLinks(),
         manifest=desk.membership.current,
         scoring=lambda: SCORING,
+        overlap=counted,
     )
     server = control_server(ports, socket)
     await server.start()
@@ -143,6 +150,23 @@ def test_status_tells_who_is_connected_under_which_manifest(house: House) -> Non
     asyncio.run(story())
 
 
+def test_counts_of_common_persons_come_with_what_they_are_worth(
+    house: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def story() -> None:
+        async with door(house, ToldTrainer(())):
+            argv = ["overlap", str(house.desk.config.directory), "bank_a", "bank_b", "2026-10"]
+            assert await asyncio.to_thread(cli.main, argv) == 0
+            bent = [*argv, "--tiers", "PRIME:0.2,LOW:0.1,REST:1"]
+            with pytest.raises(ConfigurationError, match="cuts must rise"):
+                await asyncio.to_thread(cli.main, bent)
+
+    asyncio.run(story())
+    said = capsys.readouterr().out
+    for told in ("PRIME", "60", "< 50", "which knows the exact counts", "a lower bound"):
+        assert told in said
+
+
 def test_socket_is_the_owners_alone(house: House) -> None:
     async def story() -> None:
         # Before the server is started: what the bind alone has left.
@@ -152,6 +176,7 @@ def test_socket_is_the_owners_alone(house: House) -> None:
             links=NoLinks(),
             manifest=lambda: None,
             scoring=lambda: SCORING,
+            overlap=counted,
         )
         socket = house.desk.config.control_socket
         server = control_server(ports, socket)
