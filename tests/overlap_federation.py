@@ -1,5 +1,6 @@
 """The coordinator's side of counts, over the nodes of the joint house, in one loop."""
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from partner_node.credit.standing import PersonStanding
 from tests.joint_house import House
 
 BANK, SHOP = PartnerId("bank_a"), PartnerId("shop_c")
+ACTIVE = Bits(active=True)
 PLAN = OverlapPlan(
     counter=BANK,
     peer=SHOP,
@@ -34,14 +36,30 @@ PLAN = OverlapPlan(
 
 
 def standing(
-    *, active: bool = True, pd: int | None = 20_000, study: str = "S-1", signal: str = ""
+    *,
+    bits: Bits = ACTIVE,
+    pd: int | None = 20_000,
+    study: str = "S-1",
+    signal: str = "",
 ) -> PersonStanding:
     return PersonStanding(
-        bits=Bits(active=active),
+        bits=bits,
         pd=None if pd is None else Ppm(pd),
         study=study,
         signal=signal,
     )
+
+
+def lines(house: House, name: str, persons: Iterable[str], **same: object) -> None:
+    """Give a partner lines of these persons, and tokens for them."""
+    node = house.nodes[PartnerId(name)]
+    table = house.lines.setdefault(name, {})
+    pairs = []
+    for person in persons:
+        table[person] = standing(**same)  # type: ignore[arg-type]
+        token = hashlib.sha256(person.encode()).digest()[:16]
+        pairs.append((node.people.subject(node.people.form(person)), token))
+    node.store.keep_tokens(1, pairs, customers=True)
 
 
 class Driven:

@@ -1,36 +1,24 @@
 """Counts of common persons between real nodes and the coordinator's side (T129 to T132)."""
 
 import asyncio
-import hashlib
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from consortium.credit.closure_signal import Bits
 from consortium.crypto.keys import IdentityKey
 from consortium.errors import ScoreRefusal, ScoreRefusalError, TransportError
 from consortium.identity.overlap import charge_of
 from consortium.inquiries import OverlapTell, Purpose
 from tests.joint_house import House, secret
-from tests.overlap_federation import BANK, PLAN, SHOP, Driven, driven, standing
+from tests.overlap_federation import BANK, PLAN, SHOP, Driven, driven, lines
 
 WITHIN = 40
 """Nine deviations of the noise at epsilon 1: less than one in 10**18."""
-
-
-def lines(house: House, name: str, persons: Iterable[str], **same: object) -> None:
-    """Give a partner lines of these persons, and tokens for them."""
-    people = house.nodes[name].people  # type: ignore[index]
-    table = house.lines.setdefault(name, {})
-    pairs = []
-    for person in persons:
-        table[person] = standing(**same)  # type: ignore[arg-type]
-        token = hashlib.sha256(person.encode()).digest()[:16]
-        pairs.append((people.subject(people.form(person)), token))
-    house.nodes[name].store.keep_tokens(1, pairs, customers=True)  # type: ignore[index]
 
 
 def named(start: int, end: int) -> list[str]:
@@ -127,7 +115,7 @@ async def refused(coordinator: Driven, plan: object, reason: ScoreRefusal) -> No
 def test_who_has_not_consented_or_has_no_active_line_is_in_no_list(tmp_path: Path) -> None:
     async def story(house: House, coordinator: Driven) -> None:
         lines(house, SHOP, named(180, 220), study="")
-        lines(house, SHOP, named(220, 240), active=False)
+        lines(house, SHOP, named(220, 240), bits=Bits())
         lines(house, SHOP, named(240, 250), pd=None)
         bank = house.nodes[BANK]
         for person in named(250, 300):
