@@ -53,6 +53,8 @@ class FigureKind(StrEnum):
     """Group by decision by outcome (credit 4.13)."""
     OVERLAP = "overlap"
     """Persons by how many partners they have a line at, and balances (credit 4.11)."""
+    COMMON = "common"
+    """Persons that two partners have in common; counted by lists and in no table (6.10)."""
     CONCENTRATION = "concentration"
     """Lines and clipped balances by segment (credit 4.11)."""
 

@@ -166,13 +166,10 @@ class LogGate:
         for row in rows:
             entry = from_jcs(row.data)
             body = entry.body
-            owed = booked_as(body) if isinstance(body, OverlapDebit) else (body,)
-            lacking = [
-                one for one in owed if isinstance(one, BudgetDebit) and not booked.debited(one)
-            ]
-            if lacking:
+            debit = booked_as(body) if isinstance(body, OverlapDebit) else body
+            if isinstance(debit, BudgetDebit) and not booked.debited(debit):
                 self._check_own(row.number, entry, row.data)
-                found += lacking
+                found.append(debit)
         if rows and not found:
             self._own = rows[-1].number + 1
         return tuple(found)

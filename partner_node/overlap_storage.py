@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from consortium.documents import document_of
 from consortium.errors import ScoreRefusal, ScoreRefusalError
 from consortium.identity.overlap import (
-    ACCOUNTS,
+    ACCOUNT,
     MOST_ATTEMPTS,
     OverlapPlan,
     charge_of,
@@ -57,12 +57,12 @@ class OverlapStore:
         return None if data is None else parse_plan(data)
 
     def begin(self, plan: OverlapPlan, attempt: int, caps: Mapping[str, int]) -> None:
-        """Take up an attempt; with the first, both accounts reserve all that there may be.
+        """Take up an attempt; with the first, all that there may be is reserved.
 
         Raises:
             ScoreRefusalError: another plan asked the same question (S10), it was answered, or
                 the attempt was begun before (S09), or is one too many (S07).
-            BudgetExceededError: an account's cap does not cover it (R12).
+            BudgetExceededError: the account's cap does not cover it (R12).
         """
         if not 1 <= attempt <= MOST_ATTEMPTS:
             raise ScoreRefusalError(ScoreRefusal.QUOTA, f"attempt {attempt}")
@@ -90,10 +90,8 @@ class OverlapStore:
         attempt: int,
         caps: Mapping[str, int],
     ) -> None:
-        units = MOST_ATTEMPTS * charge_of(plan)
-        for scope in ACCOUNTS:
-            hold = Hold(plan.run, scope, self._epoch, units)
-            reserve_in(connection, hold, (caps[scope], plan.delta), at=self._now())
+        hold = Hold(plan.run, ACCOUNT, self._epoch, MOST_ATTEMPTS * charge_of(plan))
+        reserve_in(connection, hold, (caps[ACCOUNT], plan.delta), at=self._now())
         connection.execute(
             OVERLAPS.insert().values(
                 question=plan.question,
@@ -107,12 +105,12 @@ class OverlapStore:
         )
 
     def charge(self, plan: OverlapPlan, attempt: int, entry: Callable[[str], bytes]) -> bytes:
-        """Charge both accounts for good, before what tells the counts leaves (4.6 (3)).
+        """Charge an attempt for good, before what tells the counts leaves (4.6 (3)).
 
         Args:
             plan: Public.
             attempt: The one under way.
-            entry: From the epoch of the accounts, this node's entry of it.
+            entry: From the epoch of the account, this node's entry of it.
 
         Returns:
             The entry, which is kept with the charge.
@@ -122,30 +120,28 @@ class OverlapStore:
             BudgetExceededError: the reserve does not cover it (R12).
         """
         with self._database.transaction() as connection:
-            epoch = self._epoch
-            for place, scope in enumerate(ACCOUNTS, start=1):
-                debit = Debit(
+            debit = Debit(
+                run=plan.run,
+                kind=ReleaseKind.OVERLAP,
+                round=1,
+                attempt=attempt,
+                units=charge_of(plan),
+            )
+            epoch = may_debit_of(connection, debit, ACCOUNT)
+            connection.execute(
+                ENTRIES.insert().values(
                     run=plan.run,
-                    kind=ReleaseKind.OVERLAP,
-                    round=place,
+                    round=debit.round,
                     attempt=attempt,
-                    units=charge_of(plan),
+                    kind=debit.kind.value,
+                    scope=ACCOUNT,
+                    epoch=epoch,
+                    units=debit.units,
+                    partners=2,
+                    dimension=len(plan.tiers),
+                    at=self._now(),
                 )
-                epoch = may_debit_of(connection, debit, scope)
-                connection.execute(
-                    ENTRIES.insert().values(
-                        run=plan.run,
-                        round=place,
-                        attempt=attempt,
-                        kind=ReleaseKind.OVERLAP.value,
-                        scope=scope,
-                        epoch=epoch,
-                        units=debit.units,
-                        partners=2,
-                        dimension=len(plan.tiers),
-                        at=self._now(),
-                    )
-                )
+            )
             data = entry(epoch)
             self._say(connection, plan, DEBIT, data)
         return data

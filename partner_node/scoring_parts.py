@@ -49,7 +49,7 @@ from partner_node.scoring_session import LinesPorts, ScoringSession, SessionPort
 from partner_node.scoring_store import ScoringStore
 from partner_node.served import ServedHead, Shelf, ShelfPorts
 from partner_node.storage import NodeStore
-from partner_node.wiring import Desk
+from partner_node.wiring import Desk, own_caps
 
 _MOST_BASES = 64
 """Scores whose basis is held: taken at once, but by whose deadline was over."""
@@ -125,7 +125,7 @@ def _lines_of(desk: Desk, outside: Outside) -> LinesPorts:
         today=lambda: datetime.fromtimestamp(outside.now_ms() // 1000, zone).date(),
         keep=keep,
         overlaps=lambda: nodes.overlaps,
-        caps=lambda manifest: caps(manifest.policy, config.budget.lifetime_epsilon),
+        caps=lambda manifest: caps(manifest.policy, own_caps(desk)),
         sign=book.said,
     )
 

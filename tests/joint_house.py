@@ -23,6 +23,8 @@ from consortium.crypto.keys import AgreementKey, IdentityKey, Secret
 from consortium.documents import document_of
 from consortium.features.bins import public_bins
 from consortium.features.schema import Schema, parse_schema
+from consortium.figure import FigureKind
+from consortium.figure_policy import FigurePolicy
 from consortium.identity.epoch_steps import EpochOffer, record_of
 from consortium.identity.person import PersonRule, person_input
 from consortium.ids import Digest, PartnerId, RunId, digest_of
@@ -53,7 +55,7 @@ from models.inference import Model
 from models.partials import Joint, families_of
 from models.spec import spec_of
 from partner_node.answers import Applicant, ConsentReference
-from partner_node.budget import caps
+from partner_node.budget import OwnCaps, caps
 from partner_node.credit.standing import PersonStanding
 from partner_node.credit.storage_elsewhere import KeptBit
 from partner_node.customers import Persons, Reading, ScoreTable, read_customers
@@ -89,6 +91,9 @@ SCORING = ScoringPolicy(
     load_hours=0,
     customers=tuple(sorted((PartnerId(name), 4_000) for name in FAMILIES)),
 )
+
+OWN = OwnCaps(lifetime_epsilon="8", tables_epsilon="3")
+FIGURES = FigurePolicy(kinds=(FigureKind.COMMON,))
 
 Rows = Mapping[str, Mapping[str, float | None]]
 """Partner -> person -> value of its feature (of both, the same value)."""
@@ -318,7 +323,7 @@ class House:
             today=lambda: date(2026, 11, 26),
             keep=self.bits[name].extend,
             overlaps=overlaps,
-            caps=lambda manifest: caps(manifest.policy, "8"),
+            caps=lambda manifest: caps(manifest.policy, OWN),
             sign=book.said,
         )
 
@@ -597,6 +602,7 @@ def _manifest(schema: Digest, coordinator: IdentityKey, scoring: ScoringPolicy) 
             code=(),
             vote_quorum=2,
             scoring=scoring,
+            figures=FIGURES,
         ),
     )
 

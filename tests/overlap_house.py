@@ -4,6 +4,8 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
+from consortium.figure import FigureKind
+from consortium.figure_policy import FigurePolicy
 from consortium.identity.overlap import OverlapPlan
 from consortium.identity.overlap_lists import (
     ListKind,
@@ -19,7 +21,9 @@ from tests.secagg_house import Party, secret_of
 
 NAMES = names_of(3)
 COUNTER, PEER, OTHER = NAMES
-MANIFEST = manifest_of(NAMES)
+FIGURES = FigurePolicy(kinds=(FigureKind.COMMON,), run_epsilon="3")
+BARE = manifest_of(NAMES)
+MANIFEST = replace(BARE, policy=replace(BARE.policy, figures=FIGURES))
 PLAN = OverlapPlan(
     counter=COUNTER,
     peer=PEER,

@@ -25,6 +25,7 @@ from consortium.errors import (
     ScoreRefusal,
     ScoreRefusalError,
 )
+from consortium.figure import FigureKind
 from consortium.ids import Digest, PartnerId, RunId, parse_partner_id
 from consortium.manifest import Manifest
 from consortium.plan import ReleaseKind, decimal
@@ -41,8 +42,8 @@ MOST_ATTEMPTS = 2
 """Runs of one question, all of them paid for: after any, exact counts may be known."""
 SMALLEST_LIST, LARGEST_LIST = 1 << 10, 1 << 21
 """Points of a padded list."""
-ACCOUNTS = ("training", "holdout")
-"""A person may be in either, so both are charged (4.6)."""
+ACCOUNT = "tables"
+"""That of all figures about persons, whoever they are (4.6, 13.11)."""
 
 _CONFIDENCE = 1.959963984540054
 """97.5 % point of the normal distribution."""
@@ -134,7 +135,8 @@ def check_plan(plan: OverlapPlan, manifest: Manifest, me: PartnerId) -> None:
     Raises:
         ConfigurationError: as ``check_form``.
         ScoreRefusalError: the parties are not two active partners with this one (S02); the
-            epoch is another (S13); more epsilon, or a larger delta, than a run may have (S08).
+            epoch is another (S13); the manifest allows no overlap, or not at this epsilon and
+            delta (S08).
     """
     check_form(plan)
     active = {member.id for member in manifest.partners}
@@ -143,10 +145,11 @@ def check_plan(plan: OverlapPlan, manifest: Manifest, me: PartnerId) -> None:
     policy = manifest.policy
     if plan.epoch != policy.scoring.epoch:
         raise ScoreRefusalError(ScoreRefusal.EPOCH, f"epoch {plan.epoch}")
-    cap = decimal(policy.max_epsilon_per_run, "run_epsilon", low="0", high="100")
+    cap = decimal(policy.figures.run_epsilon, "run_epsilon", low="0", high="100")
     dear = decimal(plan.epsilon, "epsilon", low="0", high="100") > cap
-    if dear or float(plan.delta) > float(policy.delta):
-        raise ScoreRefusalError(ScoreRefusal.PURPOSE, "more than the manifest lets a run spend")
+    allowed = FigureKind.COMMON in policy.figures.kinds
+    if not allowed or dear or float(plan.delta) > float(policy.delta):
+        raise ScoreRefusalError(ScoreRefusal.PURPOSE, "the manifest does not allow this figure")
 
 
 def context_of(plan: OverlapPlan, manifest: Digest, attempt: int) -> Digest:
@@ -174,7 +177,7 @@ def mechanism_of(plan: OverlapPlan) -> Mechanism:
 
 
 def charge_of(plan: OverlapPlan) -> int:
-    """Person-level units of one attempt, for each account of both partners."""
+    """Person-level units of one attempt, at both partners."""
     return mechanism_of(plan).units(person=True)
 
 

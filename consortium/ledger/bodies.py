@@ -192,19 +192,15 @@ class OverlapPlanned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverlapDebit:
-    """One of the two has charged an attempt, before what tells the counts left it (4.6 (3)).
-
-    Both of its accounts are charged: a person who is counted may be in either.
-    """
+    """One of the two has charged an attempt, before what tells the counts left it (4.6 (3))."""
 
     release: Digest
     run: RunId
-    """Under which the accounts hold it."""
+    """Under which the account holds it."""
     attempt: int
     epoch: str
-    """Of the accounts."""
+    """Of the account."""
     units: int
-    """Of each account."""
     variance: str
     """Of the noise of a count."""
 

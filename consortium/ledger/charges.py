@@ -8,8 +8,8 @@ from consortium.ids import PartnerId, RunId
 from consortium.ledger.entries import BudgetDebit, RoundAbort, RoundSum, RunCommit
 from consortium.ledger.facts import Closing, RunAudit, RunFacts, Timeline
 from consortium.ledger.findings import Check, Findings
-from consortium.manifest import Policy
 from consortium.ledger.overlaps import overlap_debits
+from consortium.manifest import Policy
 from consortium.messages import SumRequest
 from consortium.plan import Algorithm, ReleaseKind
 from consortium.privacy.accountant import units_of

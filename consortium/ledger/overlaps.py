@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from consortium.identity.overlap import (
-    ACCOUNTS,
+    ACCOUNT,
     MOST_ATTEMPTS,
     OverlapCount,
     OverlapPlan,
@@ -52,21 +52,18 @@ def audit_overlaps(timeline: Timeline, findings: Findings) -> tuple[OverlapCount
     return tuple(counts)
 
 
-def booked_as(debit: OverlapDebit) -> tuple[BudgetDebit, ...]:
-    """The debits of both accounts as a node's database has them (4.6 (1))."""
-    return tuple(
-        BudgetDebit(
-            account=account,
-            epoch=debit.epoch,
-            run=debit.run,
-            kind=ReleaseKind.OVERLAP,
-            round=place,
-            attempt=debit.attempt,
-            units=debit.units,
-            variance=debit.variance,
-            partners=2,
-        )
-        for place, account in enumerate(ACCOUNTS, start=1)
+def booked_as(debit: OverlapDebit) -> BudgetDebit:
+    """The debit as a node's database has it (4.6 (1))."""
+    return BudgetDebit(
+        account=ACCOUNT,
+        epoch=debit.epoch,
+        run=debit.run,
+        kind=ReleaseKind.OVERLAP,
+        round=1,
+        attempt=debit.attempt,
+        units=debit.units,
+        variance=debit.variance,
+        partners=2,
     )
 
 
@@ -74,8 +71,7 @@ def overlap_debits(timeline: Timeline) -> Iterator[tuple[PartnerId, str, str, in
     """Member, account, epoch, index and units of each charge."""
     for index, entry in sorted(timeline.entries.items()):
         if isinstance(entry.body, OverlapDebit):
-            for account in ACCOUNTS:
-                yield entry.actor, account, entry.body.epoch, index, entry.body.units
+            yield entry.actor, ACCOUNT, entry.body.epoch, index, entry.body.units
 
 
 def _plan(seen: _Seen, index: int, planned: OverlapPlanned, findings: Findings) -> None:

@@ -29,6 +29,7 @@ from consortium.identity.overlap_lists import (
 )
 from consortium.inquiries import OverlapPiece
 from tests.overlap_house import (
+    BARE,
     COUNTER,
     MANIFEST,
     OTHER,
@@ -215,6 +216,12 @@ def test_plan_of_others_or_beyond_the_manifests_caps_is_refused(
     with pytest.raises(ScoreRefusalError) as caught:
         check_plan(plan, MANIFEST, PEER)
     assert caught.value.reason is reason
+
+
+def test_count_that_the_manifest_does_not_allow_is_refused() -> None:
+    with pytest.raises(ScoreRefusalError) as caught:
+        check_plan(PLAN, BARE, PEER)
+    assert caught.value.reason is ScoreRefusal.PURPOSE
 
 
 @pytest.mark.parametrize("noisy", [(1, 0), (-5, 0), (60_000,), (60_000, 60_000, 60_000)])

@@ -12,7 +12,7 @@ import pytest
 from consortium.credit.closure_signal import Bits
 from consortium.crypto.keys import IdentityKey
 from consortium.errors import ScoreRefusal, ScoreRefusalError, TransportError
-from consortium.identity.overlap import charge_of
+from consortium.identity.overlap import ACCOUNT, charge_of
 from consortium.inquiries import OverlapTell, Purpose
 from tests.joint_house import House, secret
 from tests.overlap_federation import BANK, PLAN, SHOP, Driven, driven, lines
@@ -41,10 +41,9 @@ def run(root: Path, story: Callable[[House, Driven], Awaitable[None]]) -> None:
     asyncio.run(main())
 
 
-def spent(house: House, name: str) -> list[int]:
-    """Units of each account, on disk."""
-    store = house.stores[name]
-    return [store.spent(scope) for scope in ("training", "holdout")]
+def spent(house: House, name: str) -> int:
+    """Units of the account of figures, on disk."""
+    return house.stores[name].spent(ACCOUNT)
 
 
 def test_counts_are_the_tables_own_with_noise_and_both_pay_and_no_exact_figure_is_kept(
@@ -56,8 +55,8 @@ def test_counts_are_the_tables_own_with_noise_and_both_pay_and_no_exact_figure_i
         assert prime.persons != 120
         assert low.shown == "< 50"
         for name in (BANK, SHOP):
-            assert spent(house, name) == [charge_of(PLAN)] * 2
-            account = house.stores[name].account("training", cap_units=1, delta=PLAN.delta)
+            assert spent(house, name) == charge_of(PLAN)
+            account = house.stores[name].account(ACCOUNT, cap_units=1, delta=PLAN.delta)
             assert account.reserved == 0
         assert coordinator.logged == [
             ("overlap.planned", "operator"),
@@ -81,12 +80,12 @@ def test_asking_again_returns_the_same_counts_asks_nobody_and_costs_nothing(
         asked = list(coordinator.asked)
         assert await coordinator.runs.run(PLAN) == first
         assert coordinator.asked == asked
-        assert spent(house, SHOP) == [charge_of(PLAN)] * 2
+        assert spent(house, SHOP) == charge_of(PLAN)
         # A coordinator that lost its table gets them from the node that said them.
         with driven(house, tmp_path, "another") as other:
             assert await other.runs.run(PLAN) == first
             assert other.asked == [(BANK, "begin")]
-        assert spent(house, BANK) == [charge_of(PLAN)] * 2
+        assert spent(house, BANK) == charge_of(PLAN)
 
     run(tmp_path, story)
 
@@ -136,7 +135,7 @@ def test_attempt_that_broke_off_after_the_peers_lists_left_is_charged_and_the_th
 
         def broken(name: object, tell: OverlapTell, number: int) -> bool:
             if tell.step == "give" and name == SHOP:
-                assert spent(house, SHOP)[0] > 0, "charged on disk before it leaves"
+                assert spent(house, SHOP) > 0, "charged on disk before it leaves"
                 coordinator.runs.on_down(SHOP)
             return real(name, tell, number)  # type: ignore[arg-type]
 
@@ -144,13 +143,13 @@ def test_attempt_that_broke_off_after_the_peers_lists_left_is_charged_and_the_th
         for attempt in (1, 2):
             with pytest.raises(TransportError):
                 await coordinator.runs.run(PLAN)
-            assert spent(house, SHOP) == [attempt * charge_of(PLAN)] * 2
+            assert spent(house, SHOP) == attempt * charge_of(PLAN)
         house.on_overlap = real
         await refused(coordinator, PLAN, ScoreRefusal.QUOTA)
         # A coordinator that forgets how often it has asked is told so by the nodes.
         with driven(house, tmp_path, "another") as forgetful:
             await refused(forgetful, PLAN, ScoreRefusal.REPLAY)
-        assert spent(house, SHOP) == [2 * charge_of(PLAN)] * 2
+        assert spent(house, SHOP) == 2 * charge_of(PLAN)
 
     run(tmp_path, story)
 
@@ -162,13 +161,13 @@ def test_account_that_does_not_cover_it_reads_no_table(tmp_path: Path) -> None:
         read = []
         ports = replace(
             era.overlaps._ports,
-            caps=dict.fromkeys(("training", "holdout"), 2 * charge_of(PLAN) - 1),
+            caps={ACCOUNT: 2 * charge_of(PLAN) - 1},
             standings=lambda day: read.append(day) or {},  # type: ignore[func-returns-value]
         )
         era.overlaps._ports = ports
         await refused(coordinator, PLAN, ScoreRefusal.QUOTA)
         assert read == []
-        assert spent(house, SHOP) == [0, 0]
+        assert spent(house, SHOP) == 0
 
     run(tmp_path, story)
 
