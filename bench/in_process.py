@@ -30,7 +30,7 @@ from models.run import ClosedSum, RunSession
 from models.spec import BlockSpec, spec_of
 from partner_node import ingest
 from partner_node.ingest import DataSource, EncodedTable
-from partner_node.local_sums import ExactSum, LocalSums
+from partner_node.local_sums import ExactSum, LocalSums, Sums
 from rehearsal.baselines import Released, pooled_rows, trained
 from rehearsal.config import Rehearsal, load_rehearsal
 
@@ -43,8 +43,8 @@ class Federation:
     tables: Mapping[PartnerId, EncodedTable]
 
     @classmethod
-    def of(cls, path: Path) -> "Federation":
-        """Read the file and all tables."""
+    def of(cls, path: Path, *, persons: bool = False) -> "Federation":
+        """Read the file and all tables; ``persons``: so that they can be joined."""
         rehearsal = load_rehearsal(path)
         plan, bins = rehearsal.plan, public_bins(rehearsal.schema)
         tables = {
@@ -62,6 +62,7 @@ class Federation:
                 bins,
                 party.families,
                 holdout=(plan.holdout_salt, plan.holdout_fraction),
+                persons=persons,
             )
             for party in rehearsal.parties
         }
@@ -79,8 +80,7 @@ class Federation:
             name: LocalSums(plan, schema, name, load=lambda _, table=table: table)
             for name, table in self.tables.items()
         }
-        while session.state.stage not in {None, ReleaseKind.EVALUATION}:
-            session.on_sum(_closed(session, nodes, seed))
+        closed_sums(session, nodes, seed)
         numbers = [float(text) for text in session.state.calibration]
         pairs = zip(numbers[::2], numbers[1::2], strict=True)
         model = Model(
@@ -116,8 +116,14 @@ class Federation:
         return evaluate(calibrated(logit, line), rows.labels)
 
 
+def closed_sums(session: RunSession, nodes: Mapping[PartnerId, Sums], seed: int | None) -> None:
+    """Close all sums of a run but its evaluation; None: without any noise."""
+    while session.state.stage not in {None, ReleaseKind.EVALUATION}:
+        session.on_sum(_closed(session, nodes, seed))
+
+
 def _closed(
-    session: RunSession, nodes: Mapping[PartnerId, LocalSums], seed: int | None
+    session: RunSession, nodes: Mapping[PartnerId, Sums], seed: int | None
 ) -> ClosedSum:
     """The due sum over all nodes."""
     request, inputs = session.request(tuple(nodes))

@@ -18,6 +18,7 @@ NAMES = (
     "score_log",
     "desk",
     "coverage",
+    "closure_taiwan",
 )
 
 

@@ -1,0 +1,129 @@
+"""What a person loses when one partner's part leaves the joint score (7.18; credit 4.16).
+
+Computed at the closing partner. It knows its own part and has asked the others once, under
+IMPACT_STUDY: so nobody differences two answers. With = the log-odds of all parts; without =
+those of ``L_f - own_f`` and ``N_f - 1`` in every family that it held, in the stratum that the
+next lender will see. Harm counts positive, and the sign of nothing is dropped. Integers decide;
+floats are for print.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consortium.errors import DomainError, ShapeError
+from consortium.scoring.combine import joint_eta
+from consortium.scoring.head import Head
+from consortium.scoring.layout import Flags, Integers, JointSums
+from consortium.scoring.scorecard import ETA_LIMIT, FACTOR, UNIT_BITS
+
+Float = NDArray[np.float64]
+
+ATTESTATION = "attestation"
+"""The family of histories that borrowers carry themselves."""
+
+_UNIT = float(1 << UNIT_BITS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnPart:
+    """One partner's part of the sums of n persons. Private."""
+
+    logits: Integers = field(repr=False)
+    """Shape (n, F), units; 0 where it holds none."""
+    counts: Integers = field(repr=False)
+    """1 where it holds the family, shape (n, F)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Premium:
+    """What the loss costs n persons. Private: only noisy totals by tier may leave."""
+
+    before: Integers = field(repr=False)
+    """Log-odds of bad with the partner's part, units, shape (n,)."""
+    after: Integers = field(repr=False)
+    """Without it."""
+    strata: Integers = field(repr=False)
+    """That the next lender sees, shape (n,)."""
+
+    @property
+    def points(self) -> Float:
+        """Points that are lost: positive is harm."""
+        lost: Float = FACTOR * (_log_odds(self.after) - _log_odds(self.before))
+        return lost
+
+    @property
+    def pd(self) -> Float:
+        """PD without minus with: positive is harm."""
+        more: Float = _pd(self.after) - _pd(self.before)
+        return more
+
+
+def without_part(sums: JointSums, own: OwnPart) -> JointSums:
+    """The sums that are left when a partner's part is taken out.
+
+    Raises:
+        ShapeError: another number of persons or families.
+        DomainError: a part that is not in the sums.
+    """
+    if {own.logits.shape, own.counts.shape} != {sums.logits.shape}:
+        raise ShapeError(f"part of shape {own.logits.shape} in sums of {sums.logits.shape}")
+    held = own.counts > 0
+    inside = ((own.counts == 0) | (own.counts == 1)).all() and (own.counts <= sums.counts).all()
+    if not inside or (own.logits[~held] != 0).any():
+        raise DomainError("a part that is not in the sums")
+    return JointSums(
+        columns=sums.columns,
+        logits=sums.logits - own.logits,
+        counts=sums.counts - own.counts,
+        partners=sums.partners - held.any(axis=1),
+    )
+
+
+def with_attested(sums: JointSums, logits: Integers, shown: Flags) -> JointSums:
+    """The sums with what attestations say, added by the lender to whom they are shown.
+
+    An attestation is one holder of its family: its logit is not averaged with anything.
+
+    Args:
+        sums: Without the family. Private.
+        logits: Of the family ``attestation``, units, shape (n,). Private.
+        shown: Whose attestation is valid and was shown, shape (n,).
+
+    Raises:
+        DomainError: the model has no such family, or the sums have parts in it.
+    """
+    if ATTESTATION not in sums.columns:
+        raise DomainError("the model has no family of attestations")
+    place = sums.columns.index(ATTESTATION)
+    if sums.counts[:, place].any():
+        raise DomainError("a holder has answered with attestations: they would count twice")
+    added, counts = sums.logits.copy(), sums.counts.copy()
+    added[:, place] = logits * shown
+    counts[:, place] = shown
+    return JointSums(
+        columns=sums.columns,
+        logits=added,
+        counts=counts,
+        partners=sums.partners + (shown & (sums.partners == 0)),
+    )
+
+
+def premium_of(head: Head, before: JointSums, after: JointSums) -> Premium:
+    """What it costs to be seen as ``after`` instead of ``before``; ShapeError as joint_eta."""
+    if before.partners.shape != after.partners.shape:
+        raise ShapeError(f"{len(before.partners)} persons before, {len(after.partners)} after")
+    with_part, _ = joint_eta(head, before)
+    without, strata = joint_eta(head, after)
+    return Premium(before=with_part, after=without, strata=strata)
+
+
+def _log_odds(units: Integers) -> Float:
+    eta: Float = np.clip(units / _UNIT, -ETA_LIMIT, ETA_LIMIT)
+    return eta
+
+
+def _pd(units: Integers) -> Float:
+    pd: Float = 1.0 / (1.0 + np.exp(-_log_odds(units)))
+    return pd
