@@ -104,29 +104,32 @@ class OverlapStore:
             )
         )
 
-    def charge(self, plan: OverlapPlan, attempt: int, entry: Callable[[str], bytes]) -> bytes:
+    def epoch_of(self, plan: OverlapPlan) -> str:
+        """The data epoch in which the question was begun: its charges belong there."""
+        query = sa.select(RESERVES.c.epoch).where(RESERVES.c.run == plan.run)
+        with self._database.transaction() as connection:
+            return str(connection.scalar(query) or self._epoch)
+
+    def charge(self, plan: OverlapPlan, attempt: int, entry: bytes) -> None:
         """Charge an attempt for good, before what tells the counts leaves (4.6 (3)).
 
         Args:
             plan: Public.
             attempt: The one under way.
-            entry: From the epoch of the account, this node's entry of it.
-
-        Returns:
-            The entry, which is kept with the charge.
+            entry: This node's of it, with ``epoch_of``; kept with the charge.
 
         Raises:
             RefusalError: it was charged before (R06), or nothing is reserved (R05).
             BudgetExceededError: the reserve does not cover it (R12).
         """
+        debit = Debit(
+            run=plan.run,
+            kind=ReleaseKind.OVERLAP,
+            round=1,
+            attempt=attempt,
+            units=charge_of(plan),
+        )
         with self._database.transaction() as connection:
-            debit = Debit(
-                run=plan.run,
-                kind=ReleaseKind.OVERLAP,
-                round=1,
-                attempt=attempt,
-                units=charge_of(plan),
-            )
             epoch = may_debit_of(connection, debit, ACCOUNT)
             connection.execute(
                 ENTRIES.insert().values(
@@ -142,9 +145,7 @@ class OverlapStore:
                     at=self._now(),
                 )
             )
-            data = entry(epoch)
-            self._say(connection, plan, DEBIT, data)
-        return data
+            self._say(connection, plan, DEBIT, entry)
 
     def close(self, plan: OverlapPlan, entry: bytes, *, own: bool) -> None:
         """The counts are out: keep their entry, and free what was not charged.

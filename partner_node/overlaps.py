@@ -220,21 +220,19 @@ class Overlaps:
         return OverlapTell(step="count", code="", entries=(debit, released))
 
     def _charge(self, running: _Running) -> bytes:
-        plan = running.plan
-
-        def entry(epoch: str) -> bytes:
-            return self._ports.sign(
-                OverlapDebit(
-                    release=plan.release,
-                    run=plan.run,
-                    attempt=running.attempt,
-                    epoch=epoch,
-                    units=charge_of(plan),
-                    variance=str(mechanism_of(plan).variance),
-                )
+        ports, plan = self._ports, running.plan
+        # Signed before the database is locked: what an entry rests on is read from it, too.
+        data = ports.sign(
+            OverlapDebit(
+                release=plan.release,
+                run=plan.run,
+                attempt=running.attempt,
+                epoch=ports.overlaps().epoch_of(plan),
+                units=charge_of(plan),
+                variance=str(mechanism_of(plan).variance),
             )
-
-        data = self._ports.overlaps().charge(plan, running.attempt, entry)
+        )
+        ports.overlaps().charge(plan, running.attempt, data)
         running.charged = True
         return data
 

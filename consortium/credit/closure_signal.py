@@ -20,8 +20,8 @@ from consortium.credit.outcomes import MonthEnd, active_at
 WITHDRAWALS = frozenset({Cause.PRODUCT_WITHDRAWN, Cause.UNSTATED, Cause.FREEZE})
 """Closures that are not for what the person did: what a shock is."""
 
-_FRESH_DAYS = 31
-"""An active line has a month end that is no older."""
+_FRESH_DAYS = 62
+"""An active line has a month end that is no older: a table may be a month behind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
