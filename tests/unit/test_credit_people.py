@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from consortium.inquiries import Purpose
 from partner_node.credit import (
     people,
     storage,
+    storage_elsewhere,
     storage_path,
     storage_people,
     storage_watch,
@@ -28,6 +29,7 @@ from partner_node.credit.application import DeskService
 from partner_node.credit.people import Retention, RightsPorts
 from partner_node.credit.storage_watch import NewRows
 from partner_node.credit.watch import Known, follow_line
+from partner_node.credit.watching import with_bit
 from tests.credit_desk_house import Scores, application, decided, desk, write_rules
 from tests.credit_house import NOW, RULES
 from tests.unit.test_credit_watch import FLAT
@@ -243,6 +245,53 @@ def test_deletion_leaves_no_row_under_the_person_and_a_record_of_nobody(
     assert PERSON.encode() not in document
     assert subject.hex().encode() not in document
     assert service.replay(name).outcome == "APPROVE"
+
+
+def bits(service: DeskService) -> list[tuple[bool, int | None]]:
+    subject = service.ports.subject(PERSON)
+    with service.ports.store.reading() as connection:
+        one = storage_elsewhere.bit_of(connection, subject)
+        assert [found.subject for found in storage_elsewhere.arms(connection)] == (
+            [subject] if one is not None and one.arm is not None else []
+        )
+    return [] if one is None else [(one.closed, one.arm)]
+
+
+@pytest.mark.parametrize("end", ["study", "signal", "delete", "time"])
+def test_bit_and_arm_of_a_closure_inquiry_end_with_their_consents_deletion_and_time(
+    service: DeskService, end: str
+) -> None:
+    subject = service.ports.subject(PERSON)
+    kept = storage_elsewhere.KeptBit(subject=subject, closed=True, arm=1, on=TODAY)
+    with service.ports.store.transaction() as connection:
+        storage_elsewhere.keep_bits(connection, [replace(kept, closed=False, arm=0), kept])
+    assert bits(service) == [(True, 1)]
+    people.sweep(ports(service, today=TODAY + timedelta(days=90)))
+    assert bits(service) == [(True, 1)]
+    if end == "study":
+        people.withdraw(ports(service), PERSON, [ConsentPurpose.IMPACT_STUDY])
+        assert bits(service) == [(True, None)]
+        return
+    if end == "signal":
+        people.withdraw(ports(service), PERSON, [ConsentPurpose.CLOSURE_SIGNAL])
+    elif end == "delete":
+        people.delete(ports(service), PERSON, request="a", received="2026-11-20")
+    else:
+        people.sweep(ports(service, today=TODAY + timedelta(days=91)))
+    assert bits(service) == []
+
+
+def test_answer_of_a_closure_inquiry_is_a_sign_of_its_month_and_no_other() -> None:
+    flat = history("l")
+    last = flat.months[-1].end.on
+    kept = storage_elsewhere.KeptBit(subject=b"s", closed=True, arm=None, on=last)
+    for days, seen in ((-1, None), (0, True), (31, True), (32, None)):
+        found = with_bit(flat, replace(kept, on=last + timedelta(days=days)))
+        assert found.months[-1].closed_elsewhere is seen
+        assert found.months[:-1] == flat.months[:-1]
+    told = replace(flat.months[-1], closed_elsewhere=False)
+    own = replace(flat, months=(*flat.months[:-1], told))
+    assert with_bit(own, kept) == own, "what the partner's own table says stands"
 
 
 def test_deletion_is_carried_out_once_and_on_a_day_that_has_come(service: DeskService) -> None:
