@@ -116,8 +116,9 @@ def bits_of_parts(
             KeptBit(
                 subject=person.subject,
                 closed=bool(found.closed[0]),
-                arm=None if arm == NO_ARM else arm,
                 on=today,
+                arm=None if arm == NO_ARM else arm,
+                arm_on=None if arm == NO_ARM else today,
             )
         )
     return kept

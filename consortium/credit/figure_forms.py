@@ -24,6 +24,8 @@ CAUSES = (NONE, *(cause.value for cause in Cause))
 TIERS = ("PRIME", "NEAR", "LOW")
 DECISIONS = ("APPROVE", "REFER", "DECLINE")
 OUTCOMES = ("GOOD", "BAD", NONE)
+ARMS = ("0", "1")
+"""Of a closure study: no line elsewhere was closed and one is active; one was withdrawn."""
 LATE = ("30", "90")
 """Days past due from which on a line of a vintage counts as late."""
 SEGMENTS = tuple(segment.value for segment in Segment)
@@ -142,6 +144,7 @@ VOCABULARIES: Mapping[str, Vocabulary] = {
     "tier": _exactly(*TIERS),
     "decision": _exactly(*DECISIONS),
     "outcome": _exactly(*OUTCOMES),
+    "arm": _exactly(*ARMS),
 }
 """Name of an axis to the cells that it may have, the same in every kind."""
 
@@ -174,6 +177,7 @@ FORMS: Mapping[FigureKind, Form] = {
     FigureKind.CONCENTRATION: Form(
         axes=(("segment",),), counts=("persons",), amounts=("balance",)
     ),
+    FigureKind.ELASTICITY: Form(axes=(("grade", "arm", "outcome"),), counts=("persons",)),
     FigureKind.FAIRNESS: Form(
         axes=(("group", "decision", "outcome"),), counts=("persons",), amounts=("expected",)
     ),

@@ -7,6 +7,7 @@ plan that was written by hand in the same way.
 from dataclasses import dataclass
 
 from consortium.credit.figure_forms import (
+    ARMS,
     CAUSES,
     DECISIONS,
     FORMS,
@@ -102,4 +103,5 @@ _FIXED = {
     "tier": TIERS,
     "decision": DECISIONS,
     "outcome": OUTCOMES,
+    "arm": ARMS,
 }

@@ -17,11 +17,13 @@ from partner_node.credit.figure_decisions import (
     outcomes_of,
     span_of,
 )
+from partner_node.credit.figure_elasticity import elasticity_entries
 from partner_node.credit.figure_lines import COUNTERS, line_entries
 from partner_node.credit.lines import histories, lines_source
 from partner_node.credit.opening import subjects_of
 from partner_node.credit.rules import FOLDER
 from partner_node.credit.storage import CreditStore
+from partner_node.credit.storage_elsewhere import arms
 
 
 def entries_of(desk: wiring.Desk, spec: FigureSpec) -> Iterable[Entry]:
@@ -34,6 +36,8 @@ def entries_of(desk: wiring.Desk, spec: FigureSpec) -> Iterable[Entry]:
     folder = desk.config.directory / FOLDER
     if spec.kind in COUNTERS:
         return line_entries(spec, histories(lines_source(folder)), desk.config.partner)
+    if spec.kind is FigureKind.ELASTICITY:
+        return _elasticities(desk, spec)
     if spec.kind not in KINDS or not desk.config.credit_database.exists():
         raise ConfigurationError(f"no source of {spec.kind} here")
     with closing(CreditStore(desk.config.credit_database)) as store:
@@ -45,3 +49,18 @@ def entries_of(desk: wiring.Desk, spec: FigureSpec) -> Iterable[Entry]:
     groups = groups_of(groups_source(folder), subject)
     outcomes = outcomes_of(histories(lines_source(folder)), subject, after)
     return fairness_entries(spec, decisions, groups, outcomes)
+
+
+def _elasticities(desk: wiring.Desk, spec: FigureSpec) -> Iterable[Entry]:
+    """From the arms that closure inquiries left, and the lines of their persons."""
+    if not desk.config.credit_database.exists():
+        raise ConfigurationError("no closure inquiry was made here")
+    with closing(CreditStore(desk.config.credit_database)) as store, store.reading() as rows:
+        kept = arms(rows)
+    return elasticity_entries(
+        spec,
+        kept,
+        histories(lines_source(desk.config.directory / FOLDER)),
+        subject=subjects_of(desk),
+        span=span_of(spec),
+    )

@@ -10,12 +10,11 @@ import contextlib
 import tomllib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from consortium.canonical import canonical_json
-from consortium.credit.closures import WINDOW_DAYS
 from consortium.credit.early_warning import Sign
 from consortium.credit.terms import ConsentPurpose, add_months
 from consortium.errors import ConfigurationError, DataError
@@ -370,8 +369,7 @@ def sweep(ports: RightsPorts) -> dict[str, int]:
         _add(gone, storage_people.drop_decisions(connection, _before(ports)))
         oldest = add_months(ports.today, -retention.watch_months)
         _add(gone, storage_watch.drop_old_watch(connection, oldest))
-        over = ports.today - timedelta(days=WINDOW_DAYS)
-        _add(gone, {_BITS: storage_elsewhere.drop_old_bits(connection, over)})
+        _add(gone, {_BITS: storage_elsewhere.drop_old_bits(connection, ports.today)})
         years = add_months(ports.today, -12 * retention.deletion_years)
         until = int(datetime(years.year, years.month, years.day, tzinfo=UTC).timestamp())
         dropped = storage_people.drop_deletions(connection, until)

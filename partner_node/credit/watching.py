@@ -106,7 +106,7 @@ def with_bit(history: History, bit: KeptBit | None) -> History:
     An answer belongs to the last month end before it, if that is no older than a month.
     """
     last = history.months[-1]
-    if bit is None or last.closed_elsewhere is not None:
+    if bit is None or bit.closed is None or last.closed_elsewhere is not None:
         return history
     if not 0 <= (bit.on - last.end.on).days <= _MONTH_DAYS:
         return history

@@ -7,9 +7,13 @@ import pytest
 
 from consortium.credit.closure_signal import Bits, LineHistory, bits_of, person_bits
 from consortium.credit.closures import Anomaly
+from consortium.credit.figure_specs import Wanted, figure
 from consortium.credit.outcomes import LineStatus, MonthEnd
+from consortium.figure import FigureKind
+from partner_node.credit.figure_elasticity import elasticity_entries
 from partner_node.credit.lines import History, LineMonth
 from partner_node.credit.standing import standings
+from partner_node.credit.storage_elsewhere import KeptBit
 from tests.line_house import months
 from tests.watch_house import MONTH
 
@@ -118,3 +122,29 @@ def test_nothing_of_a_person_is_printed() -> None:
     assert "S-77" not in repr(one)
     with pytest.raises(AttributeError):
         one.bits = Bits()  # type: ignore[misc]
+
+
+def test_table_of_elasticities_counts_who_has_an_arm_and_an_active_line_on_time() -> None:
+    inquiry = date(2026, 2, 10)
+    spec = figure(FigureKind.ELASTICITY, "2026-02", "2026-02", Wanted())
+
+    def entries(*lines: History, arm: int | None = 1, on: date = inquiry) -> list[list[str]]:
+        kept = KeptBit(subject=b"P1", closed=None, on=on, arm=arm, arm_on=on)
+        found = elasticity_entries(
+            spec, [kept], lines, subject=str.encode, span=(date(2026, 2, 1), date(2026, 3, 1))
+        )
+        return [
+            [axis.cells[place] for axis, place in zip(spec.axes, one.cell, strict=True)]
+            for one in found
+        ]
+
+    late = replace(year()[-1], dpd=95, worst_dpd=95)
+    assert entries(history("a", "P1")) == [["G2", "1", "none"]], "not watched to the end"
+    assert entries(history("a", "P1", end=late)) == [["G2", "1", "BAD"]]
+    assert entries(history("a", "P2")) == []
+    assert entries(history("a", "P1"), arm=None) == []
+    assert entries(history("a", "P1"), on=date(2026, 3, 1)) == []
+    first = replace(year()[1], dpd=3, worst_dpd=3)
+    months_late = list(history("a", "P1").months)
+    months_late[1] = replace(months_late[1], end=first)
+    assert entries(replace(history("a", "P1"), months=tuple(months_late))) == []

@@ -247,7 +247,7 @@ def test_deletion_leaves_no_row_under_the_person_and_a_record_of_nobody(
     assert service.replay(name).outcome == "APPROVE"
 
 
-def bits(service: DeskService) -> list[tuple[bool, int | None]]:
+def bits(service: DeskService) -> list[tuple[bool | None, int | None]]:
     subject = service.ports.subject(PERSON)
     with service.ports.store.reading() as connection:
         one = storage_elsewhere.bit_of(connection, subject)
@@ -262,9 +262,12 @@ def test_bit_and_arm_of_a_closure_inquiry_end_with_their_consents_deletion_and_t
     service: DeskService, end: str
 ) -> None:
     subject = service.ports.subject(PERSON)
-    kept = storage_elsewhere.KeptBit(subject=subject, closed=True, arm=1, on=TODAY)
+    kept = storage_elsewhere.KeptBit(
+        subject=subject, closed=False, on=TODAY, arm=1, arm_on=TODAY
+    )
     with service.ports.store.transaction() as connection:
-        storage_elsewhere.keep_bits(connection, [replace(kept, closed=False, arm=0), kept])
+        # The arm is that of the first inquiry of a study, the bit that of the last.
+        storage_elsewhere.keep_bits(connection, [kept, replace(kept, closed=True, arm=0)])
     assert bits(service) == [(True, 1)]
     people.sweep(ports(service, today=TODAY + timedelta(days=90)))
     assert bits(service) == [(True, 1)]
@@ -278,13 +281,15 @@ def test_bit_and_arm_of_a_closure_inquiry_end_with_their_consents_deletion_and_t
         people.delete(ports(service), PERSON, request="a", received="2026-11-20")
     else:
         people.sweep(ports(service, today=TODAY + timedelta(days=91)))
+        assert bits(service) == [(None, 1)]
+        people.sweep(ports(service, today=TODAY + timedelta(days=461)))
     assert bits(service) == []
 
 
 def test_answer_of_a_closure_inquiry_is_a_sign_of_its_month_and_no_other() -> None:
     flat = history("l")
     last = flat.months[-1].end.on
-    kept = storage_elsewhere.KeptBit(subject=b"s", closed=True, arm=None, on=last)
+    kept = storage_elsewhere.KeptBit(subject=b"s", closed=True, on=last)
     for days, seen in ((-1, None), (0, True), (31, True), (32, None)):
         found = with_bit(flat, replace(kept, on=last + timedelta(days=days)))
         assert found.months[-1].closed_elsewhere is seen
