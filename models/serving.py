@@ -99,15 +99,16 @@ class Serving:
         """Log-odds of bad by the partner's own blocks alone, recalibrated, units.
 
         One block gives its own recalibrated log-odds. Several are added as in a joint score
-        without a head: base and centred parts.
+        without a head: base and centred parts, of a family without any value nothing.
         """
         if len(self.blocks) == 1:
             block = self.blocks[0]
             line = self._model.calibration[self._model.spec.blocks.index(block)]
             return _units(line.alpha + line.beta * self._raw(block, codes))
         total = np.full(len(codes), self.base, dtype=np.int64)
-        for values in self.parts(codes).logits.values():
-            total += values
+        parts = self.parts(codes)
+        for name, values in parts.logits.items():
+            total += values * parts.covered[name]
         return total
 
     def _block_parts(self, codes: Codes) -> Parts:

@@ -22,6 +22,7 @@ from consortium.features.bins import MISSING, Bins, encode_column
 from consortium.features.schema import Feature, Kind, Schema
 from consortium.ids import Digest, PartnerId
 from consortium.scoring.layout import Layout
+from consortium.scoring.premium import ATTESTATION
 from models.document import ModelDocument
 from models.serving import Parts, Serving
 from partner_node.expressions import expressions
@@ -137,7 +138,10 @@ class ScoreTable:
         self.customers = customers
         self.columns = tuple(feature.name for feature in customers.features)
         self.serving = Serving(document, member, self.columns)
-        parts = self.serving.parts(customers.codes)
+        # What a partner would attest of a customer is in its own families already (7.18).
+        attested = [one.family == ATTESTATION for one in customers.features]
+        self._codes = np.where(attested, np.uint8(MISSING), customers.codes)
+        parts = self.serving.parts(self._codes)
         self.families = tuple(parts.logits)
         self._logits = {name: _padded(values) for name, values in parts.logits.items()}
         self._covered = self._flags(parts, max(1, len(customers.labels)))
@@ -227,7 +231,7 @@ class ScoreTable:
 
     def codes_of(self, rows: Integers) -> Codes:
         """Bin codes of rows; of an absent person's any."""
-        codes = self.customers.codes
+        codes = self._codes
         if not len(codes):  # something to read, which is never used
             codes = np.zeros((1, len(self.columns)), dtype=np.uint8)
         return codes[rows]
