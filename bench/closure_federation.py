@@ -26,7 +26,13 @@ from consortium.ids import PartnerId
 from consortium.plan import Block, BudgetShares, ModelKind, TrainingPlan
 from consortium.scoring.head import Head, plain_head
 from consortium.scoring.layout import JointSums
-from consortium.scoring.premium import ATTESTATION, OwnPart, with_attested, without_part
+from consortium.scoring.premium import (
+    ATTESTATION,
+    OwnPart,
+    study_variants,
+    with_attested,
+    without_part,
+)
 from consortium.scoring.scorecard import to_units
 from models.document import ModelDocument
 from models.partials import families_of, joint_of
@@ -45,7 +51,6 @@ Words = NDArray[np.uint64]
 PARTNERS = tuple(PartnerId(n) for n in ("bank_a", "bank_b", "platform_c", "platform_d"))
 DAYS = (0, 30, 60, 90, 120)
 """Days past due that a status code stands for: k months late are at most 30 k days."""
-VARIANTS = 3
 
 
 def prepare(directory: Path) -> Path:
@@ -288,28 +293,15 @@ def _head_plan(
 
 def _study(made: Scored, name: PartnerId, persons: Words, document: ModelDocument) -> JointRows:
     own = made.held[name]
-    every = np.ones(len(own.labels), dtype=np.bool_)
-    today = made.of(own.places)
-    closed = seen(made, name, every, attested=False)
-    attested = seen(made, name, every, attested=True)
-    variant = (persons[own.places] >> np.uint64(7)) % np.uint64(VARIANTS)
-    pick = [variant == np.uint64(one) for one in range(VARIANTS)]
-
-    def mixed(field: str) -> Integers:
-        parts = [getattr(one, field) for one in (today, closed, attested)]
-        chosen = np.select(
-            [mask[:, None] if parts[0].ndim > 1 else mask for mask in pick], parts
-        )
-        result: Integers = chosen.astype(np.int64)
-        return result
-
+    draws = (persons[own.places] >> np.uint64(7)).astype(np.int64) & (2**31 - 1)
+    sums, part = study_variants(made.of(own.places), own.part, own.attested, draws)
     return JointRows(
         base=hash_with(Label.MODEL, document.to_bytes()),
         families=made.families,
-        logits=mixed("logits"),
-        counts=mixed("counts"),
-        own=np.where(pick[0][:, None], own.part.logits, 0).astype(np.int64),
-        partners=mixed("partners"),
+        logits=sums.logits,
+        counts=sums.counts,
+        own=part.logits,
+        partners=sums.partners,
         labels=own.labels,
         holdout=own.holdout,
     )

@@ -225,6 +225,15 @@ class ScoreTable:
             )
         return rows[order].astype(np.int64)
 
+    def attested(self, rows: Integers) -> Integers:
+        """What this partner would attest of its customers, as a logit, units, shape (n,).
+
+        Zeros where the model has no such family, or this partner none of its columns.
+        """
+        parts = self.serving.parts(self.customers.codes[rows])
+        nothing = np.zeros(len(rows), dtype=np.int64)
+        return parts.logits.get(ATTESTATION, nothing)
+
     def tokens_of(self, rows: Integers) -> Bytes16:
         """Tokens of rows that have one."""
         return self._by_row[rows]

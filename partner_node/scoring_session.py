@@ -47,6 +47,7 @@ from consortium.scoring.consent import Method
 from consortium.scoring.head import STRATA, Head, plain_head
 from consortium.scoring.layout import TOTAL, JointSums, encode_holding
 from consortium.scoring.pairs import PairCache
+from consortium.scoring.premium import ATTESTATION, OwnPart, study_variants
 from consortium.scoring.roster import Rosters
 from consortium.scoring_frames import ScoringBody
 from partner_node import answers
@@ -757,17 +758,7 @@ class ScoringSession:
                 if one.model != base:
                     raise TransportError(f"study: {base[:12]} is in force no more")
                 found.append(one)
-        customers = table.customers
-        return JointRows(
-            base=base,
-            families=found[0].sums.columns,
-            logits=np.stack([one.sums.logits[one.place] for one in found]),
-            counts=np.stack([one.sums.counts[one.place] for one in found]),
-            own=_own_logits(table, rows),
-            partners=np.array([one.sums.partners[one.place] for one in found]),
-            labels=customers.labels[rows],
-            holdout=customers.holdout[rows],
-        )
+        return _rows_of(base, table, rows, found)
 
     async def ask_elsewhere(self) -> int:
         """Ask whether lines of the own customers were closed elsewhere; keep bits and arms.
@@ -812,14 +803,43 @@ def _on_own(era: _Era, body: object, number: int) -> None:
             log.debug("a frame of type %s is dropped", type(body).__name__)
 
 
-def _own_logits(table: ScoreTable, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+def _rows_of(
+    base: Digest, table: ScoreTable, rows: NDArray[np.int64], found: Sequence[Part]
+) -> JointRows:
+    """The answers of a study as rows that a head is trained on."""
+    customers, columns = table.customers, found[0].sums.columns
+    sums = JointSums(
+        columns=columns,
+        logits=np.stack([one.sums.logits[one.place] for one in found]),
+        counts=np.stack([one.sums.counts[one.place] for one in found]),
+        partners=np.array([one.sums.partners[one.place] for one in found]),
+    )
+    own = _own_part(table, rows)
+    if ATTESTATION in columns:
+        # Low bytes of the keyed hashes: the high ones have chosen who is asked about.
+        draws = customers.subjects[rows, -2:].astype(np.int64) @ np.array([256, 1])
+        sums, own = study_variants(sums, own, table.attested(rows), draws)
+    return JointRows(
+        base=base,
+        families=columns,
+        logits=sums.logits,
+        counts=sums.counts,
+        own=own.logits,
+        partners=sums.partners,
+        labels=customers.labels[rows],
+        holdout=customers.holdout[rows],
+    )
+
+
+def _own_part(table: ScoreTable, rows: NDArray[np.int64]) -> OwnPart:
     """This partner's own part of the sums of a study, as it was added; (rows, columns)."""
     holding = table.lookup(table.tokens_of(rows))
     words = encode_holding(
         table.layout, dict(holding.logits), holding.held, allowed=holding.covered
     )
-    own: NDArray[np.int64] = words.view(np.int64)[:, : 2 * len(table.layout.columns) : 2]
-    return np.ascontiguousarray(own)
+    plain = words.view(np.int64)[:, : 2 * len(table.layout.columns)]
+    logits, counts = np.ascontiguousarray(plain[:, ::2]), np.ascontiguousarray(plain[:, 1::2])
+    return OwnPart(logits=logits, counts=counts)
 
 
 def _study_persons(

@@ -110,6 +110,40 @@ def with_attested(sums: JointSums, logits: Integers, shown: Flags) -> JointSums:
     )
 
 
+def study_variants(
+    sums: JointSums, own: OwnPart, attested: Integers, draws: Integers
+) -> tuple[JointSums, OwnPart]:
+    """Rows of a head's study that teach the slope of attestations, too (protocol 7.18).
+
+    Each person is one row: as it is asked for today, as the next lender would see it if the
+    asker's part left the sums, or the same with the asker's attestation; which of the three is
+    drawn by what is the person's own alone.
+
+    Args:
+        sums: Of the asker's persons, the asker's part in them. Private.
+        own: The asker's part. Private.
+        attested: Logit of what it would attest of each, units, shape (n,). Private.
+        draws: Integers that are uniform over the persons, shape (n,). Private.
+
+    Returns:
+        The rows, and what of them is the asker's part.
+    """
+    left = without_part(sums, own)
+    shown = with_attested(left, attested, np.ones(len(attested), dtype=np.bool_))
+    kinds = draws % 3
+    by_row, by_cell = [kinds == one for one in range(3)], kinds[:, None]
+    cells = [by_cell == one for one in range(3)]
+    views = (sums, left, shown)
+    mixed = JointSums(
+        columns=sums.columns,
+        logits=np.select(cells, [one.logits for one in views]),
+        counts=np.select(cells, [one.counts for one in views]),
+        partners=np.select(by_row, [one.partners for one in views]),
+    )
+    part = OwnPart(logits=own.logits * cells[0], counts=own.counts * cells[0])
+    return mixed, part
+
+
 def premium_of(head: Head, before: JointSums, after: JointSums) -> Premium:
     """What it costs to be seen as ``after`` instead of ``before``; ShapeError as joint_eta."""
     if before.partners.shape != after.partners.shape:

@@ -2,6 +2,7 @@
 
 import csv
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -9,20 +10,28 @@ import numpy as np
 import pytest
 from numpy.random import Generator  # noqa: TID251 - the type of the tests' generator
 
+from consortium.credit.attested import schema_lines
+from consortium.credit.tables import Calibration
+from consortium.crypto.keys import IdentityKey
 from consortium.errors import ConfigurationError, DataError
 from consortium.features.bins import public_bins
-from consortium.features.schema import parse_schema
+from consortium.features.schema import Schema, parse_schema
 from consortium.identity.person import PersonRule, person_input
-from consortium.ids import PartnerId
+from consortium.ids import PartnerId, RunId
 from consortium.scoring.layout import Layout, encode_holding
-from models.document import version_of
-from models.partials import families_of
+from consortium.scoring.premium import ATTESTATION
+from consortium.scoring.scorecard import to_units
+from coordinator.plans import PlanContext, parse_plan
+from models.document import ModelDocument, version_of
+from models.inference import Model
+from models.partials import Joint, families_of
+from models.spec import spec_of
 from partner_node import customers
 from partner_node.customers import Index16, Persons, Reading, ScoreTable, read_customers
 from partner_node.people import People
 from partner_node.table import DataSource
-from tests.joint_house import House, partial, secret
-from tests.simulator import SCHEMA
+from tests.joint_house import SCORING, House, _manifest, partial, secret
+from tests.simulator import PLAN, SCHEMA
 
 HOLDOUT = ("test", "0.25")
 SCHEMA_OBJECT = parse_schema(SCHEMA, source="test")
@@ -218,3 +227,80 @@ def test_study_leaves_out_who_has_withdrawn(tmp_path: Path) -> None:
     made = table(tmp_path, [(f"A{number}", 1, "c", 1) for number in range(9)])
     gone = frozenset({made.customers.subjects[4].tobytes(), b"somebody else's."})
     assert sorted(made.study(9, withdrawn=gone)) == [0, 1, 2, 3, 5, 6, 7, 8]
+
+
+def test_what_would_be_attested_of_a_customer_is_in_no_answer_and_counts_for_an_applicant() -> (
+    None
+):
+    reason = '[reason.R07]\nzh = "历史"\nen = "History"\n'
+    lines = schema_lines(("attested_worst_dpd",), reason="R07")
+    schema = parse_schema(f"{SCHEMA}\n{reason}\n{lines}", source="test")
+    document = attested_document(schema)
+    layout = Layout(families_of(document.model.spec))
+    bank = PartnerId("bank_a")
+    held = customers.Customers(
+        features=schema.of_families(("repayment", ATTESTATION)),
+        subjects=np.arange(32, dtype=np.uint8).reshape(2, 16),
+        codes=np.array([[1, 1], [2, 5]], dtype=np.uint8),
+        labels=np.zeros(2, dtype=np.uint8),
+        holdout=np.zeros(2, dtype=np.bool_),
+        references=None,
+    )
+    table = ScoreTable(document, layout, held, bank, version=version_of(document.to_bytes()))
+    table.set_tokens(held.subjects, held.subjects)
+    holding = table.lookup(held.subjects)
+    place = layout.families.index(ATTESTATION)
+    words = encode_holding(
+        layout, dict(holding.logits), holding.held, allowed=holding.covered
+    ).view(np.int64)
+    assert not words[:, 2 * place : 2 * place + 2].any()
+    assert words[:, 1].tolist() == [1, 1]
+    # The own score of a customer has none of it, an applicant's who shows one has.
+    rows = np.arange(2, dtype=np.int64)
+    assert table.attested(rows).tolist() == [to_units(-1.0), to_units(2.0)]
+    assert table.codes_of(rows)[:, 1].tolist() == [0, 0]
+    plain = table.encode({"late": 0})
+    shown = table.encode({"late": 0, "attested_worst_dpd": "90+"})
+    assert (table.local(shown) - table.local(plain)).tolist() == [to_units(2.0)]
+    assert table.own_of_codes(shown).covered[0, place]
+    assert not table.own_of_codes(plain).covered[0, place]
+
+
+def attested_document(schema: Schema) -> ModelDocument:
+    """Three blocks; the bins of attestations weigh -1 to 2."""
+    manifest = _manifest(schema.digest, IdentityKey.from_secret(secret("operator")), SCORING)
+    members = tuple(
+        replace(one, families=(*one.families, ATTESTATION)) if one.id == "bank_a" else one
+        for one in manifest.members
+    )
+    block = f'name = "{ATTESTATION}"\nfamilies = ["{ATTESTATION}"]\nnormaliser = 2000\n'
+    text = f"{PLAN}\n[[block]]\n{block}"
+    plan = parse_plan(
+        text,
+        PlanContext(
+            run=RunId("ab" * 16),
+            manifest=replace(manifest, members=members),
+            schema=schema,
+            code=manifest.schema,
+        ),
+    )
+    bins = public_bins(schema)
+    spec = spec_of(plan, schema, bins)
+    weights = [np.zeros(block.size) for block in spec.blocks]
+    weights[2] = np.array([0.0, -1.0, 0.0, 0.5, 1.0, 2.0, 0.0])[: spec.blocks[2].size]
+    model = Model(
+        spec=spec,
+        bins=bins.digest,
+        weights=tuple(weights),
+        calibration=(Calibration(alpha=0.0, beta=1.0),) * 3,
+    )
+    centres = {"repayment": "0.0", "billing": "0.0", ATTESTATION: "0.0"}
+    return ModelDocument(
+        manifest=manifest.digest,
+        plan=plan,
+        bins=bins,
+        model=model,
+        joint=Joint(base="-1.5", centres=centres),
+        metrics={},
+        statement={},
+    )

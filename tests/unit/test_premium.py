@@ -34,6 +34,7 @@ from consortium.scoring.premium import (
     OwnPart,
     Premium,
     premium_of,
+    study_variants,
     with_attested,
     without_part,
 )
@@ -113,6 +114,18 @@ def test_attestation_counts_once_and_only_where_it_is_shown() -> None:
         beta=((ONE, ONE, ONE // 2),) * 3,
     )
     assert (premium_of(weighted, left, shown).after / UNIT).tolist() == [1.0, 0.0]
+
+
+def test_study_has_each_person_once_as_one_of_three_and_only_today_has_an_own_part() -> None:
+    today = sums(*[((1.0, 1), (0.5, 1))] * 3)
+    own = part(*[(1.0, 1)] * 3)
+    logits = np.full(3, UNIT // 4, dtype=np.int64)
+    mixed, mine = study_variants(today, own, logits, np.array([3, 1, 5]))
+    assert mixed.counts.tolist() == [[1, 1, 0], [0, 1, 0], [0, 1, 1]]
+    assert mixed.logits[:, 0].tolist() == [UNIT, 0, 0]
+    assert mixed.logits[:, 2].tolist() == [0, 0, UNIT // 4]
+    assert mine.counts[:, 0].tolist() == [1, 0, 0]
+    assert mine.logits[:, 0].tolist() == [UNIT, 0, 0]
 
 
 def attestation() -> Attestation:
