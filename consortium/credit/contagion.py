@@ -17,6 +17,7 @@ import numpy as np
 
 from consortium.credit.draws import Draws, Places, normals, uniforms
 from consortium.credit.shock import (
+    MIN_CELL,
     TIERS,
     Closure,
     Flags,
@@ -28,8 +29,6 @@ from consortium.credit.shock import (
 from consortium.errors import DomainError
 from consortium.ids import Digest, PartnerId
 
-MIN_CELL = 50
-"""Fewest persons that a published figure rests on, and that carry a further round (2.3)."""
 MOST_ROUNDS = 3
 DRAWS = 1_000
 

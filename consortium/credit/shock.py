@@ -18,6 +18,9 @@ from consortium.ids import PartnerId
 Float = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
+MIN_CELL = 50
+"""Fewest persons that a published figure rests on, and that carry a further round (2.3)."""
+
 _NORMAL_95 = 1.96
 
 

@@ -1,0 +1,173 @@
+"""What a closure does to the same persons' other lines, measured in one noisy table (4.15).
+
+A study of one withdrawal: at every other lender, the lines that were open, active and not a
+day late on that date, by grade, by arm and by outcome twelve months on. Arm ``closed`` had an
+active line at the closing partner, arm ``kept`` none there but another active line elsewhere;
+whoever has no other line belongs to neither, or survivors would be compared with strangers.
+The node knows its grade and outcome; the arm is asked for under CLOSURE_SIGNAL.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from consortium.credit.shock import (
+    MIN_CELL,
+    TIER_OF,
+    TIERS,
+    Elasticity,
+    Float,
+    Provenance,
+    Tier,
+)
+from consortium.credit.terms import GRADES, Grade
+from consortium.errors import DomainError, ShapeError
+
+_NORMAL_95 = 1.96
+
+
+class Arm(StrEnum):
+    """What became of a person's other lines."""
+
+    KEPT = "kept"
+    CLOSED = "closed"
+
+
+class Outcome(StrEnum):
+    """Twelve months after the withdrawal (credit 2.1)."""
+
+    GOOD = "good"
+    """Or indeterminate: whatever is not bad, for a PD is the chance of bad."""
+    BAD = "bad"
+
+
+ARMS, OUTCOMES = tuple(Arm), tuple(Outcome)
+SHAPE = (len(GRADES), len(ARMS), len(OUTCOMES))
+
+
+class Elsewhere(StrEnum):
+    """What a consented inquiry says of a person's lines at other lenders on the date."""
+
+    WITHDRAWN = "withdrawn"
+    """An active line at the closing partner was withdrawn."""
+    STAYS = "stays"
+    """No line at the closing partner, and an active one at a third."""
+    NOTHING = "nothing"
+    """Neither, or the person did not consent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyLine:
+    """One person's line at one lender on the day of the withdrawal. Private."""
+
+    grade: Grade
+    is_open: bool
+    active: bool
+    """A debit or a balance in the last six full months (credit 2.1)."""
+    dpd: int
+    elsewhere: Elsewhere
+    bad: bool
+    """Within the twelve months after."""
+
+
+def study_cell(line: StudyLine) -> tuple[Grade, Arm, Outcome] | None:
+    """The one cell that a person adds one to at a lender, or None if outside the study.
+
+    Raises:
+        DomainError: the days past due are negative.
+    """
+    if line.dpd < 0:
+        raise DomainError("negative days past due")
+    if not line.is_open or not line.active or line.dpd > 0:
+        return None
+    if line.elsewhere is Elsewhere.NOTHING:
+        return None
+    arm = Arm.CLOSED if line.elsewhere is Elsewhere.WITHDRAWN else Arm.KEPT
+    return line.grade, arm, Outcome.BAD if line.bad else Outcome.GOOD
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierStudy:
+    """What the table says of one tier."""
+
+    tier: Tier
+    elasticity: Elasticity
+    grades: tuple[Grade, ...]
+    """Grades with enough persons in both arms; only they enter."""
+    persons: tuple[float, float]
+    """Noisy numbers in the arms ``kept`` and ``closed``, over those grades."""
+
+
+def elasticities_of(table: Float, deviation: float, *, source: str) -> Mapping[Tier, TierStudy]:
+    """Differences of bad rates by grade, averaged with the weights of arm ``closed`` (4.15).
+
+    ``e = (B1 - Σ n1_g p0_g) / Σ n1_g``: pooling a tier without these weights would compare
+    grades that close more often with grades that do not. The variance is binomial plus noise,
+    by the delta method; the weights are noisy, too, and count. Unclamped counts enter.
+
+    Args:
+        table: Noisy persons, shape (5, 2, 2): grade, arm (kept, closed), outcome (good, bad).
+        deviation: Of the noise in one cell, persons.
+        source: Release id of the table.
+
+    Returns:
+        By tier; a tier without any grade of ``MIN_CELL`` noisy persons in both arms is left
+        out: it is not measured.
+
+    Raises:
+        ShapeError: another shape.
+        DomainError: NaN, infinity or a negative deviation.
+    """
+    if table.shape != SHAPE:
+        raise ShapeError(f"closure study of shape {table.shape}, expected {SHAPE}")
+    if not bool(np.isfinite(table).all()) or not 0 <= deviation < float("inf"):
+        raise DomainError("closure study: NaN, infinity or a negative deviation")
+    found = {}
+    for tier in TIERS:
+        grades = [
+            grade
+            for place, grade in enumerate(GRADES)
+            if TIER_OF[grade] is tier and table[place].sum(axis=1).min() >= MIN_CELL
+        ]
+        if grades:
+            cells = table[[GRADES.index(grade) for grade in grades]]
+            found[tier] = _study(tier, grades, cells, deviation=deviation, source=source)
+    return found
+
+
+def _study(
+    tier: Tier, grades: Sequence[Grade], cells: Float, *, deviation: float, source: str
+) -> TierStudy:
+    numbers = cells.sum(axis=2)
+    kept, closed = numbers.T
+    rate0, rate1 = (cells[:, :, 1] / numbers).T
+    weights = closed / closed.sum()
+    value = float(weights @ (rate1 - rate0))
+    noise = deviation**2
+    binomial = float(weights**2 @ (_binomial(rate1) / closed + _binomial(rate0) / kept))
+    # Derivatives of e by the four cells of each grade, squared and added.
+    of_closed = ((1 - rate0 - value) ** 2 + (rate0 + value) ** 2) / closed.sum() ** 2
+    of_kept = weights**2 * ((1 - rate0) ** 2 + rate0**2) / kept**2
+    half = _NORMAL_95 * (binomial + noise * float((of_closed + of_kept).sum())) ** 0.5
+    value = min(max(value, -1.0), 1.0)
+    return TierStudy(
+        tier=tier,
+        elasticity=Elasticity(
+            value=value,
+            low=max(-1.0, value - half),
+            high=min(1.0, value + half),
+            provenance=Provenance.MEASURED,
+            source=source,
+        ),
+        grades=tuple(grades),
+        persons=(float(kept.sum()), float(closed.sum())),
+    )
+
+
+def _binomial(rate: Float) -> Float:
+    """Variance of one outcome; a noisy rate outside 0 to 1 has none."""
+    clipped = np.clip(rate, 0.0, 1.0)
+    variance: Float = clipped * (1 - clipped)
+    return variance
