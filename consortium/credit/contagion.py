@@ -29,7 +29,6 @@ from consortium.credit.shock import (
 from consortium.errors import DomainError
 from consortium.ids import Digest, PartnerId
 
-MOST_ROUNDS = 3
 DRAWS = 1_000
 
 _CHUNK = 50
@@ -224,7 +223,7 @@ def _run(state: _State, market: Market, question: Question) -> _Outcome:
     live = np.ones(len(hit), dtype=bool)
     rounds: list[tuple[Float, Float, Float]] = []
     lives = []
-    for _ in range(MOST_ROUNDS):
+    for _ in range(question.rounds):
         hit = hit * live[:, None, None]
         defaults = hit * change
         loss = defaults * exposure * reaction.lgd

@@ -21,6 +21,8 @@ Flags = NDArray[np.bool_]
 MIN_CELL = 50
 """Fewest persons that a published figure rests on, and that carry a further round (2.3)."""
 
+MOST_ROUNDS = 3
+
 _NORMAL_95 = 1.96
 
 
@@ -186,9 +188,13 @@ class Question:
     cut: float
     """Log-odds of bad from which an application is declined."""
     reaction: Reaction = field(default_factory=Reaction)
+    rounds: int = MOST_ROUNDS
+    """At most; later ones read the overlap of all pairs, the first only of who closes."""
 
     def __post_init__(self) -> None:
         """Refuse a question that leaves a tier out."""
+        if not 1 <= self.rounds <= MOST_ROUNDS:
+            raise DomainError(f"{self.rounds} rounds, expected 1 to {MOST_ROUNDS}")
         if set(self.elasticities) != set(TIERS) or set(self.bands) != set(TIERS):
             raise DomainError("elasticities and bands are not given for every tier")
 
