@@ -51,6 +51,8 @@ class FigureKind(StrEnum):
     """Wave by arm by outcome of a restart (credit 3.2)."""
     FAIRNESS = "fairness"
     """Group by decision by outcome (credit 4.13)."""
+    SCENARIO = "scenario"
+    """Base and shocked worlds by grade: approvals, PD and expected loss (credit 4.8)."""
     OVERLAP = "overlap"
     """Persons by how many partners they have a line at, and balances (credit 4.11)."""
     COMMON = "common"

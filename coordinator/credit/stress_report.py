@@ -8,8 +8,9 @@ more than any interval here bears out.
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import cast
 
 import numpy as np
 
@@ -100,21 +101,27 @@ def as_csv(document: Document) -> str:
     tail = (document["epsilon"], document["period"])
     for line in lines_of(document):
         for name in MEASURES:
-            found = line[name]
-            values = [found[key] for key in ("value", "low", "high")]
+            values = triple(line, name)
             place = [line[key] for key in ("round", "partner", "tier", "n_band")]
             writer.writerow((label, *place, name, *values, line["undefined"], *tail))
     return out.getvalue()
 
 
-def lines_of(document: Document) -> Iterable[Mapping[str, object]]:
+def lines_of(document: Document) -> Iterable[Document]:
     """Lines of all rounds, then of all together."""
-    rounds = document["rounds"]
-    together = document["together"]
-    if not isinstance(rounds, list) or not isinstance(together, list):
-        raise TypeError("not a report")
-    for one in (*rounds, together):
+    for one in (*cast("list[list[Document]]", document["rounds"]), together_of(document)):
         yield from one
+
+
+def together_of(document: Document) -> Sequence[Document]:
+    """Lines of all rounds added up."""
+    return cast("list[Document]", document["together"])
+
+
+def triple(line: Document, name: str) -> tuple[float, float, float]:
+    """Value and ends of the interval of a figure in a line."""
+    found = cast("Mapping[str, float]", line[name])
+    return found["value"], found["low"], found["high"]
 
 
 def _question(question: Question) -> Document:

@@ -1,0 +1,208 @@
+"""The tables that stress runs read: how each is laid out, and what its cells mean (4.8, 4.15).
+
+A node fills them with ``study_cell``, ``tier_entry`` and ``scenario.amounts_of``; an operator,
+and an auditor after it, reads them back with the functions here and gets the same figures.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from consortium.credit.elasticity import ARMS, OUTCOMES, TierStudy, elasticities_of
+from consortium.credit.figures import NoisyTable
+from consortium.credit.scenario import BASE, MEASURES, Scenario, counted
+from consortium.credit.shock import TIER_OF, TIERS, Market, Noisy, Tier
+from consortium.credit.terms import GRADES, MILLION, Grade
+from consortium.errors import ConfigurationError, DomainError
+from consortium.figure import Axis, FigureKind, FigureSpec, Filter, Measure
+from consortium.identity.overlap import OverlapCount
+from consortium.ids import PartnerId
+
+CLOSING = "closing"
+"""Filter of a closure study: who withdrew."""
+TIER_MEASURES = ("persons", "exposure", "pd")
+
+Pair = tuple[PartnerId, PartnerId]
+"""Who closes or counts, and who is hit."""
+
+
+def tiers_spec(
+    month: str, partners: Sequence[PartnerId], *, bound: int, synthetic: bool = False
+) -> FigureSpec:
+    """Persons, exposure and PD by partner and tier; a partner fills its own slots only.
+
+    Args:
+        month: At whose end lines are looked at, "2026-03".
+        partners: All that may take part, sorted.
+        bound: Most exposure that a person adds, minor units.
+        synthetic: Whether the rows are made up.
+
+    Raises:
+        ConfigurationError: as ``FigureSpec``.
+    """
+    return FigureSpec(
+        kind=FigureKind.TIERS,
+        first=month,
+        last=month,
+        axes=(
+            Axis(name="partner", cells=tuple(partners)),
+            Axis(name="tier", cells=tuple(TIERS)),
+        ),
+        measures=(
+            Measure(name="persons"),
+            Measure(name="exposure", bound=bound),
+            Measure(name="pd", bound=MILLION),
+        ),
+        synthetic=synthetic,
+    )
+
+
+def tier_entry(
+    place: int, grade: Grade, *, exposure: int, pd: int
+) -> tuple[tuple[int, int], tuple[int, int, int]]:
+    """Cell and values of one person at the partner of that place; PD in millionths."""
+    return (place, TIERS.index(TIER_OF[grade])), (1, exposure, pd)
+
+
+def elasticity_spec(
+    first: str, last: str, closing: PartnerId, *, synthetic: bool = False
+) -> FigureSpec:
+    """Grade by arm by outcome of one withdrawal.
+
+    Args:
+        first: Month of the withdrawal.
+        last: Month in which its twelve months of outcomes end.
+        closing: Who withdrew; it has no lines in the study itself.
+        synthetic: Whether the rows are made up.
+    """
+    return FigureSpec(
+        kind=FigureKind.ELASTICITY,
+        first=first,
+        last=last,
+        axes=(
+            Axis(name="grade", cells=tuple(GRADES)),
+            Axis(name="arm", cells=tuple(ARMS)),
+            Axis(name="outcome", cells=tuple(OUTCOMES)),
+        ),
+        filters=(Filter(name=CLOSING, value=closing),),
+        synthetic=synthetic,
+    )
+
+
+def scenario_spec(
+    month: str, scenarios: Sequence[Scenario], *, bound: int, synthetic: bool = False
+) -> FigureSpec:
+    """Worlds by grade; a person fills one cell in each, so Q grows by their root (4.8).
+
+    Args:
+        month: At whose end rows are scored anew.
+        scenarios: As asked for; empty ones have no cells.
+        bound: Most expected loss that a person adds, minor units.
+        synthetic: Whether the rows are made up.
+
+    Raises:
+        ConfigurationError: no scenario shocks anything; or as ``FigureSpec``.
+    """
+    worlds = (BASE, *(one.name for one in counted(scenarios)))
+    if len(worlds) == 1:
+        raise ConfigurationError("no scenario shocks anything: all of them are the base")
+    bounds = {"pd": MILLION, "loss": bound}
+    return FigureSpec(
+        kind=FigureKind.SCENARIO,
+        first=month,
+        last=month,
+        axes=(
+            Axis(name="world", cells=worlds),
+            Axis(name="grade", cells=tuple(GRADES)),
+        ),
+        measures=tuple(Measure(name=name, bound=bounds.get(name, 1)) for name in MEASURES),
+        cells_per_person=len(worlds),
+        synthetic=synthetic,
+    )
+
+
+def study_of(table: NoisyTable) -> Mapping[Tier, TierStudy]:
+    """Elasticities that a table measures; a tier with too few persons is left out."""
+    _of_kind(table, FigureKind.ELASTICITY)
+    deviation = table.deviation("persons")
+    return elasticities_of(table.measure("persons"), deviation, source=table.release)
+
+
+def worlds_table(table: NoisyTable, scenarios: Sequence[Scenario]) -> Noisy:
+    """Sums and deviations for ``scenario_table.worlds_of``, PD as probabilities.
+
+    Raises:
+        DomainError: the table is of other scenarios.
+    """
+    _of_kind(table, FigureKind.SCENARIO)
+    names = (BASE, *(one.name for one in counted(scenarios)))
+    if table.spec.axes[0].cells != names:
+        raise DomainError(f"the table is of {', '.join(table.spec.axes[0].cells)}")
+    scale = {"pd": MILLION}
+    layers = [(table.measure(name) / scale.get(name, 1)) for name in MEASURES]
+    noise = [
+        np.full(table.spec.shape, table.deviation(name) / scale.get(name, 1))
+        for name in MEASURES
+    ]
+    return Noisy(np.stack(layers, axis=2), np.stack(noise, axis=2))
+
+
+def partners_of(table: NoisyTable) -> tuple[PartnerId, ...]:
+    """Partners of a table of tiers."""
+    _of_kind(table, FigureKind.TIERS)
+    return tuple(PartnerId(name) for name in table.spec.axes[0].cells)
+
+
+def needed_pairs(
+    partners: Sequence[PartnerId], closing: Iterable[PartnerId], *, rounds: int
+) -> tuple[Pair, ...]:
+    """Overlaps that a question reads: of who closes; in later rounds, of everybody."""
+    first = set(closing)
+    return tuple(
+        (one, other)
+        for one in partners
+        for other in partners
+        if one != other and (rounds > 1 or one in first)
+    )
+
+
+def market_of(table: NoisyTable, overlaps: Iterable[OverlapCount]) -> Market:
+    """Noisy totals of all partners; a pair that is not given has no common persons.
+
+    Raises:
+        DomainError: the table has other tiers, or a pair's tier is given twice.
+    """
+    partners = partners_of(table)
+    if table.spec.axes[1].cells != tuple(TIERS):
+        raise DomainError(f"the table has the tiers {', '.join(table.spec.axes[1].cells)}")
+    shape = (len(partners), len(partners), len(TIERS))
+    values, noise = np.zeros(shape), np.zeros(shape)
+    few, seen = np.zeros(shape, dtype=np.bool_), np.zeros(shape, dtype=np.bool_)
+    places = {name: place for place, name in enumerate(partners)}
+    for one in overlaps:
+        if one.counter not in places or one.peer not in places or one.tier not in TIERS:
+            continue
+        place = places[one.counter], places[one.peer], TIERS.index(Tier(one.tier))
+        if seen[place]:
+            raise DomainError(f"overlap of {one.counter} and {one.peer} is given twice")
+        seen[place] = True
+        values[place], few[place] = one.persons, one.below
+        noise[place] = one.deviation
+    return Market(
+        partners=partners,
+        persons=_measure(table, "persons", 1),
+        exposure=_measure(table, "exposure", 1),
+        bads=_measure(table, "pd", MILLION),
+        overlap=Noisy(values, noise),
+        few=few,
+    )
+
+
+def _measure(table: NoisyTable, name: str, scale: int) -> Noisy:
+    values = table.measure(name) / scale
+    return Noisy(values, np.full(values.shape, table.deviation(name) / scale))
+
+
+def _of_kind(table: NoisyTable, kind: FigureKind) -> None:
+    if table.spec.kind is not kind:
+        raise DomainError(f"a table of {table.spec.kind}, expected one of {kind}")
