@@ -12,18 +12,22 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
+from numpy.typing import NDArray
 
 from consortium.credit.shock import (
     MIN_CELL,
     TIER_OF,
     TIERS,
     Elasticity,
+    Flags,
     Float,
     Provenance,
     Tier,
 )
 from consortium.credit.terms import GRADES, Grade
 from consortium.errors import DomainError, ShapeError
+
+Integers = NDArray[np.int64]
 
 _NORMAL_95 = 1.96
 
@@ -86,6 +90,46 @@ def study_cell(line: StudyLine) -> tuple[Grade, Arm, Outcome] | None:
         return None
     arm = Arm.CLOSED if line.elsewhere is Elsewhere.WITHDRAWN else Arm.KEPT
     return line.grade, arm, Outcome.BAD if line.bad else Outcome.GOOD
+
+
+ELSEWHERE = tuple(Elsewhere)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyColumns:
+    """A node's persons on the day of the withdrawal, arrays of shape (n,). Private."""
+
+    grade: Integers
+    """Place in ``GRADES``."""
+    is_open: Flags
+    active: Flags
+    dpd: Integers
+    elsewhere: Integers
+    """Place in ``ELSEWHERE``."""
+    bad: Flags
+
+
+def study_cells(lines: StudyColumns) -> tuple[Flags, Integers]:
+    """``study_cell`` of many: who is in the study, and the places of those who are.
+
+    Returns:
+        Shape (n,) of who is in it, and shape (members, 3): grade, arm, outcome.
+
+    Raises:
+        DomainError: negative days past due, or a place that is none.
+    """
+    if bool((lines.dpd < 0).any()):
+        raise DomainError("negative days past due")
+    for places, length in ((lines.grade, len(GRADES)), (lines.elsewhere, len(ELSEWHERE))):
+        if bool(((places < 0) | (places >= length)).any()):
+            raise DomainError("closure study: a place outside its list")
+    apart = lines.elsewhere == ELSEWHERE.index(Elsewhere.NOTHING)
+    member = lines.is_open & lines.active & (lines.dpd == 0) & ~apart
+    closed = lines.elsewhere == ELSEWHERE.index(Elsewhere.WITHDRAWN)
+    arm = np.where(closed, ARMS.index(Arm.CLOSED), ARMS.index(Arm.KEPT))
+    outcome = np.where(lines.bad, OUTCOMES.index(Outcome.BAD), OUTCOMES.index(Outcome.GOOD))
+    cells = np.stack((lines.grade, arm, outcome), axis=1).astype(np.int64)
+    return member, cells[member]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,114 @@
+"""What each lender of a synthetic market could fill into the tables of a stress run.
+
+``Elsewhere`` is what a consented inquiry would have told; here everybody consents. The truth
+is apart, for tests.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consortium.credit.elasticity import ELSEWHERE, Elsewhere, StudyColumns
+from examples.ecosystem import law
+from examples.ecosystem.law import Float
+from examples.ecosystem.months import GONE, OPEN, WITHDRAWN
+from examples.ecosystem.people import Bools
+from examples.ecosystem.world import ACTIVE_MONTHS, WITHDRAWER, Ecosystem, Partner, Truth
+
+Integers = NDArray[np.int64]
+
+TIERS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class NodeStudy:
+    """One lender's part of a closure study, shape (rows,) each."""
+
+    person: Integers
+    line: Integers
+    columns: StudyColumns
+
+
+def studies(observed: Ecosystem) -> dict[int, NodeStudy]:
+    """By lender, counted from 0; the one that withdrew has none."""
+    month = observed.profile.withdrawn_in
+    return {
+        number: _study(observed, number, month)
+        for number in range(observed.profile.partners)
+        if number != WITHDRAWER
+    }
+
+
+def _study(observed: Ecosystem, number: int, month: int) -> NodeStudy:
+    partner = observed.partners[number]
+    shot = partner.snapshot(month)
+    eta = law.log_odds(**shot.attributes)
+    elsewhere = _elsewhere(observed, number, month)[shot.person]
+    return NodeStudy(
+        person=shot.person.astype(np.int64),
+        line=shot.line.astype(np.int64),
+        columns=StudyColumns(
+            grade=law.grade_of(law.expit(eta)).astype(np.int64),
+            is_open=shot.open,
+            active=shot.active,
+            dpd=np.asarray(law.STAGE_DPD)[shot.stage].astype(np.int64),
+            elsewhere=elsewhere,
+            bad=shot.label == 1,
+        ),
+    )
+
+
+def _elsewhere(observed: Ecosystem, number: int, month: int) -> Integers:
+    """By person: what the others' lines say to lender ``number``."""
+    count = observed.profile.persons
+    withdrawer = observed.partners[WITHDRAWER]
+    had = _persons(withdrawer, withdrawer.panel.status[month - 1] != GONE, count)
+    lost = _persons(
+        withdrawer, _was_active(withdrawer, month) & _withdrawn(withdrawer, month), count
+    )
+    third = np.zeros(count, dtype=bool)
+    for other, partner in enumerate(observed.partners):
+        if other not in (number, WITHDRAWER):
+            third |= _persons(partner, active(partner, month), count)
+    found = np.full(count, ELSEWHERE.index(Elsewhere.NOTHING), dtype=np.int64)
+    found[~had & third] = ELSEWHERE.index(Elsewhere.STAYS)
+    found[lost] = ELSEWHERE.index(Elsewhere.WITHDRAWN)
+    return found
+
+
+def active(partner: Partner, month: int) -> Bools:
+    """Open and used within half a year, by line."""
+    return (partner.panel.status[month] == OPEN) & _was_active(partner, month)
+
+
+def _was_active(partner: Partner, month: int) -> Bools:
+    return partner.panel.inactive[month] < ACTIVE_MONTHS
+
+
+def _withdrawn(partner: Partner, month: int) -> Bools:
+    return partner.panel.cause[month] == WITHDRAWN
+
+
+def _persons(partner: Partner, lines: Bools, count: int) -> Bools:
+    found = np.zeros(count, dtype=bool)
+    found[partner.lines.person[lines]] = True
+    return found
+
+
+def true_elasticities(observed: Ecosystem, truth: Truth) -> Float:
+    """Mean change of PD12 over the lines of the closed arm, by tier; 0 for lines in onset."""
+    month = observed.profile.withdrawn_in
+    sums, counts = np.zeros(TIERS), np.zeros(TIERS)
+    for number, study in studies(observed).items():
+        rows = study.columns
+        inside = rows.is_open & rows.active & (rows.dpd == 0)
+        inside &= rows.elsewhere == ELSEWHERE.index(Elsewhere.WITHDRAWN)
+        lines = study.line[inside]
+        hidden = truth.hidden[number]
+        change = hidden.pd12[month][lines] - truth.base_pd(number, month)[lines]
+        change = np.where(hidden.onset[lines] <= month, 0.0, change)
+        tiers = np.asarray(law.TIER_OF_GRADE)[rows.grade[inside]]
+        sums += np.bincount(tiers, weights=change, minlength=TIERS)
+        counts += np.bincount(tiers, minlength=TIERS)
+    return sums / np.maximum(counts, 1)
