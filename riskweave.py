@@ -11,6 +11,7 @@ usage: riskweave [--debug] ROLE ...
   riskweave coordinator ...    the operator's side: members, manifest, training
   riskweave models ...         the coordinator's model registry
   riskweave trends ...         the operator's view of the market, from noisy tables
+  riskweave stress ...         what happens elsewhere if a line closes, or the market turns
   riskweave audit ...          the regulator's side: verify a bundle, offline
   riskweave rehearse ...       a whole consortium on this machine, from one file
   riskweave doctor DIR         what keeps a node or a coordinator from working, and the remedy
@@ -56,6 +57,12 @@ def _trends() -> Role:
     return role
 
 
+def _stress() -> Role:
+    from coordinator.credit.cli import main as role
+
+    return role
+
+
 def _rehearse() -> Role:
     from rehearsal.cli import main as role
 
@@ -96,6 +103,7 @@ ROLES = {
     "models": (_models, "coordinator"),
     "audit": (_audit, "regulator"),
     "trends": (_trends, "coordinator"),
+    "stress": (_stress, "coordinator"),
     "rehearse": (_rehearse, "rehearsal"),
     "doctor": (_doctor, "node"),
     "shadow": (_shadow, "rehearsal"),

@@ -9,6 +9,7 @@ The base and all scenarios are counted side by side in one table, by the grade o
 so a grade's figures speak of the same persons throughout.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consortium.credit.reading import Table, read_toml
-from consortium.credit.terms import GRADES, MILLION, Grade, Ppm
+from consortium.credit.terms import GRADES, MILLION, Grade, Ppm, parse_ppm, ppm_text
 from consortium.errors import DomainError, ShapeError
 
 Float = NDArray[np.float64]
@@ -27,9 +28,10 @@ Flags = NDArray[np.bool_]
 BASE = "base"
 """Name of the world as it is."""
 MEASURES = ("persons", "approvals", "pd", "loss")
-MOST_SCENARIOS = 8
+MOST_SCENARIOS = 6
 
 _NONE = Ppm(0)
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _LONGEST_TENOR = 600
 _MOST_POINTS = 30
 _YEAR = 12
@@ -64,10 +66,47 @@ class Scenario:
             raise DomainError(f"scenario {self.name}: tenor cap outside 1 to 600 months")
 
     @property
+    def drivers(self) -> str:
+        """All shocks, as a plan tells them to nodes: ``u2.5:i0.1:p0.15:t12:f0.3``."""
+        parts = (
+            ("u", _short(self.unemployment) if self.unemployment else None),
+            ("i", _short(self.income) if self.income else None),
+            ("p", None if self.price_cap is None else _short(self.price_cap)),
+            ("t", None if self.tenor_cap is None else str(self.tenor_cap)),
+            ("f", _short(self.funding) if self.funding else None),
+        )
+        return ":".join(f"{letter}{text}" for letter, text in parts if text is not None)
+
+    @property
     def empty(self) -> bool:
         """Whether nothing is shocked: it is the base, under another name."""
         caps = self.price_cap is None and self.tenor_cap is None
         return caps and not (self.unemployment or self.income or self.funding)
+
+
+def scenario_of(name: str, drivers: str) -> Scenario:
+    """The scenario that ``drivers`` tells; DomainError for what none would tell."""
+    found: dict[str, str] = {part[:1]: part[1:] for part in drivers.split(":")}
+    shares = {letter: parse_ppm(text) for letter, text in found.items() if letter != "t"}
+    tenor = found.get("t")
+    if tenor is not None and not (tenor.isascii() and tenor.isdecimal()):
+        raise DomainError(f"{tenor[:8]!r} is no number of months")
+    scenario = Scenario(
+        name=name,
+        unemployment=shares.get("u", _NONE),
+        income=shares.get("i", _NONE),
+        price_cap=shares.get("p"),
+        tenor_cap=None if tenor is None else int(tenor),
+        funding=shares.get("f", _NONE),
+    )
+    if scenario.drivers != drivers:
+        raise DomainError(f"{drivers[:40]!r} are no drivers of a scenario")
+    return scenario
+
+
+def _short(share: Ppm) -> str:
+    """A share without zeros at its end."""
+    return ppm_text(share).rstrip("0").rstrip(".")
 
 
 def parse_scenarios(data: bytes, source: str) -> tuple[Scenario, ...]:
@@ -94,8 +133,11 @@ def _scenario(table: Table) -> Scenario:
         if table.has("tenor_cap_months")
         else None
     )
+    name = table.text("name")
+    if not _NAME.fullmatch(name):
+        raise table.refuse("name", name, "a name of a-z, 0-9 and '_', a letter first")
     found = Scenario(
-        name=table.identifier("name"),
+        name=name,
         unemployment=table.share("unemployment_points", str(_MOST_POINTS), default="0"),
         income=table.share("income_loss", "0.99", default="0"),
         price_cap=price,

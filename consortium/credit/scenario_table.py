@@ -5,7 +5,7 @@ the release and no sampling. Persons are counted anew beside every scenario; the
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,7 +23,8 @@ _APPROVALS, _PD, _LOSS = (MEASURES.index(name) for name in ("approvals", "pd", "
 class GradeLine:
     """One grade in one world."""
 
-    grade: Grade
+    grade: Grade | None
+    """None: all grades."""
     persons: Estimate
     """Mean of the counts beside all worlds."""
     pd: Estimate | None
@@ -69,7 +70,13 @@ def worlds_of(table: Noisy, scenarios: Sequence[Scenario]) -> tuple[World, ...]:
 
 
 def _lines(table: Noisy, world: int) -> tuple[GradeLine, ...]:
-    return tuple(_line(table, world, place) for place in range(len(GRADES)))
+    """By grade, then of all of them."""
+    whole = Noisy(
+        table.values.sum(axis=1, keepdims=True),
+        np.sqrt((table.deviations**2).sum(axis=1, keepdims=True)),
+    )
+    by_grade = [_line(table, world, place) for place in range(len(GRADES))]
+    return (*by_grade, replace(_line(whole, world, 0), grade=None))
 
 
 def _line(table: Noisy, world: int, place: int) -> GradeLine:

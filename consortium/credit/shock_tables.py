@@ -10,7 +10,7 @@ import numpy as np
 
 from consortium.credit.elasticity import ARMS, OUTCOMES, TierStudy, elasticities_of
 from consortium.credit.figures import NoisyTable
-from consortium.credit.scenario import BASE, MEASURES, Scenario, counted
+from consortium.credit.scenario import BASE, MEASURES, Scenario, counted, scenario_of
 from consortium.credit.shock import TIER_OF, TIERS, Market, Noisy, Tier
 from consortium.credit.terms import GRADES, MILLION, Grade
 from consortium.errors import ConfigurationError, DomainError
@@ -116,9 +116,25 @@ def scenario_spec(
             Axis(name="grade", cells=tuple(GRADES)),
         ),
         measures=tuple(Measure(name=name, bound=bounds.get(name, 1)) for name in MEASURES),
+        filters=tuple(
+            Filter(name=one.name, value=one.drivers)
+            for one in sorted(counted(scenarios), key=lambda one: one.name)
+        ),
         cells_per_person=len(worlds),
         synthetic=synthetic,
     )
+
+
+def scenarios_of(spec: FigureSpec) -> tuple[Scenario, ...]:
+    """The scenarios that a node is asked to count, all of them in the plan itself.
+
+    Raises:
+        DomainError: worlds without drivers, or drivers that are none.
+    """
+    worlds = spec.axes[0].cells
+    if spec.kind is not FigureKind.SCENARIO or worlds[0] != BASE:
+        raise DomainError("not a figure of scenarios")
+    return tuple(scenario_of(name, spec.filter(name)) for name in worlds[1:])
 
 
 def study_of(table: NoisyTable) -> Mapping[Tier, TierStudy]:
@@ -135,9 +151,8 @@ def worlds_table(table: NoisyTable, scenarios: Sequence[Scenario]) -> Noisy:
         DomainError: the table is of other scenarios.
     """
     _of_kind(table, FigureKind.SCENARIO)
-    names = (BASE, *(one.name for one in counted(scenarios)))
-    if table.spec.axes[0].cells != names:
-        raise DomainError(f"the table is of {', '.join(table.spec.axes[0].cells)}")
+    if scenarios_of(table.spec) != counted(scenarios):
+        raise DomainError("the table is of other scenarios")
     scale = {"pd": MILLION}
     layers = [(table.measure(name) / scale.get(name, 1)) for name in MEASURES]
     noise = [

@@ -4,10 +4,10 @@ Asking costs nothing: every figure here is computed from releases that are paid 
 missing is named with the figure to run and its price, for only the operator may decide that.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from consortium.canonical import canonical_json
 from consortium.credit.contagion import shock_of
 from consortium.credit.figures import FigureKind, NoisyTable
 from consortium.credit.shock import TIERS, Closure, Elasticity, Question, Tier
@@ -80,7 +80,7 @@ def closure_report(stored: Stored, policy: StressPolicy, asked: Asked) -> Docume
     seed = _seed(tables, used, question, asked.seed)
     basis = Basis(
         policy=policy,
-        behind=(*map(_table_behind, tables), *_overlaps_behind(used)),
+        behind=(*map(table_behind, tables), *_overlaps_behind(used)),
         epsilon=_together(tables, used),
         synthetic=any(one.synthetic for one in tables),
         seed=seed,
@@ -159,9 +159,10 @@ def _seed(
         "tables": [one.digest for one in tables],
         "overlaps": sorted({one.release for one in overlaps}),
         "elasticities": {tier: asdict(one) for tier, one in question.elasticities.items()},
+        "reaction": asdict(question.reaction),
         "number": number,
     }
-    return digest_of(b"riskweave/stress/v1\n" + canonical_json(asked))
+    return digest_of(b"riskweave/stress/v1\n" + json.dumps(asked, sort_keys=True).encode())
 
 
 def _together(tables: Sequence[NoisyTable], overlaps: Sequence[OverlapCount]) -> str:
@@ -173,7 +174,8 @@ def _together(tables: Sequence[NoisyTable], overlaps: Sequence[OverlapCount]) ->
     return f"{epsilon_of_units(units, delta):.4f}"
 
 
-def _table_behind(table: NoisyTable) -> Behind:
+def table_behind(table: NoisyTable) -> Behind:
+    """A table as a report names it."""
     spec = table.spec
     closing = spec.filter(CLOSING)
     return Behind(

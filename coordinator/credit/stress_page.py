@@ -37,7 +37,7 @@ def _parts(document: Document) -> Iterable[Markup]:
     yield _by_tier(document, shown)
     yield paper.heading("依据", "what it rests on")
     yield _elasticities(document)
-    yield _releases(document)
+    yield releases_table(document)
     yield paper.text(_NOTES_ZH, _NOTES_EN)
 
 
@@ -65,7 +65,7 @@ def _tiles(document: Document) -> Markup:
     change = triple(line, "loss")
     figures = [("合计 " + HEADS[name], *_told(line, name)) for name in HEADS]
     share = tuple(100 * one / before[0] if before[0] > 0 else 0.0 for one in change)
-    relative = ("占原预期损失 of EL before", f"{share[0]:+.2f} %", _span(share, "+.2f"))
+    relative = ("占原预期损失 of EL before", f"{share[0]:+.2f} %", span(share, "+.2f"))
     return paper.tiles([*figures[:3], relative, *figures[3:]])
 
 
@@ -148,14 +148,15 @@ def _told(line: Document, name: str) -> tuple[str, str]:
         "hit": (1.0, ",.0f"),
     }.get(name, (1.0, "+,.0f"))
     values = tuple(scale * one for one in triple(line, name))
-    return _plain(values[0], form), _span(values, form)
+    return plain(values[0], form), span(values, form)
 
 
-def _span(values: Sequence[float], form: str) -> str:
-    return f"{_plain(values[1], form)} … {_plain(values[2], form)}"
+def span(values: Sequence[float], form: str) -> str:
+    """The ends of an interval."""
+    return f"{plain(values[1], form)} … {plain(values[2], form)}"
 
 
-def _plain(value: float, form: str) -> str:
+def plain(value: float, form: str) -> str:
     """Without a sign before zero."""
     text = f"{value:{form}}"
     return text.lstrip("+-") if not any(digit in text for digit in "123456789") else text
@@ -163,7 +164,7 @@ def _plain(value: float, form: str) -> str:
 
 def _money_cell(values: Sequence[float]) -> Markup:
     major = [one / 100 for one in values]
-    return paper.cell(_plain(major[0], ",.0f"), _span(major, ",.0f"))
+    return paper.cell(plain(major[0], ",.0f"), span(major, ",.0f"))
 
 
 def _round(line: Document) -> str:
@@ -198,13 +199,14 @@ def _elasticities(document: Document) -> Markup:
     rows = []
     for tier, one in found.items():
         values = tuple(100 * cast("float", one[key]) for key in ("value", "low", "high"))
-        told = paper.cell(_plain(values[0], "+.2f"), _span(values, "+.2f"))
+        told = paper.cell(plain(values[0], "+.2f"), span(values, "+.2f"))
         rows.append([tier, told, _PROVENANCE[str(one["provenance"])], str(one["source"])])
     head = ("层级 tier", "弹性(百分点) elasticity, points", "来源 provenance", "出处 source")
     return paper.table(head, rows)
 
 
-def _releases(document: Document) -> Markup:
+def releases_table(document: Document) -> Markup:
+    """The releases behind a report."""
     rows = []
     for one in cast("list[Mapping[str, object]]", document["releases"]):
         levels = cast("Mapping[str, str]", one["epsilon"])

@@ -17,10 +17,12 @@ import numpy as np
 from consortium.credit.contagion import Effects, Estimates, Round, Shock
 from consortium.credit.figures import n_band
 from consortium.credit.shock import TIERS, Market, Question, Tier
-from consortium.ids import Digest
+from consortium.errors import ConfigurationError
+from consortium.ids import Digest, digest_of
 from coordinator.credit.stress_policy import StressPolicy
 
 MEASURES = ("hit", "pd", "loss", "moves", "approvals")
+KIND = "closure stress"
 ALL = "*"
 """All partners, or all tiers of one."""
 
@@ -57,7 +59,7 @@ class Basis:
 def document_of(market: Market, question: Question, shock: Shock, basis: Basis) -> Document:
     """The report of a shock."""
     return {
-        "kind": "closure stress",
+        "kind": KIND,
         "title": title(synthetic=basis.synthetic, assumed=question.assumed),
         "synthetic": basis.synthetic,
         "assumed": question.assumed,
@@ -89,6 +91,41 @@ def title(*, synthetic: bool, assumed: bool) -> Mapping[str, str]:
 def as_json(document: Document) -> str:
     """The bytes of a stored report."""
     return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
+
+
+def from_json(data: bytes, source: str) -> Document:
+    """A stored report; ConfigurationError if it is none."""
+    try:
+        found = json.loads(data)
+    except ValueError as error:
+        raise ConfigurationError(f"{source}: no JSON: {error}") from error
+    if not isinstance(found, dict) or not str(found.get("kind", "")).endswith(" stress"):
+        raise ConfigurationError(f"{source}: no report of a stress run")
+    return found
+
+
+def stem_of(document: Document) -> str:
+    """Of the files' names: what it is, and the digest of its bytes."""
+    label = "SYNTHETIC-" if document["synthetic"] else ""
+    digest = digest_of(as_json(document).encode())
+    return f"{label}{str(document['kind']).replace(' ', '-')}-{digest[:12]}"
+
+
+def summary(document: Document) -> Iterable[str]:
+    """A few lines for a terminal."""
+    titles = cast("Mapping[str, str]", document["title"])
+    unit = cast("Mapping[str, str]", document["policy"])["currency"]
+    yield f"{titles['en']}, {document['period']}, epsilon {document['epsilon']} for a person"
+    for line in together_of(document):
+        if line["tier"] == ALL:
+            hit, pd, loss = (triple(line, name) for name in ("hit", "pd", "loss"))
+            name = "all partners" if line["partner"] == ALL else line["partner"]
+            yield (
+                f"{name!s:>14} (n {line['n_band']}): hit {hit[0]:,.0f} "
+                f"[{hit[1]:,.0f}, {hit[2]:,.0f}], PD {100 * pd[0]:+.3f} points "
+                f"[{100 * pd[1]:+.3f}, {100 * pd[2]:+.3f}], EL {loss[0] / 100:+,.0f} {unit} "
+                f"[{loss[1] / 100:+,.0f}, {loss[2] / 100:+,.0f}]"
+            )
 
 
 def as_csv(document: Document) -> str:

@@ -9,11 +9,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from consortium.credit.elasticity import ELSEWHERE, Elsewhere, StudyColumns
+from consortium.credit.elasticity import (
+    ARMS,
+    ELSEWHERE,
+    Arm,
+    Elsewhere,
+    StudyColumns,
+    study_cells,
+)
 from examples.ecosystem import law
 from examples.ecosystem.law import Float
 from examples.ecosystem.months import GONE, OPEN, WITHDRAWN
-from examples.ecosystem.people import Bools
+from examples.ecosystem.people import Bools, Ints
 from examples.ecosystem.world import ACTIVE_MONTHS, WITHDRAWER, Ecosystem, Partner, Truth
 
 Integers = NDArray[np.int64]
@@ -96,19 +103,37 @@ def _persons(partner: Partner, lines: Bools, count: int) -> Bools:
     return found
 
 
-def true_elasticities(observed: Ecosystem, truth: Truth) -> Float:
-    """Mean change of PD12 over the lines of the closed arm, by tier; 0 for lines in onset."""
+def true_elasticities(observed: Ecosystem, truth: Truth) -> tuple[Float, Float]:
+    """Mean change of the chance of bad over the lines of the closed arm, by tier.
+
+    Returns:
+        Of the chance to be bad within twelve months, along each line's own way through the
+        months, which is what an elasticity speaks of; and of the law's PD12 on the day of the
+        withdrawal, which takes a line's behaviour as frozen. 0 for lines in onset.
+    """
     month = observed.profile.withdrawn_in
-    sums, counts = np.zeros(TIERS), np.zeros(TIERS)
+    sums, counts = np.zeros((2, TIERS)), np.zeros(TIERS)
     for number, study in studies(observed).items():
-        rows = study.columns
-        inside = rows.is_open & rows.active & (rows.dpd == 0)
-        inside &= rows.elsewhere == ELSEWHERE.index(Elsewhere.WITHDRAWN)
-        lines = study.line[inside]
-        hidden = truth.hidden[number]
-        change = hidden.pd12[month][lines] - truth.base_pd(number, month)[lines]
-        change = np.where(hidden.onset[lines] <= month, 0.0, change)
-        tiers = np.asarray(law.TIER_OF_GRADE)[rows.grade[inside]]
-        sums += np.bincount(tiers, weights=change, minlength=TIERS)
+        member, cells = study_cells(study.columns)
+        closed = cells[:, 1] == ARMS.index(Arm.CLOSED)
+        lines, tiers = study.line[member][closed], _tiers(cells[closed, 0])
+        free = truth.hidden[number].onset[lines] > month
+        for row, change in enumerate(_changes(truth, number, lines, month)):
+            sums[row] += np.bincount(tiers, weights=change * free, minlength=TIERS)
         counts += np.bincount(tiers, minlength=TIERS)
-    return sums / np.maximum(counts, 1)
+    along, frozen = sums / np.maximum(counts, 1)
+    return along, frozen
+
+
+def _changes(truth: Truth, number: int, lines: Ints, month: int) -> tuple[Float, Float]:
+    """Of the chance along the way, and of PD12 on the day."""
+    pd12 = truth.hidden[number].pd12
+    with_, without = np.ones(lines.size), np.ones(lines.size)
+    for later in range(month, month + law.ONSET_CHANCES):
+        with_ *= 1 - law.onset_hazard(pd12[later][lines].astype(np.float64))
+        without *= 1 - law.onset_hazard(truth.base_pd(number, later)[lines])
+    return without - with_, pd12[month][lines] - truth.base_pd(number, month)[lines]
+
+
+def _tiers(grades: Ints) -> Ints:
+    return np.asarray(law.TIER_OF_GRADE)[grades]
