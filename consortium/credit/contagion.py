@@ -11,7 +11,8 @@ nothing. The first round is always reckoned; a draw goes on while it hits enough
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -124,14 +125,22 @@ def shock_of(market: Market, question: Question, *, seed: Digest, draws: int = D
         raise DomainError(f"{draws} draws have no interval")
     value = _run(_centre(market, question), market, question)
     source = Draws(seed)
-    parts = [
-        _run(_drawn(market, question, source, min(_CHUNK, draws - start)), market, question)
+    states = [
+        _drawn(market, question, source, min(_CHUNK, draws - start))
         for start in range(0, draws, _CHUNK)
     ]
-    spread = _Outcome(
+    spreads = [_joined([_run(state, market, question) for state in states])]
+    if bool(market.few.any()):
+        # Once as nobody, once as anything below 50: the interval holds both.
+        none = [replace(one, overlap=np.where(market.few, 0.0, one.overlap)) for one in states]
+        spreads.append(_joined([_run(state, market, question) for state in none]))
+    return _answer(market, question, value, spreads)
+
+
+def _joined(parts: Sequence["_Outcome"]) -> "_Outcome":
+    return _Outcome(
         *(np.concatenate([getattr(part, name) for part in parts]) for name in _MEASURES)
     )
-    return _answer(market, question, value, spread)
 
 
 def persons_positive(market: Market) -> Flags:
@@ -290,32 +299,35 @@ def _logit(pd: Float) -> Float:
     return found
 
 
-def _answer(market: Market, question: Question, value: _Outcome, spread: _Outcome) -> Shock:
+def _answer(
+    market: Market, question: Question, value: _Outcome, spreads: Sequence[_Outcome]
+) -> Shock:
     reached = int(value.live[0].sum())
     rounds = tuple(
-        _round(number, slice(number - 1, number), value, spread)
+        _round(number, slice(number - 1, number), value, spreads)
         for number in range(1, reached + 1)
     )
     return Shock(
         partners=market.partners,
         rounds=rounds,
-        together=_round(0, slice(None), value, spread),
-        before=_estimates(value.before, spread.before),
-        before_all=_estimates(value.before.sum(axis=1), spread.before.sum(axis=1)),
+        together=_round(0, slice(None), value, spreads),
+        before=_estimates(value.before, [one.before for one in spreads]),
+        before_all=_estimates(
+            value.before.sum(axis=1), [one.before.sum(axis=1) for one in spreads]
+        ),
         undefined=~persons_positive(market),
         assumed=question.assumed,
     )
 
 
-def _round(number: int, which: slice, value: _Outcome, spread: _Outcome) -> Round:
+def _round(number: int, which: slice, value: _Outcome, spreads: Sequence[_Outcome]) -> Round:
     """Figures of some rounds added up, at the three levels."""
-    levels = [_level(value, which), _level(spread, which)]
-    return Round(
-        number=number,
-        by_tier=_effects(*(one[0] for one in levels)),
-        by_partner=_effects(*(one[1] for one in levels)),
-        total=_effects(*(one[2] for one in levels)),
+    centre = _level(value, which)
+    around = [_level(one, which) for one in spreads]
+    by_tier, by_partner, total = (
+        _effects(centre[level], [one[level] for one in around]) for level in range(3)
     )
+    return Round(number=number, by_tier=by_tier, by_partner=by_partner, total=total)
 
 
 _Figures = dict[str, Float]
@@ -336,12 +348,16 @@ def _level(outcome: _Outcome, which: slice) -> tuple[_Figures, _Figures, _Figure
     return found[0], found[1], found[2]
 
 
-def _effects(value: _Figures, spread: _Figures) -> Effects:
-    return Effects(**{name: _estimates(value[name], spread[name]) for name in value})
+def _effects(value: _Figures, spreads: Sequence[_Figures]) -> Effects:
+    return Effects(
+        **{name: _estimates(value[name], [one[name] for one in spreads]) for name in value}
+    )
 
 
-def _estimates(value: Float, spread: Float) -> Estimates:
+def _estimates(value: Float, spreads: Sequence[Float]) -> Estimates:
     """Quantiles of the draws, widened to hold the value itself; drops the first axis."""
-    centre = value[0]
-    low, high = np.quantile(spread, (0.025, 0.975), axis=0)
-    return Estimates(centre, np.minimum(low, centre), np.maximum(high, centre))
+    low = high = value[0]
+    for one in spreads:
+        below, above = np.quantile(one, (0.025, 0.975), axis=0)
+        low, high = np.minimum(low, below), np.maximum(high, above)
+    return Estimates(value[0], low, high)

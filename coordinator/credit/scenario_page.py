@@ -46,7 +46,8 @@ def _parts(document: Document) -> Iterable[Markup]:
         [[one["name"], one["drivers"] or "无 none"] for one in drivers],
     )
     for name, title in _CHARTS.items():
-        yield paper.chart(title, list(_bars(document, name)))
+        worse = -1 if name == "approval_change" else 1
+        yield paper.chart(title, list(_bars(document, name)), worse=worse)
     yield paper.heading("各等级", "by grade")
     head = ("情景, 等级 scenario, grade", "n", *(text for text, _, _ in _HEADS.values()))
     yield paper.table(head, list(_rows(document)))

@@ -79,7 +79,7 @@ def _charts(document: Document, shown: Sequence[str]) -> Iterable[Markup]:
     tiers = [line for line in together if line["tier"] != ALL and line["partner"] in shown]
     yield paper.chart(
         ("违约率变化(百分点), 按层级", "change of PD in points, by tier"),
-        [_points_bar(line) for line in tiers if not line["undefined"]],
+        [_points_bar(line) for line in tiers if not (line["undefined"] or line["closes"])],
     )
     rounds = [line for line in lines_of(document) if line["partner"] == ALL]
     if len(rounds) > 2:  # noqa: PLR2004 - one round is all of them
@@ -121,7 +121,7 @@ def _by_partner(document: Document) -> Markup:
 def _by_tier(document: Document, shown: Sequence[str]) -> Markup:
     rows = [
         [
-            f"{line['partner']} {line['tier']}" + (" *" if line["undefined"] else ""),
+            f"{line['partner']} {line['tier']}{_mark(line)}",
             str(line["n_band"]),
             *_cells(line),
         ]
@@ -169,6 +169,12 @@ def _money_cell(values: Sequence[float]) -> Markup:
 
 def _round(line: Document) -> str:
     return "合计 all" if line["round"] == "all" else f"{line['round']}."
+
+
+def _mark(line: Document) -> str:
+    if line["closes"]:
+        return " (关闭 closes)"
+    return " *" if line["undefined"] else ""
 
 
 def _name(line: Document) -> str:

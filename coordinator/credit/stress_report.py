@@ -71,8 +71,8 @@ def document_of(market: Market, question: Question, shock: Shock, basis: Basis) 
         "policy": _policy(basis.policy, question),
         "elasticities": {tier: _elasticity(question, tier) for tier in TIERS},
         "before": _before(market, shock),
-        "rounds": [_round(market, shock, one) for one in shock.rounds],
-        "together": _round(market, shock, shock.together),
+        "rounds": [_round(market, question, shock, one) for one in shock.rounds],
+        "together": _round(market, question, shock, shock.together),
         "releases": [asdict(one) for one in basis.behind],
     }
 
@@ -206,20 +206,24 @@ def _before(market: Market, shock: Shock) -> list[Document]:
     return [*lines, {**total, **_at(shock.before_all)}]
 
 
-def _round(market: Market, shock: Shock, one: Round) -> list[Document]:
+def _round(market: Market, question: Question, shock: Shock, one: Round) -> list[Document]:
     """Lines by partner and tier, by partner, and of all; round 0 is all together."""
     persons = np.maximum(market.persons.values, 0.0)
     lines: list[Document] = []
     for j, partner in enumerate(shock.partners):
+        closes = question.closure.tiers.get(partner, frozenset())
         for t, tier in enumerate(TIERS):
             head = _head(one, partner, tier, float(persons[j, t]))
-            blank = bool(shock.undefined[j, t])
-            lines.append({**head, "undefined": blank, **_effects(one.by_tier, j, t)})
+            marks = {"undefined": bool(shock.undefined[j, t]), "closes": tier in closes}
+            lines.append({**head, **marks, **_effects(one.by_tier, j, t)})
         head = _head(one, partner, ALL, float(persons[j].sum()))
-        blank = bool(shock.undefined[j].all())
-        lines.append({**head, "undefined": blank, **_effects(one.by_partner, j)})
+        marks = {
+            "undefined": bool(shock.undefined[j].all()),
+            "closes": closes == frozenset(TIERS),
+        }
+        lines.append({**head, **marks, **_effects(one.by_partner, j)})
     head = _head(one, ALL, ALL, float(persons.sum()))
-    return [*lines, {**head, "undefined": False, **_effects(one.total)}]
+    return [*lines, {**head, "undefined": False, "closes": False, **_effects(one.total)}]
 
 
 def _head(one: Round, partner: str, tier: str, persons: float) -> dict[str, object]:

@@ -4,6 +4,7 @@
 is apart, for tests.
 """
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,15 +18,31 @@ from consortium.credit.elasticity import (
     StudyColumns,
     study_cells,
 )
+from consortium.credit.figure_columns import contribution_of_columns
+from consortium.credit.figures import NoisyTable, Terms, simulated_release
+from consortium.credit.shock_tables import elasticity_spec
+from consortium.crypto.keys import Secret
+from consortium.figure import FigureSpec
+from consortium.ids import PartnerId
 from examples.ecosystem import law
+from examples.ecosystem.files import month_end
 from examples.ecosystem.law import Float
 from examples.ecosystem.months import GONE, OPEN, WITHDRAWN
 from examples.ecosystem.people import Bools, Ints
-from examples.ecosystem.world import ACTIVE_MONTHS, WITHDRAWER, Ecosystem, Partner, Truth
+from examples.ecosystem.world import (
+    ACTIVE_MONTHS,
+    PERFORMANCE_MONTHS,
+    WITHDRAWER,
+    Ecosystem,
+    Partner,
+    Truth,
+)
 
 Integers = NDArray[np.int64]
 
 TIERS = 3
+CREDIT_CONVERSION = 0.5
+PARTNER_NAMES = tuple(PartnerId(f"partner_{number}") for number in range(1, 51))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -137,3 +154,75 @@ def _changes(truth: Truth, number: int, lines: Ints, month: int) -> tuple[Float,
 
 def _tiers(grades: Ints) -> Ints:
     return np.asarray(law.TIER_OF_GRADE)[grades]
+
+
+def study_table(observed: Ecosystem, name: str, *, epsilon: str = "1") -> NoisyTable:
+    """A release of the study as its lenders would make it, with the product's noise.
+
+    Args:
+        observed: The market.
+        name: Of the nodes' secrets: another name, other noise.
+        epsilon: Of a person.
+    """
+    spec = elasticity_spec(
+        month_name(observed.profile.withdrawn_in),
+        month_name(observed.profile.withdrawn_in + PERFORMANCE_MONTHS),
+        PARTNER_NAMES[WITHDRAWER],
+        synthetic=True,
+    )
+    parts = []
+    for study in studies(observed).values():
+        member, cells = study_cells(study.columns)
+        ones = np.ones((len(cells), 1), dtype=np.int64)
+        parts.append(contribution_of_columns(spec, study.person[member], cells, ones))
+    terms = Terms(epsilon=epsilon, max_partners_per_person=len(parts))
+    return simulated_release(spec, parts, secrets(name, len(parts)), terms=terms)
+
+
+def tier_part(spec: FigureSpec, observed: Ecosystem, number: int, month: int) -> Integers:
+    """One lender's part of a table of tiers, from its active lines."""
+    partner = observed.partners[number]
+    shot = partner.snapshot(month)
+    kept = shot.active
+    pd = law.expit(law.log_odds(**{n: v[kept] for n, v in shot.attributes.items()}))
+    limit = partner.lines.limit[shot.line[kept]]
+    drawn = limit * shot.attributes["utilisation"][kept]
+    exposure = drawn + CREDIT_CONVERSION * (limit - drawn)
+    tiers = _tiers(law.grade_of(pd))
+    places = np.full(len(tiers), number)
+    columns = (np.ones(len(tiers)), np.rint(exposure), np.rint(1e6 * pd))
+    return contribution_of_columns(
+        spec,
+        shot.person[kept].astype(np.int64),
+        np.stack((places, tiers), axis=1).astype(np.int64),
+        np.stack(columns, axis=1).astype(np.int64),
+    )
+
+
+def common_persons(observed: Ecosystem, month: int) -> Integers:
+    """Persons with an active line at both lenders, by tier at the second: (J, J, 3)."""
+    count, persons = observed.profile.partners, observed.profile.persons
+    tiers = np.full((count, persons), -1)
+    for number, partner in enumerate(observed.partners):
+        shot = partner.snapshot(month)
+        pd = law.expit(law.log_odds(**shot.attributes))
+        kept = shot.active
+        tiers[number, shot.person[kept]] = _tiers(law.grade_of(pd))[kept]
+    found = np.zeros((count, count, TIERS), dtype=np.int64)
+    for one in range(count):
+        for other in range(count):
+            if one != other:
+                both = tiers[other][(tiers[one] >= 0) & (tiers[other] >= 0)]
+                found[one, other] = np.bincount(both, minlength=TIERS)
+    return found
+
+
+def secrets(name: str, count: int) -> list[Secret]:
+    """Of ``count`` nodes."""
+    texts = [f"{name} {number}" for number in range(count)]
+    return [Secret(hashlib.sha256(text.encode()).digest()) for text in texts]
+
+
+def month_name(month: int) -> str:
+    """As a figure's period names it."""
+    return month_end(month).isoformat()[:7]
