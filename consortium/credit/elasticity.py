@@ -35,16 +35,16 @@ _NORMAL_95 = 1.96
 class Arm(StrEnum):
     """What became of a person's other lines."""
 
-    KEPT = "kept"
-    CLOSED = "closed"
+    KEPT = "KEPT"
+    CLOSED = "CLOSED"
 
 
 class Outcome(StrEnum):
     """Twelve months after the withdrawal (credit 2.1)."""
 
-    GOOD = "good"
+    GOOD = "GOOD"
     """Or indeterminate: whatever is not bad, for a PD is the chance of bad."""
-    BAD = "bad"
+    BAD = "BAD"
 
 
 ARMS, OUTCOMES = tuple(Arm), tuple(Outcome)

@@ -81,8 +81,8 @@ def elasticity_spec(
         last=last,
         axes=(
             Axis(name="grade", cells=tuple(GRADES)),
-            Axis(name="arm", cells=tuple(ARMS)),
-            Axis(name="outcome", cells=tuple(OUTCOMES)),
+            Axis(name="study_arm", cells=tuple(ARMS)),
+            Axis(name="study_outcome", cells=tuple(OUTCOMES)),
         ),
         filters=(Filter(name=CLOSING, value=closing),),
         synthetic=synthetic,
