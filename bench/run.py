@@ -19,6 +19,8 @@ NAMES = (
     "desk",
     "coverage",
     "closure_taiwan",
+    "elasticity",
+    "stress",
 )
 
 

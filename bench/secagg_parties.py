@@ -21,6 +21,9 @@ class Party:
 
     member: PartnerId
     machine: PartnerMachine
+    manifest: Manifest
+    link: Link
+    """Its first."""
 
 
 def parties(count: int) -> list[Party]:
@@ -36,7 +39,10 @@ def parties(count: int) -> list[Party]:
         policy=_policy(),
     )
     heads = {name: Link(0, link(_secret("seed", name), LENGTH, 0)) for name in names}
-    return [Party(name, PartnerMachine(_facts(manifest, name, heads))) for name in names]
+    return [
+        Party(name, PartnerMachine(_facts(manifest, name, heads)), manifest, heads[name])
+        for name in names
+    ]
 
 
 def request_for(crowd: list[Party], dimension: int) -> SumRequest:

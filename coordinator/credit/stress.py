@@ -38,6 +38,8 @@ class Stored:
 
     tables: tuple[NoisyTable, ...]
     overlaps: tuple[OverlapCount, ...]
+    most_partners: int | None = None
+    """That may hold one person, as the tables' plans say; None: all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +83,7 @@ def closure_report(stored: Stored, policy: StressPolicy, asked: Asked) -> Docume
     basis = Basis(
         policy=policy,
         behind=(*map(table_behind, tables), *_overlaps_behind(used)),
-        epsilon=_together(tables, used),
+        epsilon=_together(tables, used, stored.most_partners or len(market.partners)),
         synthetic=any(one.synthetic for one in tables),
         seed=seed,
         period=month,
@@ -165,12 +167,17 @@ def _seed(
     return digest_of(b"riskweave/stress/v1\n" + json.dumps(asked, sort_keys=True).encode())
 
 
-def _together(tables: Sequence[NoisyTable], overlaps: Sequence[OverlapCount]) -> str:
-    """Epsilon of a person who is in every release, as claimed, at the largest delta."""
-    runs = {one.release: (one.epsilon, one.delta) for one in overlaps}
-    charges = [*((one.epsilon, one.delta) for one in tables), *runs.values()]
-    units = sum(units_of(float(epsilon), float(delta)) for epsilon, delta in charges)
-    delta = max(float(delta) for _, delta in charges)
+def _together(tables: Sequence[NoisyTable], overlaps: Sequence[OverlapCount], most: int) -> str:
+    """Epsilon of a person in all of them, as claimed, at the largest delta.
+
+    A person who is at no more than ``most`` partners is in no more than ``most·(most - 1)``
+    of the overlaps; the dearest ones count.
+    """
+    runs = {one.release: one for one in overlaps}.values()
+    dearest = sorted(units_of(float(one.epsilon), float(one.delta)) for one in runs)
+    units = sum(dearest[-most * (most - 1) :]) if most > 1 else 0
+    units += sum(units_of(float(one.epsilon), float(one.delta)) for one in tables)
+    delta = max(float(one.delta) for one in (*tables, *runs))
     return f"{epsilon_of_units(units, delta):.4f}"
 
 
@@ -196,7 +203,7 @@ def _overlaps_behind(overlaps: Sequence[OverlapCount]) -> Iterable[Behind]:
     seen = {one.release: one for one in overlaps}
     for one in seen.values():
         yield Behind(
-            figure=FigureKind.OVERLAP.name,
+            figure="OVERLAP",
             release=one.release,
             period=one.period,
             about=f"{one.counter}, {one.peer}",

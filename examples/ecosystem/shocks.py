@@ -66,12 +66,12 @@ class TrueMarket:
 
     @property
     def elasticities(self) -> Float:
-        """By tier, of the closed arm."""
+        """By tier, of the closed arm; 0 where nobody is in it."""
         change = self.rates[:, 1] - self.rates[:, 0]
         tiers = np.asarray(law.TIER_OF_GRADE)
         weights = self.numbers[:, 1]
         sums = np.bincount(tiers, weights=weights * change)
-        return sums / np.bincount(tiers, weights=weights)
+        return sums / np.maximum(np.bincount(tiers, weights=weights), 1)
 
 
 def true_market(observed: Ecosystem, truth: Truth) -> TrueMarket:

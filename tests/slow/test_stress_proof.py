@@ -29,7 +29,7 @@ def test_planted_elasticities_are_recovered_within_fifteen_percent_at_epsilon_on
     near, negative, inside = 0, 0, []
     for seed in range(SEEDS):
         observed, truth = generate(STANDARD, seed)
-        found = study_of(study_table(observed, f"study {seed}"))
+        found = study_of(study_table(observed, f"{seed}"))
         _, planted = true_elasticities(observed, truth)
         values = np.array([found[tier].elasticity.value for tier in TIERS])
         near += bool(np.all(np.abs(values / planted - 1) <= 0.15))
@@ -63,17 +63,12 @@ def test_without_overlap_nothing_is_inside_the_interval_of_every_figure() -> Non
     observed, truth = generate(replace(STANDARD, overlap=0.0), 1)
     alone = true_market(observed, truth)
     assert not alone.common.any()
-    wanted = true_shock_of_nobody(alone)
+    wanted = true_shock(alone, WITHDRAWER)
     assert not np.any(wanted.together.by_tier.loss.value)
     inside = coverage(alone, wanted, planted())
     for name in ("hit", "pd", "loss", *STEPPING):
         assert inside["total", name].mean() >= 0.93
         assert inside["by_partner", name].mean() >= 0.93
-
-
-def true_shock_of_nobody(alone: TrueMarket) -> Shock:
-    """Nobody is at two lenders, so nothing is measured: any elasticity gives nothing."""
-    return true_shock(replace(alone, rates=np.full((5, 2), 0.1)), WITHDRAWER)
 
 
 def planted() -> dict[Tier, Elasticity]:
