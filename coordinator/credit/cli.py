@@ -10,8 +10,9 @@ from consortium.credit.scenario import parse_scenarios
 from consortium.credit.shock import MOST_ROUNDS, TIERS, Tier
 from consortium.errors import ConfigurationError
 from consortium.ids import PartnerId, parse_partner_id
+from coordinator import wiring
 from coordinator.credit import scenario_report, stress_report
-from coordinator.credit.releases_read import read_folder
+from coordinator.credit.releases_read import Gathered
 from coordinator.credit.scenario_page import scenario_page
 from coordinator.credit.stress import Asked, Stored, closure_report
 from coordinator.credit.stress_page import stress_page
@@ -41,12 +42,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_question(run)
     run.add_argument(
+        "directory", metavar="DIR", type=Path, nargs="?", help="coordinator directory"
+    )
+    run.add_argument(
         "--from",
-        dest="folder",
-        metavar="DIR",
+        dest="folders",
+        metavar="FOLDER",
         type=Path,
-        required=True,
-        help="folder of exported releases (*.json)",
+        action="append",
+        default=[],
+        help="exported releases (*.json), beside or instead of DIR; may be repeated",
     )
     run.add_argument("--policy", metavar="FILE.toml", type=Path, help="instead of the shipped")
     run.add_argument("--out", metavar="DIR", type=Path, default=Path("build/stress"))
@@ -88,13 +93,24 @@ def _add_question(run: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     progress = Console(stderr=True, quiet=arguments.json)
     with progress.status("reading releases"):
-        stored = read_folder(arguments.folder)
+        stored = _stored(arguments.directory, arguments.folders)
     with progress.status("reckoning"):
         document = _document(arguments, stored)
     for file in _write(document, arguments.out):
         progress.print(f"wrote {file}", highlight=False, soft_wrap=True)
     print(stress_report.as_json(document) if arguments.json else _summary(document), end="")
     return 0
+
+
+def _stored(directory: Path | None, folders: Sequence[Path]) -> Stored:
+    if directory is None and not folders:
+        raise ConfigurationError("name a coordinator directory, or --from FOLDER, or both")
+    gathered = Gathered()
+    if directory is not None:
+        gathered.take_registry(wiring.open_desk(directory).store)
+    for folder in folders:
+        gathered.take_folder(folder)
+    return gathered.stored
 
 
 def _document(arguments: argparse.Namespace, stored: Stored) -> Document:

@@ -26,8 +26,8 @@ from consortium.privacy.accountant import epsilon_of_units, units_of
 from coordinator.credit.stress_policy import StressPolicy
 from coordinator.credit.stress_report import Basis, Behind, Document, document_of
 
-TABLE_PRICE = "epsilon 1 for a person"
-OVERLAP_PRICE = "epsilon 0.1 for a person at both"
+TABLE_PRICE = "epsilon 1 for a person, reserved at every node for both attempts"
+OVERLAP_PRICE = "`coordinator overlap DIR P J MONTH --epsilon 0.1`: 0.1 for a person at both"
 _NAMED = 4
 """Missing pairs that an error names."""
 
@@ -115,7 +115,7 @@ def _check_pairs(pairs: Sequence[Pair], overlaps: Sequence[OverlapCount], month:
     count = f"{len(missing)} of {len(pairs)} pairs"
     raise NotFoundError(
         f"no OVERLAP release of {month} for {count}: {named}{more}. "
-        f"Run an overlap of each with the tiers {', '.join(TIERS)} ({OVERLAP_PRICE}, each); "
+        f"Run each with the tiers {', '.join(TIERS)} ({OVERLAP_PRICE}, for each pair); "
         "with --rounds 1 only those of the closing partners are needed"
     )
 
@@ -177,7 +177,7 @@ def _together(tables: Sequence[NoisyTable], overlaps: Sequence[OverlapCount], mo
     dearest = sorted(units_of(float(one.epsilon), float(one.delta)) for one in runs)
     units = sum(dearest[-most * (most - 1) :]) if most > 1 else 0
     units += sum(units_of(float(one.epsilon), float(one.delta)) for one in tables)
-    delta = max(float(one.delta) for one in (*tables, *runs))
+    delta = max(float(text) for text in (*(t.delta for t in tables), *(o.delta for o in runs)))
     return f"{epsilon_of_units(units, delta):.4f}"
 
 
