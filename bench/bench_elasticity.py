@@ -23,7 +23,7 @@ from consortium.credit.shock import TIERS
 from consortium.credit.shock_tables import study_of
 from examples.ecosystem import PROFILES, generate
 from examples.ecosystem.shocks import released, shock_from, true_market, true_shock
-from examples.ecosystem.study import PARTNER_NAMES, study_table, true_elasticities
+from examples.ecosystem.study import PARTNER_NAMES, study_parts, true_elasticities
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -91,9 +91,10 @@ def run(out: Path) -> Result:
 def _seed(number: int) -> _Seed:
     observed, truth = generate(STANDARD, number)
     along, planted = true_elasticities(observed, truth)
-    table = study_table(observed, f"{number}")
-    more = [study_table(observed, f"{number} again {draw}") for draw in range(AGAIN)]
-    return _Seed(planted, along, _read(table), np.array([_read(one)[0] for one in more]))
+    parts = study_parts(observed)
+    more = [parts.released(f"{number} again {draw}") for draw in range(AGAIN)]
+    again = np.array([_read(one)[0] for one in more])
+    return _Seed(planted, along, _read(parts.released(f"{number}")), again)
 
 
 def _read(table: NoisyTable) -> Float:

@@ -156,14 +156,28 @@ def _tiers(grades: Ints) -> Ints:
     return np.asarray(law.TIER_OF_GRADE)[grades]
 
 
-def study_table(observed: Ecosystem, name: str, *, epsilon: str = "1") -> NoisyTable:
-    """A release of the study as its lenders would make it, with the product's noise.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StudyParts:
+    """What the lenders of a study put into its sum."""
 
-    Args:
-        observed: The market.
-        name: Of the nodes' secrets: another name, other noise.
-        epsilon: Of a person.
-    """
+    spec: FigureSpec
+    parts: tuple[Integers, ...]
+    """The exact part of each lender but the one that withdrew."""
+
+    def released(self, name: str, *, epsilon: str = "1") -> NoisyTable:
+        """A release with the product's noise.
+
+        Args:
+            name: Of the nodes' secrets: another name, other noise.
+            epsilon: Of a person.
+        """
+        count = len(self.parts)
+        terms = Terms(epsilon=epsilon, max_partners_per_person=count)
+        return simulated_release(self.spec, self.parts, secrets(name, count), terms=terms)
+
+
+def study_parts(observed: Ecosystem) -> StudyParts:
+    """The study of the market's withdrawal."""
     spec = elasticity_spec(
         month_name(observed.profile.withdrawn_in),
         month_name(observed.profile.withdrawn_in + PERFORMANCE_MONTHS),
@@ -175,8 +189,7 @@ def study_table(observed: Ecosystem, name: str, *, epsilon: str = "1") -> NoisyT
         member, cells = study_cells(study.columns)
         ones = np.ones((len(cells), 1), dtype=np.int64)
         parts.append(contribution_of_columns(spec, study.person[member], cells, ones))
-    terms = Terms(epsilon=epsilon, max_partners_per_person=len(parts))
-    return simulated_release(spec, parts, secrets(name, len(parts)), terms=terms)
+    return StudyParts(spec=spec, parts=tuple(parts))
 
 
 def tier_part(spec: FigureSpec, observed: Ecosystem, number: int, month: int) -> Integers:

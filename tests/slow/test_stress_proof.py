@@ -13,7 +13,7 @@ from consortium.credit.shock import TIERS, Elasticity, Provenance, Tier
 from consortium.credit.shock_tables import study_of
 from examples.ecosystem import PROFILES, generate
 from examples.ecosystem.shocks import TrueMarket, released, shock_from, true_market, true_shock
-from examples.ecosystem.study import PARTNER_NAMES, study_table, true_elasticities
+from examples.ecosystem.study import PARTNER_NAMES, study_parts, true_elasticities
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +29,7 @@ def test_planted_elasticities_are_recovered_within_fifteen_percent_at_epsilon_on
     near, negative, inside = 0, 0, []
     for seed in range(SEEDS):
         observed, truth = generate(STANDARD, seed)
-        found = study_of(study_table(observed, f"{seed}"))
+        found = study_of(study_parts(observed).released(f"{seed}"))
         _, planted = true_elasticities(observed, truth)
         values = np.array([found[tier].elasticity.value for tier in TIERS])
         near += bool(np.all(np.abs(values / planted - 1) <= 0.15))
