@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from consortium.credit.figures import NoisyTable, Terms, simulated_release
+from consortium.credit.figures import NoisyTable, Terms, figure_plan, simulated_release
 from consortium.credit.scenario import Scenario
 from consortium.credit.shock import TIERS
 from consortium.credit.shock_tables import elasticity_spec, scenario_spec, tiers_spec
+from consortium.credit.table_document import parse_table_document, table_bytes, table_digest
 from consortium.crypto.keys import Secret
 from consortium.documents import document_of
 from consortium.figure import SCALE_BITS, FigureSpec
@@ -20,7 +21,15 @@ from consortium.identity.overlap import (
     OverlapPlan,
     counts_of,
 )
-from consortium.ids import Digest, PartnerId, digest_of
+from consortium.ids import Digest, PartnerId, RunId, digest_of
+from consortium.ledger.bodies import OverlapReleased
+from consortium.ledger.entries import Entry
+from consortium.plan import ReleaseKind
+from consortium.release import Attempt, Outcome
+from coordinator.scoring_storage import ScoringStore
+from coordinator.storage import Store
+from coordinator.table_releases import figure_digest
+from coordinator.table_storage import TableRow, TableStore
 
 MONTH = "2026-03"
 PARTNERS = tuple(PartnerId(name) for name in ("bank_a", "bank_b", "card_c", "shop_d"))
@@ -132,3 +141,55 @@ def write_releases(
     for name, documents in by_pair.items():
         (folder / name).write_bytes(b"[" + b",".join(documents) + b"]")
     return folder
+
+
+def document_of_table(table: NoisyTable, *, most: int) -> bytes:
+    """As the coordinator keeps it: with a plan, an attempt and its statement."""
+    holders = [PartnerId(f"p{place}") for place in range(table.partners)]
+    plan = figure_plan(
+        table.spec,
+        Terms(max_partners_per_person=most),
+        run=RunId("ab" * 16),
+        holders=holders,
+        under=(Digest("0" * 64), Digest("0" * 64), Digest("0" * 64)),
+    )
+    attempt = Attempt(
+        kind=ReleaseKind.TABLE,
+        round=1,
+        attempt=1,
+        roster=plan.blocks[0].holders,
+        outcome=Outcome.SUMMED,
+        missing=(),
+        reasons=(),
+        charged=True,
+    )
+    return table_bytes(plan, np.array(table.totals, dtype=np.int64), (attempt,))
+
+
+def fill_registry(store: Store, tables: Sequence[NoisyTable]) -> None:
+    """Tables and overlaps where the coordinator's runs leave them."""
+    for number, table in enumerate(tables):
+        document = document_of_table(table, most=3)
+        found = parse_table_document(document).table
+        row = TableRow(
+            release=found.release,
+            digest=table_digest(document),
+            figure=figure_digest(found.spec),
+            kind=found.spec.kind.value,
+            first=found.spec.first,
+            last=found.spec.last,
+            run=RunId(f"{number:032x}"),
+            document=document,
+            at=0,
+        )
+        TableStore(store).add(row)
+    for counter in PARTNERS:
+        for peer in PARTNERS:
+            if counter != peer:
+                plan = overlap_plan(counter, peer)
+                key = secrets(f"registry {counter} {peer}", 1)[0]
+                counts = ExactCounts(COMMON).released(plan, key, digest_of(b"registry"))
+                body = OverlapReleased(release=plan.release, attempt=1, counts=counts)
+                entry = Entry(seq_hint=0, at=0, actor=counter, body=body)
+                ScoringStore(store).begin_overlap(plan)
+                ScoringStore(store).end_overlap(plan, entry.to_jcs())

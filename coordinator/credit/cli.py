@@ -8,6 +8,7 @@ from rich.console import Console
 
 from consortium.credit.scenario import parse_scenarios
 from consortium.credit.shock import MOST_ROUNDS, TIERS, Tier
+from consortium.credit.shock_tables import tiers_spec
 from consortium.errors import ConfigurationError
 from consortium.ids import PartnerId, parse_partner_id
 from coordinator import wiring
@@ -18,6 +19,7 @@ from coordinator.credit.stress import Asked, Stored, closure_report
 from coordinator.credit.stress_page import stress_page
 from coordinator.credit.stress_policy import load_policy
 from coordinator.credit.stress_report import Document
+from coordinator.figure_plans import FigureTerms, table_plan_text
 
 
 def main(argv: Sequence[str]) -> int:
@@ -57,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--out", metavar="DIR", type=Path, default=Path("build/stress"))
     run.add_argument("--json", action="store_true", help="print the report, not a summary")
     run.set_defaults(command=_run)
+    _add_plan(verbs)
     show = verbs.add_parser(
         "show", help="print a stored report again", description="Print a stored report again."
     )
@@ -65,6 +68,26 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--html", metavar="OUT.html", type=Path, help="write its page again")
     show.set_defaults(command=_show)
     return parser
+
+
+def _add_plan(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    defaults = FigureTerms()
+    plan = verbs.add_parser(
+        "plan",
+        help="print the plan of the table of tiers that a closure is reckoned from",
+        description="Print the plan of the table TIERS of a month, for `riskweave coordinator "
+        "train`. Nothing is started and nothing is charged yet.",
+    )
+    plan.add_argument("directory", metavar="DIR", type=Path, help="coordinator directory")
+    plan.add_argument(
+        "--month", required=True, help="YYYY-MM, at whose end lines are looked at"
+    )
+    plan.add_argument(
+        "--bound", type=int, required=True, help="most exposure of a person, minor units"
+    )
+    plan.add_argument("--epsilon", default=defaults.epsilon, help="of a person (%(default)s)")
+    plan.add_argument("--synthetic", action="store_true", help="the rows are made up")
+    plan.set_defaults(command=_plan)
 
 
 def _add_question(run: argparse.ArgumentParser) -> None:
@@ -88,6 +111,18 @@ def _add_question(run: argparse.ArgumentParser) -> None:
     )
     run.add_argument("--month", default="", help="YYYY-MM (the newest there is)")
     run.add_argument("--seed", type=int, default=1, help="of the draws (%(default)s)")
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    manifest = wiring.open_desk(arguments.directory).membership.current()
+    if manifest is None:
+        raise ConfigurationError("no manifest is in force: nobody could be asked")
+    partners = sorted(member.id for member in manifest.partners)
+    spec = tiers_spec(
+        arguments.month, partners, bound=arguments.bound, synthetic=arguments.synthetic
+    )
+    print(table_plan_text(spec, FigureTerms(epsilon=arguments.epsilon)), end="")
+    return 0
 
 
 def _run(arguments: argparse.Namespace) -> int:

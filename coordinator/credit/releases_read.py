@@ -11,9 +11,12 @@ from consortium.canonical import canonical_json
 from consortium.credit.figures import NoisyTable, parse_table
 from consortium.credit.table_document import TYPE, parse_table_document
 from consortium.documents import value_of
-from consortium.errors import ConfigurationError, DataError, ProtocolError
-from consortium.identity.overlap import OverlapCount
+from consortium.errors import ConfigurationError, DataError, DecodeError, ProtocolError
+from consortium.identity.overlap import OverlapCount, counts_of
+from consortium.ledger.bodies import OverlapReleased
+from consortium.ledger.entries import from_jcs
 from coordinator.credit.stress import Stored
+from coordinator.scoring_storage import ScoringStore
 from coordinator.storage import Store
 from coordinator.table_storage import TableStore
 
@@ -39,9 +42,15 @@ class Gathered:
         )
 
     def take_registry(self, store: Store) -> None:
-        """All tables that a coordinator published."""
+        """All tables that a coordinator published, and all overlaps that were answered."""
         for row in TableStore(store).tables():
             self._take_document(row.document)
+        for plan, entry in ScoringStore(store).overlaps():
+            body = from_jcs(entry).body
+            if not isinstance(body, OverlapReleased):
+                raise DecodeError(f"release {plan.release}: the stored counts are none")
+            for count in counts_of(plan, body.counts):
+                self._take_count(count)
 
     def take_folder(self, folder: Path) -> None:
         """All ``*.json`` files of a folder.

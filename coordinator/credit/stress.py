@@ -26,8 +26,8 @@ from consortium.privacy.accountant import epsilon_of_units, units_of
 from coordinator.credit.stress_policy import StressPolicy
 from coordinator.credit.stress_report import Basis, Behind, Document, document_of
 
-TABLE_PRICE = "epsilon 1 for a person, reserved at every node for both attempts"
-OVERLAP_PRICE = "`coordinator overlap DIR P J MONTH --epsilon 0.1`: 0.1 for a person at both"
+TABLE_PRICE = "epsilon 1 for a person by default, reserved at every node before it starts"
+OVERLAP_PRICE = "`riskweave coordinator overlap --epsilon 0.1`: 0.1 for a person at both"
 _NAMED = 4
 """Missing pairs that an error names."""
 
@@ -97,8 +97,8 @@ def _tiers(stored: Stored, month: str) -> NoisyTable:
     found = [one for one in found if month in ("", one.spec.last)]
     if not found:
         raise NotFoundError(
-            f"no TIERS release{f' of {month}' if month else ''}: run the figure "
-            f"{FigureKind.TIERS} for that month ({TABLE_PRICE})"
+            f"no TIERS release{f' of {month}' if month else ''}: run the figure tiers; "
+            f"`riskweave stress plan` prints its plan ({TABLE_PRICE})"
         )
     return max(found, key=lambda one: (one.spec.last, one.release))
 

@@ -4,18 +4,26 @@ import csv
 import io
 import json
 import re
+import tomllib
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from consortium.credit.figure_forms import check_cells
 from consortium.credit.figures import NoisyTable
 from consortium.credit.scenario import parse_scenarios
+from consortium.credit.shock_tables import tiers_spec
 from consortium.errors import ConfigurationError, DomainError, NotFoundError, PolicyError
 from consortium.identity.overlap import OverlapCount
 from coordinator.credit.cli import main
 from coordinator.credit.stress_policy import load_policy, parse_policy
 from riskweave import main as door  # noqa: TID251 - the door itself is under test
+from tests.coordinator_house import House
 from tests.stress_house import (
+    PARTNERS,
+    document_of_table,
+    fill_registry,
     overlaps,
     scenario_table,
     study_table,
@@ -184,6 +192,43 @@ def test_wrong_words_and_files_are_one_line_of_error(
         main(["show", str(folder / "note.json")])
     assert door(["stress", "run", "--from", str(folder), "--close", "bank_a"]) == 1
     assert capsys.readouterr().err.startswith("error: note.json")
+
+
+def test_the_registry_and_a_folder_give_one_answer_and_plans_bound_the_epsilon(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    house = House.build(tmp_path / "c")
+    tables = [tiers_table(), study_table()]
+    fill_registry(house.desk.store, tables)
+    words = ["run", str(tmp_path / "c"), "--close", "bank_a", "--out", str(tmp_path / "one")]
+    assert main(words) == 0
+    (document,) = (tmp_path / "one").glob("*.json")
+    report = json.loads(document.read_text())
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for number, table in enumerate(tables):
+        (folder / f"{number}.json").write_bytes(document_of_table(table, most=3))
+    counts = [asdict(one) for one in overlaps()]
+    (folder / "overlaps.json").write_text(json.dumps(counts))
+    other = json.loads(run(folder, "--close", "bank_a")[-1].read_text())
+    assert other["epsilon"] == report["epsilon"]
+    assert len(report["releases"]) == 2 + 12
+    everybody = write_releases(tmp_path / "other" / "plain", tables, overlaps())
+    dearer = json.loads(run(everybody, "--close", "bank_a")[-1].read_text())
+    assert float(dearer["epsilon"]) > float(report["epsilon"])
+    capsys.readouterr()
+
+
+def test_a_plan_of_tiers_has_a_cell_for_each_partner_and_passes_the_nodes_form(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    House.build(tmp_path / "c")
+    words = ["plan", str(tmp_path / "c"), "--month", "2026-03", "--bound", "5000000"]
+    assert main([*words, "--synthetic"]) == 0
+    plan = tomllib.loads(capsys.readouterr().out)
+    assert plan["axis"][0] == {"name": "partner", "cells": ["bank_a", "bank_b"]}
+    assert plan["figure"]["synthetic"]
+    check_cells(tiers_spec("2026-03", PARTNERS, bound=5_000_000))
 
 
 def test_a_policy_is_read_strictly_and_the_shipped_one_assumes_both_signs() -> None:
