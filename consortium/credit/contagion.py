@@ -32,6 +32,7 @@ from consortium.ids import Digest, PartnerId
 
 DRAWS = 1_000
 
+_NORMAL_95 = 1.96
 _CHUNK = 50
 """Draws at a time; changes no figure."""
 _STAGE_RATIO, _STAGE_FLOOR = 2.0, 0.01
@@ -130,9 +131,10 @@ def shock_of(market: Market, question: Question, *, seed: Digest, draws: int = D
         for start in range(0, draws, _CHUNK)
     ]
     spreads = [_joined([_run(state, market, question) for state in states])]
-    if bool(market.few.any()):
-        # Once as nobody, once as anything below 50: the interval holds both.
-        none = [replace(one, overlap=np.where(market.few, 0.0, one.overlap)) for one in states]
+    doubtful = _doubtful(market)
+    if bool(doubtful.any()):
+        # Once as nobody, once as drawn: the interval holds both.
+        none = [replace(one, overlap=np.where(doubtful, 0.0, one.overlap)) for one in states]
         spreads.append(_joined([_run(state, market, question) for state in none]))
     return _answer(market, question, value, spreads)
 
@@ -141,6 +143,17 @@ def _joined(parts: Sequence["_Outcome"]) -> "_Outcome":
     return _Outcome(
         *(np.concatenate([getattr(part, name) for part in parts]) for name in _MEASURES)
     )
+
+
+def _doubtful(market: Market) -> Flags:
+    """Overlaps that may be nobody's: fewer than 50, or so few more that noise explains it.
+
+    Counts below 50 are not told, so one that is told is on the high side where its noise is
+    as large as the bound; over many pairs that would add up to persons who are not there.
+    """
+    noise = market.overlap.deviations
+    near = market.overlap.values < MIN_CELL + _NORMAL_95 * noise
+    return market.few | ((noise > 0) & near)
 
 
 def persons_positive(market: Market) -> Flags:

@@ -24,6 +24,7 @@ from tests.shock_house import (
 
 FEW_DRAWS = 20
 MEASURES = ("hit", "pd", "loss", "moves", "approvals")
+TOUCHY = Reaction(kappa={Tier.PRIME: 0.01, Tier.NEAR: 0.05, Tier.LOW: 0.2}, theta=0.0)
 REACTING = Reaction(kappa={Tier.PRIME: 0.01, Tier.NEAR: 0.05, Tier.LOW: 0.2}, theta=0.02)
 
 heads = st.integers(-40, 60_000).map(float)
@@ -72,7 +73,7 @@ def test_without_overlap_nothing_changes_even_where_partners_react(one: Market) 
         np.zeros_like(one.overlap.values),
         noise=0.0,
     )
-    shock = shock_of(alone, question(reaction=REACTING), seed=SEED, draws=FEW_DRAWS)
+    shock = shock_of(alone, question(reaction=TOUCHY), seed=SEED, draws=FEW_DRAWS)
     assert _zero(shock.together.by_tier)
 
 
@@ -165,6 +166,20 @@ def test_closed_tiers_are_not_hit_and_partners_do_not_hit_themselves() -> None:
     assert hit[0, 2] == 0
     assert np.all(hit[1:, 2] > 0)
     assert not np.any(hit[:, :2])
+
+
+def test_partners_without_additional_loss_do_not_react_however_touchy_they_are() -> None:
+    for points in (_points(0.0), _points(-0.02)):
+        shock = shock_of(usual(), question(points=points, reaction=TOUCHY), seed=SEED)
+        assert len(shock.rounds) == 1
+
+
+def test_counts_that_noise_alone_lifts_above_fifty_hold_nobody_in_their_intervals() -> None:
+    noisy = market(usual().persons.values, np.full((4, 4, 3), 120.0), noise=42.0)
+    hit = shock_of(noisy, question(), seed=SEED).rounds[0].total.hit
+    assert hit.low <= 0
+    clear = market(usual().persons.values, np.full((4, 4, 3), 140.0), noise=42.0)
+    assert shock_of(clear, question(), seed=SEED).rounds[0].total.hit.low > 0
 
 
 def test_suppressed_overlap_enters_as_nothing_with_an_interval_up_to_fifty() -> None:

@@ -15,7 +15,7 @@ from examples.ecosystem import PROFILES, generate
 from examples.ecosystem.shocks import TrueMarket, released, shock_from, true_market, true_shock
 from examples.ecosystem.study import PARTNER_NAMES, study_parts, true_elasticities
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1_800)]
 
 STANDARD = replace(PROFILES["standard"], months=31)
 """Twelve months after the withdrawal, and no further."""
