@@ -125,6 +125,10 @@ class Label(StrEnum):
     DECISION_REPORT = "riskweave/decision-report/v1\n"
     ADMISSION = "riskweave/admission/v1\n"
     ADMISSION_ORDER = "riskweave/admission-order/v1\n"
+    CAMPAIGN = "riskweave/campaign/v1\n"
+    CAMPAIGN_STATE = "riskweave/campaign-state/v1\n"
+    CHARTER = "riskweave/charter/v1\n"
+    CONTRIBUTION = "riskweave/contribution/v1\n"
 
     @cached_property
     def line(self) -> bytes:
