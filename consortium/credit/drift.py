@@ -25,10 +25,9 @@ def psi(before: Float, now: Float) -> float | None:
         ShapeError: other bands, or fewer than two.
         DomainError: a count is no number.
     """
-    shares = _share(before, now), _share(now, before)
-    if shares[0] is None or shares[1] is None:
+    p, q = _share(before, now), _share(now, before)
+    if p is None or q is None:
         return None
-    p, q = shares
     return float(((q - p) * np.log(q / p)).sum())
 
 
