@@ -192,6 +192,7 @@ CHECKS: Mapping[str, Mapping[Check, str]] = {
         Check.CONSENTS: "consents and use of pseudonyms",
         Check.DECISIONS: "credit decisions: commitments, draws, replays",
         Check.TABLES: "tables",
+        Check.GOVERNING: "campaigns, waivers and the charter",
     },
     "zh": {
         Check.BUNDLE: "审计包符合唯一格式",
@@ -217,5 +218,6 @@ CHECKS: Mapping[str, Mapping[Check, str]] = {
         Check.CONSENTS: "授权同意与假名使用",
         Check.DECISIONS: "信贷决定: 承诺、抽取与重放",
         Check.TABLES: "统计表",
+        Check.GOVERNING: "重启活动、豁免与章程",
     },
 }

@@ -30,6 +30,7 @@ from consortium.ids import (
     parse_run_id,
 )
 from consortium.ledger.bodies import SCORING_ACTORS, SCORING_TYPES, ScoringBody
+from consortium.ledger.governing import GOVERNING_ACTORS, GOVERNING_TYPES, GoverningBody
 from consortium.manifest import Member, Role
 from consortium.messages import LARGEST_ENTRY, SumRequest
 from consortium.plan import ReleaseKind, TrainingPlan
@@ -295,6 +296,7 @@ Body = (
     | Incident
     | ReleaseGate
     | ScoringBody
+    | GoverningBody
 )
 
 _OPERATOR = frozenset({Role.COORDINATOR})
@@ -325,6 +327,7 @@ TYPES: Mapping[str, type[Body]] = {
     "incident": Incident,
     "release.gate": ReleaseGate,
     **SCORING_TYPES,
+    **GOVERNING_TYPES,
 }
 """The name of each class in an entry."""
 
@@ -351,6 +354,7 @@ ACTORS: Mapping[type[object], frozenset[Role]] = {
     Incident: _OPERATOR | _WITNESSES,
     ReleaseGate: _OPERATOR,
     **SCORING_ACTORS,
+    **GOVERNING_ACTORS,
 }
 """In whose name each may stand."""
 
@@ -434,7 +438,7 @@ def from_jcs(data: bytes) -> Entry:
         seq_hint=_whole(plain["seq_hint"]),
         at=_whole(plain["at"]),
         actor=_actor(plain["actor"]),
-        body=value_of(TYPES[plain["type"]], plain["body"]),
+        body=_body(plain["type"], plain["body"]),
         signature=_signature(plain["sig"]),
     )
     _check(entry.body)
@@ -479,6 +483,13 @@ def _dump(plain: object) -> bytes:
     """
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return text.encode("utf-8")
+
+
+def _body(name: str, plain: object) -> Body:
+    try:
+        return value_of(TYPES[name], plain)
+    except DomainError as error:
+        raise DecodeError(f"entry: {name}: {error}") from error
 
 
 def _known(name: object) -> bool:

@@ -48,6 +48,7 @@ class Check(StrEnum):
     CONSENTS = "8.7(21)"
     DECISIONS = "8.7(22)"
     TABLES = "8.7(23)"
+    GOVERNING = "8.7(24)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

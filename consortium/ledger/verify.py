@@ -36,6 +36,7 @@ from consortium.ledger.epochs import audit_epochs
 from consortium.ledger.evidence import Evidence, read_evidence
 from consortium.ledger.facts import Machines, RunFacts, Timeline
 from consortium.ledger.findings import Check, Finding, Findings, Grade
+from consortium.ledger.governing_audit import audit_governing
 from consortium.ledger.merkle import Tree, leaf_hash
 from consortium.ledger.overlaps import audit_overlaps
 from consortium.ledger.proof import parse_proof, verify_proof
@@ -145,6 +146,7 @@ def verify_log(
     audit_drawing(timeline, runs, findings)
     audit_epochs(timeline, findings)
     audit_consents(timeline, findings)
+    audit_governing(timeline, findings)
     audit_answers(timeline, runs, findings, now=now)
     audit_decisions(timeline, findings, now=now)
     audit = _audit(findings, pinned, state, runs, releases)

@@ -296,6 +296,98 @@ BODIES: dict[str, tuple[str, dict[str, object]]] = {
         "bank-a",
         {"release": named("overlap"), "attempt": 1, "counts": [1_234_567, 0, 98_765]},
     ),
+    "campaign.planned": (
+        "coordinator",
+        {
+            "plan": {
+                "name": "spring-26",
+                "lenders": ["bank-a", "bank-b"],
+                "closed_from": "2025-10-01",
+                "closed_to": "2025-12-31",
+                "begins": "2026-03-02",
+                "percents": [1, 5, 20, 100],
+                "holdout_percent": 10,
+                "stop": {
+                    "fpd30_plan": 30_000,
+                    "ratio": 2_000_000,
+                    "alpha": 50_000,
+                    "beta": 100_000,
+                    "least_accounts": 50,
+                    "most_accounts": 20_000,
+                    "looks": 3,
+                    "holdout_margin": 10_000,
+                },
+                "look_days": 30,
+                "epsilon": "1",
+                "delta": "0.000001",
+            }
+        },
+    ),
+    "campaign.ordered": (
+        "coordinator",
+        {
+            "order": {
+                "campaign": "spring-26",
+                "plan": named("campaign plan"),
+                "move": "bad",
+                "wave": 1,
+                "before": named("state"),
+                "release": [named("release")],
+                "role": "",
+                "reason": "",
+                "on": "2026-05-31",
+            }
+        },
+    ),
+    "register.acted": (
+        "coordinator",
+        {
+            "act": {
+                "trigger": "drift",
+                "subject": "bank-c",
+                "action": "retrain",
+                "role": "PE",
+                "on": "2026-05-31",
+                "due": "2026-06-30",
+                "evidence": [named("release")],
+            }
+        },
+    ),
+    "register.waived": (
+        "coordinator",
+        {
+            "waiver": {
+                "trigger": "partner_share",
+                "subject": "bank-a",
+                "reason": "committee-12",
+                "role": "OP",
+                "on": "2026-05-31",
+                "expires": "2026-08-29",
+            }
+        },
+    ),
+    "charter.proposed": (
+        "coordinator",
+        {
+            "charter": {
+                "federation": "north",
+                "version": 2,
+                "previous": [named("charter 1")],
+                "in_force": "2026-06-01",
+                "clauses": [
+                    {"code": "purpose", "zh": "仅用于信用风险评估", "en": "Credit risk only"}
+                ],
+                "settlement_ppm": 500_000,
+                "exit_notice_days": 90,
+                "retrain_days": 30,
+            }
+        },
+    ),
+    "charter.agreed": ("bank-a", {"charter": named("charter 2")}),
+    "contribution.stated": (
+        "coordinator",
+        {"version": named("version"), "statement": named("contribution")},
+    ),
 }
 
 
