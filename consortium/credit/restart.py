@@ -188,9 +188,9 @@ def _capacity_bars(line: ClosedLine, bound: Ppm) -> dict[Bar, bool]:
 # --- waves ------------------------------------------------------------------------------------
 
 
-def in_holdout(campaign: str, token: PersonToken, rules: RestartRules) -> bool:
+def in_holdout(campaign: str, token: PersonToken, percent: int) -> bool:
     """Whether a person is held out of a campaign; the auditor draws the same ones."""
-    return _drawn(Label.RESTART_HOLDOUT, campaign, token) < rules.holdout_percent
+    return _drawn(Label.RESTART_HOLDOUT, campaign, token) < percent
 
 
 def wave_of(campaign: str, token: PersonToken, percents: Sequence[int]) -> int:

@@ -334,6 +334,11 @@ class PathDesk:
         with self._store.reading() as connection:
             return _case(connection, name)
 
+    def is_counselled(self, name: str) -> bool:
+        """Whether a case of this reference is filed."""
+        with self._store.reading() as connection:
+            return storage_path.case_by(connection, name) is not None
+
     def due(self) -> Sequence[tuple[str, date]]:
         """Follow-ups that are due today or before, and not done."""
         with self._store.reading() as connection:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 from consortium.canonical import canonical_json
 from consortium.credit.early_warning import Sign
 from consortium.credit.terms import ConsentPurpose, add_months
+from consortium.credit.waves import Fate
 from consortium.errors import ConfigurationError, DataError
 from consortium.inquiries import Purpose
 from partner_node import budget, wiring
@@ -27,6 +28,7 @@ from partner_node.credit import (
     storage_watch,
 )
 from partner_node.credit.storage import Connection, CreditStore
+from partner_node.credit.storage_campaign import drop_members
 
 if TYPE_CHECKING:
     from partner_node.scoring_store import ScoringStore
@@ -214,6 +216,7 @@ def _ended(
         _add(gone, storage_rights.drop_cases(connection, lines))
     if purpose is ConsentPurpose.RESTART_CONTACT:
         _add(gone, storage_rights.drop_restarts(connection, lines))
+        _add(gone, drop_members(connection, subject, among=(Fate.OFFERED,)))
     return gone
 
 
@@ -327,6 +330,7 @@ def _erased(
         storage_rights.drop_cases(connection, every),
         storage_rights.drop_ladders(connection, every),
         storage_rights.drop_drafts(connection, subject),
+        drop_members(connection, subject),
         storage_people.drop_decisions(connection, before, subject),
         storage_rights.drop_orphans(connection),
     ):

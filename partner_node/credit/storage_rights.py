@@ -9,6 +9,7 @@ from collections.abc import Collection
 import sqlalchemy as sa
 
 from partner_node.credit.storage import DECISIONS, Connection
+from partner_node.credit.storage_campaign import MEMBERS
 from partner_node.credit.storage_path import (
     CHOICES,
     CONTRACTS,
@@ -25,9 +26,12 @@ from partner_node.credit.storage_watch import MONTHS
 
 
 def lines_of(connection: Connection, subject: bytes) -> frozenset[str]:
-    """References of the person's lines that are followed up."""
-    query = sa.select(MONTHS.c.line).where(MONTHS.c.subject == subject).distinct()
-    return frozenset(connection.scalars(query))
+    """References of the person's lines that are followed up, or in a restart campaign."""
+    found: set[str] = set()
+    for table in (MONTHS, MEMBERS):
+        query = sa.select(table.c.line).where(table.c.subject == subject).distinct()
+        found |= set(connection.scalars(query))
+    return frozenset(found)
 
 
 def drop_cases(connection: Connection, lines: Collection[str]) -> dict[str, int]:

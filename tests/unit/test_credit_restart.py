@@ -176,12 +176,12 @@ def test_reinstated_limit_is_the_old_one_within_tier_and_capacity() -> None:
 
 def test_holdout_and_waves_are_drawn_alike_by_everybody_and_evenly() -> None:
     tokens = [PersonToken(k.to_bytes(16, "big")) for k in range(20_000)]
-    held = [token for token in tokens if in_holdout("c1", token, RESTART)]
+    held = [token for token in tokens if in_holdout("c1", token, RESTART.holdout_percent)]
     assert abs(len(held) / len(tokens) - 0.10) < 0.012
     waves = [wave_of("c1", token, (1, 5, 20, 100)) for token in tokens]
     for wave, share in enumerate((0.01, 0.04, 0.15, 0.80)):
         assert abs(waves.count(wave) / len(tokens) - share) < 0.016
-    other = [token for token in tokens if in_holdout("c2", token, RESTART)]
+    other = [token for token in tokens if in_holdout("c2", token, RESTART.holdout_percent)]
     assert len(set(held) & set(other)) < len(held) / 4
     apart = [wave_of("c1", token, (1, 5, 20, 100)) for token in held]
     assert abs(apart.count(3) / len(held) - 0.80) < 0.05
