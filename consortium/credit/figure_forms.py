@@ -13,6 +13,7 @@ from datetime import date, timedelta
 from consortium.credit.closures import Cause
 from consortium.credit.outcomes import Bucket
 from consortium.credit.terms import GRADES, Segment, add_months
+from consortium.credit.waves import Arm, Fate, wave_label
 from consortium.errors import ConfigurationError
 from consortium.figure import Axis, FigureKind, FigureSpec, Measure
 
@@ -49,7 +50,7 @@ class Form:
     amounts: tuple[str, ...] = ()
     """Measures of clipped amounts that may follow."""
     filters: Mapping[str, tuple[str, ...]] | None = None
-    """Name of a filter to its values; none if empty."""
+    """Name of a filter to its values, none if empty: then it is whoever counts that checks."""
     weekly: bool = False
     """Whether its period may be of weeks."""
     per_period: bool = False
@@ -128,6 +129,10 @@ def _ages(_: FigureSpec, axis: Axis) -> bool:
     return 0 <= last <= _MOST_AGE and axis.cells == ages
 
 
+def _waves(_: FigureSpec, axis: Axis) -> bool:
+    return axis.cells == tuple(map(wave_label, range(len(axis.cells))))
+
+
 VOCABULARIES: Mapping[str, Vocabulary] = {
     "week": _period,
     "month": _period,
@@ -145,6 +150,9 @@ VOCABULARIES: Mapping[str, Vocabulary] = {
     "decision": _exactly(*DECISIONS),
     "outcome": _exactly(*OUTCOMES),
     "arm": _exactly(*ARMS),
+    "wave": _waves,
+    "wave_arm": _exactly(*Arm),
+    "fate": _exactly(*Fate),
 }
 """Name of an axis to the cells that it may have, the same in every kind."""
 
@@ -180,6 +188,11 @@ FORMS: Mapping[FigureKind, Form] = {
     FigureKind.ELASTICITY: Form(axes=(("grade", "arm", "outcome"),), counts=("persons",)),
     FigureKind.FAIRNESS: Form(
         axes=(("group", "decision", "outcome"),), counts=("persons",), amounts=("expected",)
+    ),
+    FigureKind.CAMPAIGN: Form(
+        axes=(("wave", "wave_arm", "fate"),),
+        counts=("persons",),
+        filters={"campaign": (), "look": (), "plan": (), "turn": ()},
     ),
 }
 """Kinds of which nodes count something by themselves; no other can be asked for."""
@@ -224,7 +237,8 @@ def _check_measures(form: Form, measures: tuple[Measure, ...]) -> None:
 def _check_filters(form: Form, spec: FigureSpec) -> None:
     allowed = form.filters or {}
     for one in spec.filters:
-        if one.value not in allowed.get(one.name, ()):
+        values = allowed.get(one.name)
+        if values is None or (values and one.value not in values):
             raise ConfigurationError(f"figure: no filter {one.name} = {one.value}")
     for name in allowed:
         if not spec.filter(name):

@@ -32,6 +32,9 @@ from partner_node.credit.storage_campaign import Member
 MOST = 1_000_000
 """Lines that one call may enrol."""
 
+_AT_ONCE = 500
+"""Members that are offered to in one transaction."""
+_DONE = ""
 _ARMS = tuple(Arm)
 _FATES = tuple(Fate)
 _NEXT: Mapping[Fate | None, frozenset[Fate]] = MappingProxyType(
@@ -165,27 +168,33 @@ class CampaignDesk:
         with self._store.reading() as connection:
             due = storage_campaign.members(connection, name, now.at)
         found: Counter[str] = Counter()
-        for member in due:
-            if member.turn == 0:
-                found[self._offered(member, now)] += 1
-        return found
+        for start in range(0, len(due), _AT_ONCE):
+            told = [self._told(one, now) for one in due[start : start + _AT_ONCE]]
+            # A ladder that was offered before a crash is offered again, and is the same one.
+            with self._store.transaction() as connection:
+                for how, member in told:
+                    found[how] += how != _DONE
+                    if member is not None:
+                        storage_campaign.change_member(connection, member)
+        return +found
 
-    def _offered(self, member: Member, now: Campaign) -> str:
-        """Offer to one member; how it went.
+    def _told(self, member: Member, now: Campaign) -> tuple[str, Member | None]:
+        """Offer to one member: how it went, and the member as it is then if that is new.
 
         Who is held out is watched only if it would have been offered: the two are compared.
         """
+        if member.turn:
+            return _DONE, None
         if member.tier is Tier.D:
-            return "excluded"
+            return "excluded", None
         if (lacks := self._lacks(member)) is not None:
-            return lacks
+            return lacks, None
+        watched = replace(member, turn=now.turn, at=self._ports.service.ports.now())
         if member.held or member.tier is Tier.C:
-            self._keep(replace(member, turn=now.turn))
-            return "held_out" if member.held else "counselled"
+            return "held_out" if member.held else "counselled", watched
         if member.tier is Tier.B:
             self._path.offer_ladder(member.line, applied=False)
-        self._keep(replace(member, turn=now.turn, fate=Fate.OFFERED))
-        return "offered"
+        return "offered", replace(watched, fate=Fate.OFFERED)
 
     def _lacks(self, member: Member) -> str | None:
         """What keeps a member from being offered what its tier is; None: nothing."""
@@ -252,8 +261,12 @@ class CampaignDesk:
 
     # --- parts --------------------------------------------------------------------------------
 
+    def running(self, name: str) -> Running | None:
+        """Where a campaign of the log stands, whosever it is; None if there is none."""
+        return self._ports.campaigns().get(name)
+
     def _running(self, name: str) -> Running:
-        running = self._ports.campaigns().get(name)
+        running = self.running(name)
         if running is None:
             raise NotFoundError(f"no campaign {name} in the log, or its orders do not follow")
         if self._ports.partner not in running.plan.lenders:
@@ -265,11 +278,6 @@ class CampaignDesk:
             return self._path.restarted(line)
         except NotFoundError:
             return None
-
-    def _keep(self, member: Member) -> None:
-        changed = replace(member, at=self._ports.service.ports.now())
-        with self._store.transaction() as connection:
-            storage_campaign.change_member(connection, changed)
 
 
 def arm_of(member: Member) -> Arm:

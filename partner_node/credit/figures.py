@@ -7,6 +7,7 @@ from consortium.credit.figures import Entry
 from consortium.errors import ConfigurationError
 from consortium.figure import FigureKind, FigureSpec
 from partner_node import wiring
+from partner_node.credit.campaign_opening import campaign_entries
 from partner_node.credit.figure_decisions import (
     KINDS,
     decided,
@@ -34,6 +35,8 @@ def entries_of(desk: wiring.Desk, spec: FigureSpec) -> Iterable[Entry]:
         StorageError: the desk's database cannot be read.
     """
     folder = desk.config.directory / FOLDER
+    if spec.kind is FigureKind.CAMPAIGN:
+        return campaign_entries(desk, spec)
     if spec.kind in COUNTERS:
         return line_entries(spec, histories(lines_source(folder)), desk.config.partner)
     if spec.kind is FigureKind.ELASTICITY:
