@@ -401,7 +401,7 @@ class Store:
         """Append those that the log does not have, each once, whoever else appends them now."""
         if entries:
             with self.transaction() as connection:
-                self._lock_log(connection)
+                self.hold_log(connection)
                 self._append(connection, self._not_logged(connection, entries))
 
     def append_within(self, connection: sa.Connection, entries: Sequence[bytes]) -> None:
@@ -412,7 +412,7 @@ class Store:
         """Append within a transaction: the event and its entries are one commit."""
         if not entries:
             return
-        self._lock_log(connection)
+        self.hold_log(connection)
         if self._sealer is not None and (out := self._out(connection)):
             self._sealer.admit(entries, out)
         last = connection.scalar(_LOG_LAST)
@@ -435,6 +435,12 @@ class Store:
             connection.execute(_NEW_LOG_HEAD, head)
 
     @staticmethod
+    def hold_log(connection: sa.Connection) -> None:
+        """Nobody else appends until this transaction ends; SQLite has one writer anyway."""
+        if connection.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOG_LOCK)))
+
+    @staticmethod
     def _leaves(connection: sa.Connection, since: int, until: int) -> Sequence[bytes]:
         return list(connection.scalars(_LOG_LEAVES, {"since": since, "until": until}))
 
@@ -453,8 +459,13 @@ class Store:
     def log_portion(self, first: int, until: int) -> tuple[bytes, ...]:
         """Entries from index ``first`` up to ``until``."""
         with self.transaction() as connection:
-            found = connection.scalars(_PORTION, {"first": first, "until": until})
-            return tuple(bytes(data) for data in found)
+            return self.log_within(connection, first, until)
+
+    @staticmethod
+    def log_within(connection: sa.Connection, first: int, until: int) -> tuple[bytes, ...]:
+        """The same in a transaction of another part of this database."""
+        found = connection.scalars(_PORTION, {"first": first, "until": until})
+        return tuple(bytes(data) for data in found)
 
     def log_head(self, *, above: int, most: int) -> tuple[int, bytes] | None:
         """The largest signed head of ``above`` + 1 to ``most`` entries, or the next above."""
@@ -484,12 +495,6 @@ class Store:
         """Those of ``entries`` that the log does not have, each once."""
         with self.transaction() as connection:
             return self._not_logged(connection, entries)
-
-    @staticmethod
-    def _lock_log(connection: sa.Connection) -> None:
-        """Nobody else appends until this transaction ends; SQLite has one writer anyway."""
-        if connection.dialect.name == "postgresql":
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOG_LOCK)))
 
     @staticmethod
     def _not_logged(connection: sa.Connection, entries: Sequence[bytes]) -> tuple[bytes, ...]:

@@ -5,6 +5,7 @@ of the look are filters of it. So a node can tell whether a table is due, no loo
 twice under another name, and asking again for the same look costs nothing.
 """
 
+from dataclasses import replace
 from datetime import date
 
 from consortium.credit.figure_forms import month_of
@@ -17,16 +18,13 @@ _NAMED = 40
 """Hex digits of a digest that a label holds."""
 
 
-def look_of(
-    plan: CampaignPlan, now: Campaign, *, on: date, synthetic: bool = False
-) -> FigureSpec:
+def look_of(plan: CampaignPlan, now: Campaign, *, on: date) -> FigureSpec:
     """The table of the next look at a wave.
 
     Args:
         plan: The campaign's.
         now: Where it stands.
         on: Day of the look: its month ends the period.
-        synthetic: Whether the borrowers are made up.
 
     Raises:
         OutOfOrderError: no wave runs, or all planned looks are taken.
@@ -49,24 +47,17 @@ def look_of(
             Axis(name="fate", cells=tuple(Fate)),
         ),
         filters=tuple(Filter(name=name, value=value) for name, value in filters.items()),
-        synthetic=synthetic,
+        synthetic=plan.synthetic,
     )
 
 
 def is_look(spec: FigureSpec, plan: CampaignPlan, now: Campaign) -> bool:
     """Whether a table is that of the look that is due, in whichever month it is taken."""
     try:
-        due = look_of(plan, now, on=plan.begins, synthetic=spec.synthetic)
+        due = look_of(plan, now, on=plan.begins)
     except OutOfOrderError:
         return False
-    same = (spec.kind, spec.first, spec.axes, spec.filters, spec.measures)
-    return spec.cells_per_person == 1 and same == (
-        due.kind,
-        due.first,
-        due.axes,
-        due.filters,
-        due.measures,
-    )
+    return spec == replace(due, last=spec.last)
 
 
 def cells_of(table: NoisyTable, wave: int) -> Cells:

@@ -28,6 +28,7 @@ WAVES = (1, 5, 20, 100)
 """Shares of the cohort that the waves reach unless a plan says otherwise, per cent."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+_DECIMAL = re.compile(r"(0|[1-9][0-9]{0,2})(\.[0-9]{1,12})?")
 _ROLE = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 _ALL = 100
 _MOST_HELD = 50
@@ -92,6 +93,8 @@ class CampaignPlan:
     epsilon: str
     """Of a person over the whole campaign: all its tables together."""
     delta: str
+    synthetic: bool = False
+    """Whether the borrowers are made up; then every table and report says so."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
@@ -108,6 +111,9 @@ class CampaignPlan:
             raise DomainError(f"campaign: a hold-out of 1 to {_MOST_HELD} per cent")
         if self.look_days < 1 or self.stop.looks < 1:
             raise DomainError("campaign: at least one look, and a day between two")
+        for text, most in ((self.epsilon, 8.0), (self.delta, 0.01)):
+            if not _DECIMAL.fullmatch(text) or not 0 < float(text) <= most:
+                raise DomainError(f"campaign: {text[:20]!r} is no epsilon or delta")
         bounds_of(self.stop)
 
     @property

@@ -320,6 +320,7 @@ BODIES: dict[str, tuple[str, dict[str, object]]] = {
                 "look_days": 30,
                 "epsilon": "1",
                 "delta": "0.000001",
+                "synthetic": False,
             }
         },
     ),
