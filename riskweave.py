@@ -12,6 +12,8 @@ usage: riskweave [--debug] ROLE ...
   riskweave models ...         the coordinator's model registry
   riskweave trends ...         the operator's view of the market, from noisy tables
   riskweave stress ...         what happens elsewhere if a line closes, or the market turns
+  riskweave restart ...        campaigns that take borrowers of closed lines back, in waves
+  riskweave risk ...           the risk register: what is red, whose it is, what it stops
   riskweave audit ...          the regulator's side: verify a bundle, offline
   riskweave rehearse ...       a whole consortium on this machine, from one file
   riskweave doctor DIR         what keeps a node or a coordinator from working, and the remedy
@@ -59,6 +61,14 @@ def _trends() -> Role:
 
 def _stress() -> Role:
     from coordinator.credit.cli import main as role
+def _restart() -> Role:
+    from coordinator.credit.cli_restart import main as role
+
+    return role
+
+
+def _risk() -> Role:
+    from coordinator.credit.cli_risk import main as role
 
     return role
 
@@ -101,6 +111,8 @@ ROLES = {
     "desk": (_desk, "node"),
     "coordinator": (_coordinator, "coordinator"),
     "models": (_models, "coordinator"),
+    "restart": (_restart, "coordinator"),
+    "risk": (_risk, "coordinator"),
     "audit": (_audit, "regulator"),
     "trends": (_trends, "coordinator"),
     "stress": (_stress, "coordinator"),

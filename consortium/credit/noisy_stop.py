@@ -120,15 +120,20 @@ def worse_than_holdout(wave: NoisyCounts, holdout: NoisyCounts, rule: StopRule) 
     if difference <= rule.holdout_margin / MILLION:
         return False
     width = NormalDist().inv_cdf(1 - _TAIL / max(rule.looks, 1))
-    return difference > width * math.sqrt(_variance(wave) + _variance(holdout))
+    pooled = (wave.bad + holdout.bad) / (wave.accounts + holdout.accounts)
+    return difference > width * math.sqrt(_variance(wave, pooled) + _variance(holdout, pooled))
 
 
-def _variance(counts: NoisyCounts) -> float:
-    """Of a rate: binomial, and what the noise of both counts adds to first order."""
-    accounts = counts.accounts
-    rate = min(max(counts.bad / accounts, 0.0), 1.0)
+def _variance(counts: NoisyCounts, pooled: float) -> float:
+    """Of a rate: binomial at the pooled rate, and what the noise of both counts adds.
+
+    The pooled rate is that of no difference; with the own one a hold-out without a single
+    bad would have no variance at all.
+    """
+    share = min(max(pooled, 0.0), 1.0)
+    rate = counts.bad / counts.accounts
     noise = ((1 - rate) * counts.bad_deviation) ** 2 + (rate * counts.good_deviation) ** 2
-    return rate * (1 - rate) / accounts + noise / accounts**2
+    return share * (1 - share) / counts.accounts + noise / counts.accounts**2
 
 
 def _ln_choose(accounts: int, bads: Float) -> Float:

@@ -21,14 +21,14 @@ from consortium.credit.noisy_stop import NoisyCounts, verdict, worse_than_holdou
 from consortium.credit.policy import StopRule
 from consortium.credit.stopping import Verdict, bounds_of
 from consortium.documents import document_of
-from consortium.errors import DomainError, OutOfOrderError
+from consortium.errors import ConfigurationError, DomainError, OutOfOrderError
 from consortium.ids import Digest, PartnerId
+from consortium.plan import decimal
 
 WAVES = (1, 5, 20, 100)
 """Shares of the cohort that the waves reach unless a plan says otherwise, per cent."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
-_DECIMAL = re.compile(r"(0|[1-9][0-9]{0,2})(\.[0-9]{1,12})?")
 _ROLE = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 _ALL = 100
 _MOST_HELD = 50
@@ -109,12 +109,17 @@ class CampaignPlan:
             raise DomainError("campaign: waves reach rising shares, the last one all")
         if not 1 <= self.holdout_percent <= _MOST_HELD:
             raise DomainError(f"campaign: a hold-out of 1 to {_MOST_HELD} per cent")
+        bounds_of(self.stop)
+        self._check_looks()
+
+    def _check_looks(self) -> None:
         if self.look_days < 1 or self.stop.looks < 1:
             raise DomainError("campaign: at least one look, and a day between two")
-        for text, most in ((self.epsilon, 8.0), (self.delta, 0.01)):
-            if not _DECIMAL.fullmatch(text) or not 0 < float(text) <= most:
-                raise DomainError(f"campaign: {text[:20]!r} is no epsilon or delta")
-        bounds_of(self.stop)
+        try:
+            decimal(self.epsilon, "epsilon", low="0.0001", high="8")
+            decimal(self.delta, "delta", low="1e-12", high="0.01")
+        except ConfigurationError as error:
+            raise DomainError(f"campaign: {error}") from error
 
     @property
     def digest(self) -> Digest:

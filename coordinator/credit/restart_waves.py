@@ -34,6 +34,7 @@ from coordinator.table_storage import TableStore
 
 ATTEMPTS = 2
 """For which a look's noise is made: the second is paid for whether it is needed or not."""
+_STEPS = 10_000
 PERSONS = (Move.OPEN, Move.REVIEWED, Move.RESUME, Move.END)
 """Moves that a person orders."""
 
@@ -107,6 +108,15 @@ class Campaigns:
         epsilon = epsilon_of_look(running.plan)
         terms = FigureTerms(epsilon=epsilon, attempts=ATTEMPTS)
         return Due(spec=spec, plan_text=table_plan_text(spec, terms), epsilon=epsilon)
+
+    def today(self) -> date:
+        """The day of what is ordered now."""
+        return self._governing.today()
+
+    def is_counted(self, name: str) -> bool:
+        """Whether the table of the look that is due is there: asking again costs nothing."""
+        running = self.running(name)
+        return any(is_look(one.spec, running.plan, running.now) for one in self._stored())
 
     def look(self, name: str) -> Running:
         """Judge the wave by the table of the look that is due, and order what follows.
@@ -191,8 +201,11 @@ class Campaigns:
 def epsilon_of_look(plan: CampaignPlan) -> str:
     """What one look may cost, so that all planned ones together cost the campaign's epsilon.
 
-    Rounded down to four decimals.
+    In ten-thousandths, rounded down.
     """
     delta = float(plan.delta)
-    units = units_of(float(plan.epsilon), delta) // plan.releases
-    return f"{int(epsilon_of_units(units, delta) * 10_000) / 10_000:.4f}"
+    share = units_of(float(plan.epsilon), delta) // plan.releases
+    steps = int(epsilon_of_units(share, delta) * _STEPS)
+    while steps > 1 and units_of(steps / _STEPS, delta) > share:
+        steps -= 1
+    return f"{steps / _STEPS:.4f}"
