@@ -21,6 +21,7 @@ NAMES = (
     "closure_taiwan",
     "elasticity",
     "stress",
+    "campaign",
 )
 
 
@@ -34,7 +35,7 @@ def main(arguments: list[str]) -> int:
         before = machine()
         result = importlib.import_module(f"bench.bench_{name}").run(OUT)
         print(f"{name}: ratios {dict(result.ratios)}, figures {dict(result.figures)}")
-        print(f"  {save(result, before)} and {OUT / f'{name}.svg'}")
+        print(f"  {save(result, before)} and {OUT / f'{result.name}.svg'}")
     return 0
 
 
