@@ -112,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
         _verb(verbs, "inquiries", _inquiries, "how many joint scores were asked for, by whom")
     )
     _add_overlap(verbs)
+    _add_governance(verbs)
     _add_bundle(verbs)
     cli_keys.add_verbs(verbs)
     return parser
@@ -130,6 +131,35 @@ def _add_overlap(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     )
     verb.add_argument("--epsilon", default="1", help="of a person (%(default)s)")
     _json(verb)
+
+
+def _add_governance(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    text = "propose the charter of a file to all partners, or show the newest"
+    verb = _verb(verbs, "charter", _governs("charter"), text)
+    verb.add_argument("file", metavar="FILE.toml", type=Path, nargs="?")
+    _json(verb)
+    text = "how far partners are on board, who has left, and what is owed; 2: it is late"
+    _json(_verb(verbs, "governance", _governs("governance"), text))
+    text = "check a contribution statement and say in the log that it was made"
+    verb = _verb(verbs, "contribution", _governs("contribution"), text)
+    verb.add_argument("statement", metavar="STATEMENT.json", type=Path)
+    verb.add_argument("--html", metavar="FILE", type=Path, help="write it as one page")
+
+
+def _governs(name: str) -> Callable[[argparse.Namespace], int]:
+    """A command of another file, loaded when it is asked for: it needs numpy."""
+
+    def command(arguments: argparse.Namespace) -> int:
+        from coordinator.credit import cli_governance  # noqa: PLC0415
+
+        commands = {
+            "charter": cli_governance.charter,
+            "governance": cli_governance.governance,
+            "contribution": cli_governance.contribution,
+        }
+        return commands[name](arguments)
+
+    return command
 
 
 def _add_bundle(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

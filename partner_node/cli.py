@@ -115,6 +115,9 @@ def _add_daily(verbs: "Verbs") -> None:
         help="after a backup was restored: book what the log says was charged since",
     )
     _json(_verb(verbs, "status", _status, "keys, manifest, coordinator, runs, log, incident"))
+    text = "show the charter that the log proposes; with --agree agree to it"
+    verb = _json(_verb(verbs, "charter", _charter, text))
+    verb.add_argument("--agree", metavar="DIGEST", default="", help="of the text that you read")
     text = "show incidents of the log; with --settle answer again after one"
     verb = _json(_verb(verbs, "incident", _incident, text))
     verb.add_argument(
@@ -359,6 +362,28 @@ def _log_state(log: "LogStore") -> dict[str, object]:
         "incident": None if incident is None else f"{incident.number}: {incident.kind}",
         "incident_text": None if incident is None else incident.text,
     }
+
+
+def _charter(arguments: argparse.Namespace) -> int:
+    from consortium.documents import plain_of  # noqa: PLC0415 - few commands need them
+    from partner_node import charter  # noqa: PLC0415
+
+    desk = wiring.open_desk(arguments.directory)
+    mirror, manifest = wiring.mirror_of(desk), desk.pinned().manifest
+    if arguments.agree:
+        made = charter.agree(mirror, manifest, parse_digest(arguments.agree))
+        print(f"charter {made.version} is agreed to; the witness brings it to the log")
+        return 0
+    found = charter.charters_in(mirror, manifest)
+    if arguments.json:
+        plain = {"digest": found.newest.digest, "agreed": list(found.agreed)}
+        print(json.dumps(plain | {"charter": plain_of(found.newest)}, ensure_ascii=False))
+        return 0
+    print(f"charter {found.newest.version}: {found.newest.digest}")
+    for clause in found.newest.clauses:
+        print(f"  {clause.code}: {clause.zh}\n    {clause.en}")
+    print(f"agreed: {', '.join(found.agreed) or 'nobody'}")
+    return 0
 
 
 def _incident(arguments: argparse.Namespace) -> int:

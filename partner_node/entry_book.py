@@ -34,6 +34,7 @@ from consortium.ledger.entries import (
     RunCommit,
     sign_entry,
 )
+from consortium.ledger.governing import CharterAgreed
 from consortium.manifest import Member
 from consortium.messages import Join, PlanAccepted, Signed, SumRequest, Upload, Vote
 from consortium.plan import TrainingPlan
@@ -69,6 +70,10 @@ class EntryBook:
         self._identity = identity
         self._now = now
         self.hint = hint
+
+    def charter_agreed(self, body: CharterAgreed) -> bytes:
+        """``charter.agreed``: this partner agrees to a charter."""
+        return self._signed(body)
 
     def adopted(self, signed: Signed, version: int) -> bytes:
         """``manifest.adopted``: this member has signed it."""

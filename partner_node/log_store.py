@@ -38,6 +38,7 @@ BROUGHT = (
     "consent.batch",
     "decision.batch",
     "decision.answer",
+    "charter.agreed",
 )
 """Entries of this node that go with no answer: the witness brings them."""
 
