@@ -90,6 +90,8 @@ class TrainerPorts:
     audit: AuditLog | None = None
     """The log of protocol 8; None: nothing of a run is logged."""
     words: KeptWords = KeptWords()
+    stopped: Callable[[TrainingPlan], str] = lambda _: ""
+    """Why the risk register lets no such run begin; empty: it does (credit row 12)."""
 
 
 class Trainer:
@@ -106,7 +108,7 @@ class Trainer:
 
         Raises:
             ConfigurationError: the plan, no manifest in force, a head of a model that is not
-            active, or a run is under way.
+            active, a run is under way, or the risk register stops it.
         """
         manifest = self._manifest()
         context = PlanContext(
@@ -117,6 +119,8 @@ class Trainer:
         )
         plan = parse_plan(plan_text, context)
         self._check_figure(plan, plan_text)
+        if why := self._ports.stopped(plan):
+            raise ConfigurationError(why)
         active = self._ports.store.active_model()
         if plan.base is not None and (active is None or active.version != plan.base):
             raise ConfigurationError(f"plan.base: {plan.base[:12]} is not the active model")

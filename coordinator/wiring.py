@@ -601,9 +601,11 @@ def served(store: Store) -> Served:
 
 
 def _trainer(desk: Desk, hub: StreamHub) -> "Trainer":
+    from coordinator.credit.opening import refusal_of, registers_of  # noqa: PLC0415 - numpy
     from coordinator.server_app import Deadlines  # noqa: PLC0415 - loads flwr, see serve
     from coordinator.trainer import KeptWords, Trainer, TrainerPorts  # noqa: PLC0415
 
+    registers = registers_of(desk)
     return Trainer(
         TrainerPorts(
             store=desk.store,
@@ -620,6 +622,7 @@ def _trainer(desk: Desk, hub: StreamHub) -> "Trainer":
                 bytes=desk.config.limits.keep_words_mib << 20,
                 seconds=desk.config.limits.keep_words_days * _DAY_S,
             ),
+            stopped=lambda plan: refusal_of(registers, plan),
         )
     )
 

@@ -2,8 +2,9 @@
 
 A model is trained once more without a partner; the gain is by how much the others' held-out
 persons are worse off, in log-loss, person by person. Log-loss, because flipped labels leave AUC
-as it is. The difference of a person is clipped at a public bound, so its moments can be summed
-under noise like any table. Shares of a settlement follow from the gains alone.
+as it is. Who harms is set aside before the others are measured. The difference of a person is
+clipped at a public bound, so its moments can be summed under noise like any table. Shares of a
+settlement follow from the gains alone.
 """
 
 import math
@@ -160,6 +161,23 @@ class Measured:
     auc_change: float | None = None
     share_of_variance: float | None = None
     without: Digest | None = None
+    aside: bool = False
+    """Whether it was found to harm and set aside before the others were measured."""
+
+
+def worst_of(gains: Mapping[PartnerId, Figure | None]) -> PartnerId | None:
+    """Whom to set aside before the others are measured again; None: nobody harms.
+
+    One that flips its labels has flipped hold-outs as well, and by these the honest look bad,
+    too. So the one that harms most goes first, with its hold-out, and the rest is measured
+    anew without it.
+    """
+    harms = {
+        name: gain.value + gain.half
+        for name, gain in gains.items()
+        if gain is not None and worth_of(gain) is Worth.HARMS
+    }
+    return min(harms, key=lambda name: (harms[name], name), default=None)
 
 
 def statement_of(
@@ -171,9 +189,14 @@ def statement_of(
     epsilon: str = "",
     synthetic: bool = False,
 ) -> ContributionStatement:
-    """The statement of what was measured, partners in order of their names."""
+    """The statement of what was measured, partners in order of their names.
+
+    Who was set aside has no share of the settlement, unless nobody else is left.
+    """
     gains = {one.partner: gain_of(one.moments) for one in measured}
-    shares = settlement({name: 0.0 if g is None else g.value for name, g in gains.items()})
+    rest = [one.partner for one in measured if not one.aside] or list(gains)
+    values = {name: 0.0 if (g := gains[name]) is None else g.value for name in rest}
+    shares = dict.fromkeys(gains, 0) | settlement(values)
     return ContributionStatement(
         federation=federation,
         version=version,

@@ -1,10 +1,12 @@
 """The model card, which is the technical file of a version too (credit 6)."""
 
 from collections.abc import Mapping
+from datetime import UTC, date, datetime
 
 import numpy as np
 
 from consortium.canonical import canonical_json
+from consortium.credit.governance import Members, Trained, exits
 from consortium.documents import plain_of, plan_digest
 from consortium.errors import RiskWeaveError
 from consortium.features.bins import bin_label
@@ -92,6 +94,7 @@ def model_card(subject: Subject) -> Artefact:
         ("statement_digest", _statement(subject)),
         ("monitoring", NotRecorded(_NO_MONITORING)),
         ("change_log", _changes(subject)),
+        ("exits", _exits(subject)),
         ("retire_date", NotRecorded(_NO_RETIREMENT)),
     ]
     return Artefact("model_card", release.version, tuple(fields))
@@ -312,6 +315,32 @@ def _statement(subject: Subject) -> Field:
     if made is None:
         return NotRecorded(NO_DOCUMENT)
     return subject.known(statement_digest(made), subject.release.candidate)
+
+
+def _exits(subject: Subject) -> Field:
+    """Partners that have left, and whether this version was trained without them (row 24)."""
+    if subject.run is None:
+        return NotRecorded(NO_DOCUMENT)
+    chain = sorted(subject.timeline.manifests.values(), key=lambda one: one.version)
+    members = [
+        Members(since=_day(one.not_before), partners=tuple(m.id for m in one.partners))
+        for one in chain
+    ]
+    holders = {name for block in subject.run.plan.blocks for name in block.holders}
+    candidate = subject.timeline.entries[subject.release.candidate]
+    trained = Trained(
+        version=subject.release.version,
+        on=_day(candidate.at),
+        partners=tuple(sorted(holders)),
+        active=True,
+    )
+    notes = [f"{one.partner}: {one.text}" for one in exits(members, [trained])]
+    places = tuple(f"manifests/{one.digest}.json" for one in chain)
+    return Known(notes, (subject.release.candidate,), places)
+
+
+def _day(at: int) -> date:
+    return datetime.fromtimestamp(at, tz=UTC).date()
 
 
 def _changes(subject: Subject) -> Field:

@@ -92,6 +92,7 @@ entry|entry|条目
 epoch|epoch|周期
 epsilon|epsilon|ε
 equal_opportunity_gap|equal opportunity gap|机会均等差距
+exits|partners that have left|已退出的机构
 extract_date|extract date|提取日期
 fail|fails if|不通过
 fairness|fairness|公平性

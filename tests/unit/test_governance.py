@@ -16,6 +16,7 @@ from consortium.credit.contribution import (
     gain_of,
     settlement,
     statement_of,
+    worst_of,
     worth_of,
 )
 from consortium.credit.governance import (
@@ -107,6 +108,25 @@ def test_settlement_is_whole_never_negative_and_pays_no_harm(
         assert all(shares[name] <= 1 for name, gain in found.items() if gain <= 0)
     else:
         assert max(shares.values()) - min(shares.values()) <= 1
+
+
+def test_who_harms_most_is_set_aside_first_and_has_no_share() -> None:
+    small, large = (Moments(count=900.0, total=-x, squared=1.0) for x in (9.0, 90.0))
+    none = Moments(count=900.0, total=0.0, squared=1.0)
+    found = {A: gain_of(small), B: gain_of(large), C: gain_of(none)}
+    assert worst_of(found) == B
+    assert worst_of({C: gain_of(none), D: None}) is None
+    said = statement_of(
+        [
+            Measured(partner=B, moments=large, aside=True),
+            Measured(partner=C, moments=none),
+            Measured(partner=D, moments=none),
+        ],
+        federation="north",
+        version=NEW,
+        measured_on=date(2026, 1, 5),
+    )
+    assert [one.settlement for one in said.lines] == [0, 500_000, 500_000]
 
 
 def test_statement_is_a_document_and_is_not_assessed_after_a_year() -> None:

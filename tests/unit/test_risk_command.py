@@ -7,8 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from consortium.credit.campaign_table import look_of
+from consortium.credit.figure_forms import CAUSES
 from consortium.credit.triggers import Block, Level, Trigger
+from consortium.credit.waves import Move, start, step
 from consortium.errors import ConfigurationError, DomainError
+from consortium.figure import Axis, FigureKind, Measure
+from consortium.figure_policy import FigurePolicy
 from consortium.ids import Digest, PartnerId, RunId
 from consortium.ledger.entries import BudgetDebit, Entry, from_jcs, sign_entry
 from consortium.ledger.governing import RegisterActed, RegisterWaived
@@ -16,9 +21,12 @@ from consortium.plan import ReleaseKind
 from consortium.privacy.accountant import units_of
 from coordinator.credit import cli_risk
 from coordinator.credit.governing import Governing
-from coordinator.credit.opening import registers_of
+from coordinator.credit.opening import refusal_of, registers_of
 from coordinator.credit.readings import shock_readings, witness_readings
 from coordinator.credit.register import Registers
+from coordinator.figure_plans import FigureTerms, table_plan_text
+from coordinator.plans import PlanContext, parse_plan
+from tests.campaign_house import PLAN, after
 from tests.coordinator_house import House
 
 HOUR = 3_600
@@ -69,6 +77,29 @@ def test_budget_that_runs_out_is_read_from_the_log_and_stops_reports(house: Hous
     assert item.reading.value == pytest.approx(0.05, abs=1e-6)
     assert "budget of bank_a:training is red" in registers.refusal(Block.REPORTS)
     assert not registers.refusal(Block.TRAINING)
+
+
+def test_run_that_the_register_stops_does_not_begin(house: House) -> None:
+    registers, _, clock = clocked(house)
+    debit(house, 0.95, clock[0])
+    figures = FigurePolicy(kinds=(FigureKind.CAMPAIGN, FigureKind.CLOSURES))
+    policy = replace(house.manifest.policy, figures=figures)
+    context = PlanContext(
+        run=RunId("5a" * 16),
+        manifest=replace(house.manifest, policy=policy),
+        schema=house.desk.schema,
+        code=Digest("00" * 32),
+    )
+    running = start(PLAN)
+    _, orders = after(Move.OPEN)
+    look = look_of(PLAN, step(PLAN, running, orders[0]), on=PLAN.begins)
+    report = replace(
+        look, kind=FigureKind.CLOSURES, filters=(), axes=(Axis(name="cause", cells=CAUSES),)
+    )
+    report = replace(report, measures=(Measure(name="lines"),))
+    plans = [parse_plan(table_plan_text(one, FigureTerms()), context) for one in (look, report)]
+    assert refusal_of(registers, plans[0]) == ""
+    assert "budget of bank_a:training is red" in refusal_of(registers, plans[1])
 
 
 def test_red_item_is_overdue_after_its_days_and_a_waiver_lifts_its_block(
