@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 import coordinator.cli
+import coordinator.credit.cli_restart
+import coordinator.credit.cli_risk
 import partner_node.cli
 import partner_node.credit.cli
 import regulator.cli
@@ -26,6 +28,8 @@ ROLES: dict[str, Callable[[list[str]], int]] = {
     "rehearse": rehearsal.cli.main,
     "shadow": rehearsal.shadow.cli.main,
     "desk": partner_node.credit.cli.main,
+    "restart": coordinator.credit.cli_restart.main,
+    "risk": coordinator.credit.cli_risk.main,
 }
 VERBS: dict[str, tuple[str, ...]] = {
     "coordinator": (
@@ -42,12 +46,13 @@ VERBS: dict[str, tuple[str, ...]] = {
         "serve",
         "status",
         "train",
+        *("charter", "governance", "contribution"),
     ),
     "node": (
         *("init", "join", "trust", "serve", "check-data", "budget"),
         *("status", "models", "validate", "accept", "refuse"),
         *("tokenize", "withdraw", "score", "desk-client", "replay", "incident", "revoke"),
-        *("elsewhere", "rotate", "kill-switch", "leave"),
+        *("elsewhere", "charter", "rotate", "kill-switch", "leave"),
     ),
     "models": ("list", "show", "statement", "gate", "activate", "rollback"),
     "audit": ("artefacts", "report", "verify", "join", "trust", "watch", "sample", "replay"),
@@ -56,8 +61,10 @@ VERBS: dict[str, tuple[str, ...]] = {
     "desk": (
         *("init", "decide", "show", "replay", "override", "admission"),
         *("notice", "offer", "list", "sheet", "restart", "ladder", "counsel", "learn"),
-        *("watch", "closure-risk", "withdraw", "delete", "sweep", "seal", "answer"),
+        *("watch", "closure-risk", "withdraw", "delete", "sweep", "campaign", "seal", "answer"),
     ),
+    "restart": ("plan", "run", "report"),
+    "risk": ("list", "check", "waive", "act"),
 }
 _LISTED = re.compile(r"^ {4}([a-z][a-z-]+)(?: |$)", re.MULTILINE)
 

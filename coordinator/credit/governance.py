@@ -196,7 +196,7 @@ def contribution_page(statement: ContributionStatement) -> str:
         paper.table(heads, rows),
     ]
     if bars:
-        parts.append(paper.chart(("对数损失增益", "gain in log-loss"), bars))
+        parts.append(paper.chart(("对数损失增益", "gain in log-loss"), bars, worse=-1))
     note = "SYNTHETIC" if statement.synthetic else ""
     titles = (f"{mark}各机构贡献说明", f"{mark}Contribution statement")
     return paper.page(titles, parts, note=note)
