@@ -266,20 +266,25 @@ def run(cohort: Cohort, plan: CampaignPlan, seed: int, factors: Mapping[int, flo
 def _fates(
     cohort: Cohort, members: Drawn, wave: int, drawing: tuple[int, float]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], Floats]:
-    """Who accepts, whose first payment fails, and when each falls due (0 to 1)."""
+    """Who accepts, whose first payment fails, and when each falls due (0 to 1).
+
+    The plan's rate is that of the mean person who is lent to; of others by their PD.
+    """
     seed, factor = drawing
     size = cohort.pd.size
     lent = (members.wave == wave) & ~members.held & np.isin(cohort.tier, ["A", "B"])
     accepts = stream(seed, f"accepts|{wave}").random(size) < ACCEPTS
     fails = np.zeros(size, dtype=bool)
     plan = PLANNED / 1_000_000
+    middle = cohort.pd[lent].mean() if lent.any() else 1.0
     for name, who, rate in (
         ("lent", lent & accepts, factor),
         ("left", (members.wave == wave) & ~lent, 1.0),
     ):
         rows = np.flatnonzero(who)
+        level = cohort.pd[rows].mean() / middle if rows.size else 1.0
         fails[rows] = first_payments(
-            seed, f"{name}|{wave}", cohort.pd[rows], plan=plan, factor=rate
+            seed, f"{name}|{wave}", cohort.pd[rows], plan=plan * level, factor=rate
         )
     return accepts, fails, stream(seed, f"due|{wave}").random(size)
 
