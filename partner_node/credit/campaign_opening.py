@@ -38,8 +38,8 @@ def campaign_entries(desk: wiring.Desk, spec: FigureSpec) -> Sequence[Entry]:
     """This node's entries of a campaign's table. Private. None of a campaign of others.
 
     Raises:
-        RefusalError: the table is not that of the look that is due (R05), or the log's newest
-            cosigned head is too old to tell (R08).
+        RefusalError: the table is not that of the look that is due, or the log's newest cosigned
+            head is too old to tell. The run is refused as R22, and nothing stays reserved.
     """
     name = spec.filter("campaign")
     with open_campaigns(desk) as campaigns:

@@ -61,7 +61,7 @@ most_changes = "1"
 least_agreement = "0"
 
 [rehearsal.figures]
-kinds = ["closures", "demand", "roll_rates", "vintages"]
+kinds = ["campaign", "closures", "demand", "roll_rates", "vintages"]
 lifetime_epsilon = "40"
 
 [plan]

@@ -54,6 +54,9 @@ def test_order_counts_once_it_is_under_a_head_with_its_quorum(
     node = settled(log, witnesses)
     _, orders = after(Move.OPEN, Move.BAD)
     log.append([log.entry(CampaignOrdered(order=orders[0]))])
+    for _ in range(3):
+        node.ask(log)  # it has the entry, and nobody else has cosigned it yet
+    assert node.mirror.store.of_types("campaign.ordered")
     found = campaigns_in(node.mirror, house.manifest)
     assert found[PLAN.name].now.state is WaveState.PLANNED
     settled(log, witnesses)

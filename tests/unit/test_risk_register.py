@@ -131,6 +131,14 @@ def test_waiver_lifts_the_block_until_it_expires_and_not_a_day_longer() -> None:
     assert later.blocking(Block.RELEASE)
 
 
+def test_waiver_of_an_earlier_spell_is_no_alarm_in_a_later_one() -> None:
+    facts = [
+        reading(Trigger.DRIFT, value, day) for value, day in ((0.4, 0), (0.0, 9), (0.4, 20))
+    ]
+    item = register_of(facts, (), [waiver(Trigger.DRIFT, 0, 10)], today=on(21)).items[0]
+    assert item.standing is Standing.OPEN
+
+
 def test_waiver_of_another_subject_does_not_help() -> None:
     facts = [reading(Trigger.PARTNER_SHARE, 0.6, subject="b")]
     item = register_of(facts, (), [waiver(Trigger.PARTNER_SHARE, 0, 90)], today=on(1)).items[0]
