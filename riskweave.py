@@ -61,6 +61,10 @@ def _trends() -> Role:
 
 def _stress() -> Role:
     from coordinator.credit.cli import main as role
+
+    return role
+
+
 def _restart() -> Role:
     from coordinator.credit.cli_restart import main as role
 

@@ -38,7 +38,7 @@ def campaign_entries(desk: wiring.Desk, spec: FigureSpec) -> Sequence[Entry]:
     """This node's entries of a campaign's table. Private. None of a campaign of others.
 
     Raises:
-        RefusalError: the table is not that of the look that is due, or the log's newest cosigned
+        RefusalError: the table is not that of the look that is due, or the newest cosigned
             head is too old to tell. The run is refused as R22, and nothing stays reserved.
     """
     name = spec.filter("campaign")
