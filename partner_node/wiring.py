@@ -407,8 +407,8 @@ def serve(directory: Path) -> None:
         StorageError: the database cannot be opened.
     """
     desk = open_desk(directory)
-    desk.config.joined()
     desk.keys.check_modes()
+    desk.config.joined()
     desk.keys.tls(desk.config.partner, now=now())
     desk.keys.identity()
     with _only_one(directory):
