@@ -17,6 +17,7 @@ import coordinator.wiring as operator
 from consortium.codec import StreamKind
 from consortium.ids import PartnerId
 from consortium.manifest import Manifest
+from coordinator.audit_log import AuditLog
 from coordinator.config import parse_policy
 from coordinator.server import Doors, Questions, Server
 from coordinator.streams import Greet, Settings, StreamHub
@@ -139,16 +140,27 @@ class Federation:
 
     @contextmanager
     def serving(
-        self, *, settings: Settings | None = None, greet: Greet | None = None
+        self,
+        *,
+        settings: Settings | None = None,
+        greet: Greet | None = None,
+        logged: bool = False,
     ) -> Iterator[StreamHub]:
-        """Both doors open; ``greet`` in place of the honest answer to a greeting."""
-        hub, server = self.loop.call(self._start(settings, greet or self.desk.membership.greet))
+        """Both doors open; ``greet`` in place of the honest answer to a greeting.
+
+        ``logged``: with a log, which every signature then comes with an entry for.
+        """
+        log = self.desk.log if logged else None
+        greet = greet or self.desk.membership.greet
+        hub, server = self.loop.call(self._start(settings, greet, log))
         try:
             yield hub
         finally:
             self.loop.call(server.stop())
 
-    async def _start(self, settings: Settings | None, greet: Greet) -> tuple[StreamHub, Server]:
+    async def _start(
+        self, settings: Settings | None, greet: Greet, log: AuditLog | None
+    ) -> tuple[StreamHub, Server]:
         desk, config = self.desk, self.desk.config
         hub = StreamHub(greet, settings)
         server = Server(
@@ -158,9 +170,7 @@ class Federation:
                 federation_public=config.federation_public,
                 tls=desk.tls,
             ),
-            questions=Questions(
-                desk.store, desk.membership, hub, now=operator.now, log=desk.log
-            ),
+            questions=Questions(desk.store, desk.membership, hub, now=operator.now, log=log),
             membership=desk.membership,
             hub=hub,
             authority=desk.authority,

@@ -29,7 +29,7 @@ def test_leaver_is_out_at_once_and_others_go_on_under_a_manifest_that_it_does_no
     federation: Federation, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home = str(federation.root / "c")
-    with federation.serving() as hub:
+    with federation.serving(logged=True) as hub:
         federation.found("bank_a", "bank_b", "shop_c")
         leaver, stays = federation.nodes["shop_c"], federation.nodes["bank_a"]
         store = scoring_parts.scoring_store(leaver, wiring.now)
