@@ -113,7 +113,7 @@ def test_figures_of_an_account_are_those_of_its_units(store: NodeStore) -> None:
         assert shown == epsilon_of_units(getattr(units, name), 1e-6)
     assert training.runs[0].reserved_units == units.reserved
     store.close_run(SHARED.run)
-    closed, _ = budget.report(store, POLICY, OWN)
+    closed, *_ = budget.report(store, POLICY, OWN)
     assert (closed.units.reserved, closed.runs[0].reserved_units) == (0, 0)
     assert closed.units.left == units.left + units.reserved
 
