@@ -89,11 +89,15 @@ def test_withdrawal_counts_at_the_asker_and_at_each_holder(tmp_path: Path) -> No
         withdraw(ASKER, "P3", Purpose.IMPACT_STUDY)
         withdraw("bank_b", "P1", Purpose.CLOSURE_SIGNAL)
         withdraw("bank_b", "P5", Purpose.IMPACT_STUDY)
+        lines(house, "shop_c", ["P7"], bits=ACTIVE)
+        withdraw("shop_c", "P7", Purpose.IMPACT_STUDY)
+        await rebuilt(house)
         assert await house.session(ASKER).ask_elsewhere() == 5
         found = kept(house)
         assert "P2" not in found
         assert found["P1"] == (False, 0)  # as if bank_b did not know the person
         assert found["P3"] == (False, None)
+        assert found["P7"] == (False, None)  # active there, which is not said for a study
         assert found["P5"] == (True, None)  # the bit needs no consent to the study
 
     run(tmp_path, story)

@@ -16,6 +16,9 @@ from consortium.inquiries import (
     OprfReplies,
     OprfReply,
     OprfRequest,
+    OverlapAsk,
+    OverlapPiece,
+    OverlapTell,
     Roster,
     ScoreAnswer,
     ScoreAnswers,
@@ -77,6 +80,20 @@ REPLY = OprfReply(
 REPLIES = OprfReplies(replies=(REPLY,), missing=(BANK,))
 ASK = EpochAsk(step="reveal", documents=(b"{}",))
 TELL = EpochTell(step="reveal", document=b"{}", code="", entry=b"{}")
+PIECE = OverlapPiece(
+    context=DIGEST,
+    member=BANK,
+    kind="tier",
+    number=1,
+    part=0,
+    size=1024,
+    points=bytes(64),
+    signature=SIGNATURE,
+)
+WANTED = replace(PIECE, size=0, points=b"", signature=b"")
+BEGIN = OverlapAsk(step="begin", entry=b"{}", context=DIGEST)
+GIVE = OverlapAsk(step="give", entry=b"", context=DIGEST, piece=WANTED)
+GIVEN = OverlapTell(step="give", code="", piece=PIECE, entries=(b"{}",))
 
 
 def up(body: ScoringBody) -> bytes:
@@ -87,14 +104,17 @@ def down(body: ScoringBody) -> bytes:
     return codec.encode_down(StreamKind.SCORING, Frame(body, 7))
 
 
-@pytest.mark.parametrize("body", [REQUEST, ANSWER, REFUSED, OPRF, REPLY, TELL])
+@pytest.mark.parametrize("body", [REQUEST, ANSWER, REFUSED, OPRF, REPLY, TELL, GIVEN])
 def test_every_scoring_frame_of_a_node_survives_the_wire(body: ScoringBody) -> None:
     assert codec.decode_up(StreamKind.SCORING, up(body)) == Frame(body, 7)
 
 
 @pytest.mark.parametrize(
     "body",
-    [ROSTER, replace(ROSTER, model=None), REQUEST, ANSWERS, FAILED, OPRF, REPLIES, ASK],
+    [
+        *(ROSTER, replace(ROSTER, model=None), REQUEST, ANSWERS, FAILED, OPRF, REPLIES, ASK),
+        *(BEGIN, GIVE, replace(GIVE, step="take", piece=PIECE)),
+    ],
 )
 def test_every_scoring_frame_of_the_coordinator_survives_the_wire(body: ScoringBody) -> None:
     assert codec.decode_down(StreamKind.SCORING, down(body)) == Frame(body, 7)
@@ -136,6 +156,16 @@ def test_every_scoring_frame_of_the_coordinator_survives_the_wire(body: ScoringB
         (replace(REPLY, code="S07"), "points beside a refusal"),
         (replace(REPLY, code="no", points=b"", proof=b""), "code 'no'"),
         (replace(TELL, step="deal"), "step 'deal'"),
+        (replace(GIVEN, step="sell"), "step 'sell'"),
+        (replace(GIVEN, code="S19"), "code 'S19'"),
+        (replace(GIVEN, entries=(b"{}",) * 3), "3 entries"),
+        (replace(GIVEN, piece=replace(PIECE, kind="all")), "kind 'all'"),
+        (replace(GIVEN, piece=replace(PIECE, number=8)), "list 8"),
+        (replace(GIVEN, piece=replace(PIECE, part=512)), "piece 512"),
+        (replace(GIVEN, piece=replace(PIECE, size=(1 << 21) + 1)), "2097153 points"),
+        (replace(GIVEN, piece=replace(PIECE, points=bytes(33))), "not a multiple of 32"),
+        (replace(GIVEN, piece=replace(PIECE, points=bytes(32 * 4097))), "points"),
+        (replace(GIVEN, piece=replace(PIECE, signature=b"")), "signature"),
         (replace(TELL, document=bytes(DOCUMENT_LIMIT + 1)), "document"),
         (replace(TELL, code="S13"), "document beside a code"),
         (replace(TELL, document=b"", code="x" * 33), "code"),
