@@ -43,7 +43,7 @@ epsilon = "1"
 holdout_fraction = "0.1"
 
 [optimizer]
-learning_rate = "0.1"
+learning_rate = "0.2"
 tail = "0.8"
 
 [[block]]
