@@ -1,6 +1,8 @@
 """``riskweave desk closure-risk``: which of the own lines may be closed, and why. Local."""
 
 import argparse
+import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +15,7 @@ from partner_node import wiring
 from partner_node.credit import storage_watch
 from partner_node.credit.cli import add_verb, show
 from partner_node.credit.closure_page import SYNTHETIC, page_of, stem_of, table_of, title_of
-from partner_node.credit.closures import GroupRisk, LineRisk, foresee, groups_of
+from partner_node.credit.closures import GroupRisk, foresee, groups_of
 from partner_node.credit.line_months import read_lines
 from partner_node.credit.lines import lines_source
 from partner_node.credit.opening import open_service
@@ -43,8 +45,6 @@ def _closure_risk(arguments: argparse.Namespace) -> int:
     pds = {str(row["line"]): int(str(row["pd3"])) for row in rows if row["pd3"] is not None}
     risks = foresee(document, read, pds)
     groups, synthetic = groups_of(risks), SYNTHETIC in source.query
-    if arguments.report is not None:
-        _write(arguments.report, risks, groups, (version, synthetic))
     lines = [
         f"{title_of(synthetic=synthetic)}: {len(risks):,} open lines, model {version[:12]}",
         *(_line(one) for one in groups),
@@ -55,6 +55,14 @@ def _closure_risk(arguments: argparse.Namespace) -> int:
         "groups": [asdict(one) for one in groups],
         "lines": [asdict(one) | {"closure": one.closure} for one in risks],
     }
+    if arguments.report is not None:
+        page = page_of(risks, groups, version=version, synthetic=synthetic)
+        texts = {
+            ".html": page,
+            ".csv": table_of(risks),
+            ".json": json.dumps(found, ensure_ascii=False, indent=1) + "\n",
+        }
+        _write(arguments.report / stem_of(synthetic=synthetic), texts)
     return show(found, lines, as_json=arguments.json)
 
 
@@ -78,18 +86,10 @@ def _accepted(desk: wiring.Desk, prefix: str) -> tuple[Digest, ModelDocument]:
     )
 
 
-def _write(
-    directory: Path,
-    risks: tuple[LineRisk, ...],
-    groups: tuple[GroupRisk, ...],
-    of: tuple[Digest, bool],
-) -> None:
-    version, synthetic = of
-    directory.mkdir(parents=True, exist_ok=True)
-    stem = directory / stem_of(synthetic=synthetic)
-    page = page_of(risks, groups, version=version, synthetic=synthetic)
-    stem.with_suffix(".html").write_text(page, encoding="utf-8")
-    stem.with_suffix(".csv").write_text(table_of(risks), encoding="utf-8")
+def _write(stem: Path, texts: Mapping[str, str]) -> None:
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    for ending, text in texts.items():
+        stem.with_suffix(ending).write_text(text, encoding="utf-8")
 
 
 def _line(one: GroupRisk) -> str:

@@ -96,5 +96,6 @@ def test_lines_stay_at_home_and_every_node_foresees_its_own_closures(
     assert sorted(path.name for path in out.iterdir()) == [
         "SYNTHETIC_closure_risk.csv",
         "SYNTHETIC_closure_risk.html",
+        "SYNTHETIC_closure_risk.json",
     ]
     assert b"SYN-" not in (live.places.coordinator / "coordinator.db").read_bytes()
