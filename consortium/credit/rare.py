@@ -10,7 +10,7 @@ import math
 from consortium.credit.tables import Calibration, Float, cell_centres, chances_of, columns_of
 from consortium.errors import DomainError
 
-_TRUST = 0.1
+_TRUST = 0.05
 """By how much, in log-odds, a model may be off before its counts are seen: one deviation."""
 _FARTHEST = 4.0
 """No ratio beyond it is believed."""
@@ -19,7 +19,7 @@ _FARTHEST = 4.0
 def fit_rare(table: Float, *, deviation: float) -> Calibration:
     """The level of a rare outcome: observed over expected, drawn towards 1 by its noise.
 
-    ``alpha = log(O/E) · t² / (t² + v)`` with ``v = (cells·deviation² + E) / E²`` and t a tenth;
+    ``alpha = log(O/E) · t² / (t² + v)``, ``v = (cells·deviation² + E) / E²``, t a twentieth;
     beta is 1. As the noise grows alpha goes to 0, as the counts grow to ``log(O/E)``.
 
     Args:

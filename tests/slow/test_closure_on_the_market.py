@@ -44,7 +44,7 @@ holdout_fraction = "0.1"
 
 [optimizer]
 learning_rate = "0.2"
-tail = "0.8"
+tail = "0.5"
 
 [[block]]
 name = "lines"
