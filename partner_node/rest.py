@@ -3,7 +3,8 @@
 FastAPI reads and describes, uvicorn serves, both in the loop that serves the scoring
 stream. What is answered are the bytes of the score itself, so one idempotency key brings
 the same bytes here, too. Plain HTTP is for a unix socket or loopback, where a Host header of
-another name is refused: no web page may ask through a browser. Elsewhere mutual TLS.
+another name is refused, and a body only counts as JSON if it says so: a browser sends that
+for no page of another origin, so no web page may ask through it. Elsewhere mutual TLS.
 """
 
 import asyncio
@@ -53,7 +54,8 @@ CONNECTIONS = 256
 _CERTIFICATE = "riskweave.certificate"
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _PORT = re.compile(r":\d+$")
-_BAD_REQUEST, _TOO_LARGE, _MISDIRECTED = 400, 413, 421
+_BAD_REQUEST, _TOO_LARGE, _UNSUPPORTED, _MISDIRECTED = 400, 413, 415, 421
+_JSON = b"application/json"
 
 _STATUS: tuple[tuple[type[errors.RiskWeaveError], int], ...] = (
     (errors.CertificateError, 401),
@@ -95,6 +97,7 @@ _FAILURES: dict[int | str, dict[str, Any]] = {
         400: "Not of its form, or S08: no consent that allows it",
         409: "The idempotency key came with another question",
         413: f"More than {BODY_LIMIT:,} bytes",
+        415: "Not sent as application/json",
         422: "An identifier or an attribute is not of the federation's form",
         503: "No manifest or model is in force here, or the disk is full",
         504: "S06: no time was left",
@@ -205,7 +208,7 @@ def _caller(request: Request, admit: Admit | None) -> str:
 
 
 class Gate:
-    """Refuses too large bodies and, where there is no TLS, foreign Host headers."""
+    """Refuses what is too large or not JSON and, without TLS, foreign Host headers."""
 
     def __init__(self, inner: Application, *, loopback: bool) -> None:
         """``loopback``: plain HTTP, so that only names of this machine are answered."""
@@ -229,6 +232,11 @@ class Gate:
             failure = failure_of(errors.MessageTooLargeError(size, BODY_LIMIT))
             await _say(_TOO_LARGE, failure, scope, send)
             return
+        kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        if scope["method"] == "POST" and kind != _JSON:
+            failure = Failure(errors.DecodeError.code, "content-type: not application/json")
+            await _say(_UNSUPPORTED, failure, scope, send)
+            return
         await self._inner(scope, _counted(receive), send)
 
 
@@ -240,8 +248,8 @@ def _counted(receive: Receive) -> Receive:
         message = await receive()
         seen += len(message.get("body", b""))
         if seen > BODY_LIMIT:
-            # Without a length: the client is cut off.
-            return {"type": "http.disconnect"}
+            # Without a length it is known only now.
+            raise errors.MessageTooLargeError(seen, BODY_LIMIT)
         return message
 
     return counted

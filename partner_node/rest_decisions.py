@@ -54,6 +54,7 @@ _FAILURES: dict[int | str, dict[str, Any]] = {
         404: "Nothing of this id",
         409: "The idempotency key came with another request",
         413: "Too large",
+        415: "Not sent as application/json",
         422: "A fact that no rule may see, a value out of bounds, or no consent",
         503: "No rules are in force here, or the disk is full",
     }.items()

@@ -154,7 +154,6 @@ class StatusOut(BaseModel):
 
 def question_of(body: ScoreIn, key: str = "") -> Question:
     """The question that the body asks, under an idempotency key."""
-    """The question that the body asks, under an idempotency key."""
     consent = body.consent
     return Question(
         person=body.person,

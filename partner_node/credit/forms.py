@@ -6,11 +6,12 @@ in them: it may end in a log of the caller's.
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TypeVar, cast
+from typing import NoReturn, TypeVar, cast
 
 from consortium.credit.facts import Consent, Standing, Wish, refuse_forbidden
 from consortium.credit.terms import Purpose
@@ -29,6 +30,9 @@ _KEY = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _ROLE = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
 _PURPOSES = frozenset(Purpose)
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_HALF_PAIR = re.compile(r"[\ud800-\udfff]")
+"""Comes of a terminal that says what is no UTF-8."""
 _UNKNOWN = "unknown or missing fields"
 
 Attributes = Mapping[str, float | str | None]
@@ -61,13 +65,24 @@ class OverrideWish:
 
 
 def parse_json(data: bytes, *, most: int = LARGEST) -> object:
-    """The object of a request's body; DecodeError."""
+    """The object of a request's body, JSON in UTF-8 (RFC 8259); DecodeError.
+
+    Half of a surrogate pair, which no text can hold, and numbers that are none are refused.
+    """
     if len(data) > most:
         raise MessageTooLargeError(len(data), most)
     try:
-        return _DECODER.decode(data.decode(json.detect_encoding(data), "surrogatepass"))
+        text = data.decode()
+        found: object = _DECODER.decode(text)
+        if _SURROGATE.search(text):
+            json.dumps(found, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise DecodeError("not JSON, or a name twice in one object") from None
+    return found
+
+
+def _no_number(_text: str) -> NoReturn:
+    raise ValueError("NaN and infinities are no JSON")
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -77,7 +92,7 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique)
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_number)
 
 
 def application_of(plain: object) -> Application:
@@ -133,7 +148,7 @@ def override_of(plain: object) -> OverrideWish:
     if odd := sorted(set(top) - known):
         raise DecodeError(f"{_UNKNOWN} {', '.join(odd)[:200]}")
     role, limit = _text(top, "role"), top.get("limit", 0)
-    reasons = [one for one in _list(top.get("reasons", []), "reasons") if isinstance(one, str)]
+    reasons = _list(top.get("reasons", []), "reasons")
     if not _ROLE.fullmatch(role):
         raise DecodeError("role: not of the form " + _ROLE.pattern)
     if type(limit) is not int:
@@ -144,10 +159,10 @@ def override_of(plain: object) -> OverrideWish:
         raise DecodeError(
             f"code: one of {', '.join(OverrideCode)}; outcome: APPROVE or DECLINE"
         ) from None
-    if any(not _NAME.fullmatch(one) for one in reasons):
+    if not all(isinstance(one, str) for one in reasons):
         raise DecodeError("reasons: codes of reasons")
     note = _text(top, "note", default="", most=2_000)
-    to = Final(outcome=outcome, limit=limit, reasons=tuple(reasons))
+    to = Final(outcome=outcome, limit=limit, reasons=tuple(map(str, reasons)))
     return OverrideWish(code=code, role=role, to=to, note=note)
 
 
@@ -240,7 +255,7 @@ def _text(
     most: int = LONGEST_TEXT,
 ) -> str:
     value = top.get(name, default)
-    if not isinstance(value, str) or len(value) > most:
+    if not isinstance(value, str) or len(value) > most or _HALF_PAIR.search(value):
         raise DecodeError(f"{name}: not a text of at most {most} characters")
     return value
 
@@ -254,10 +269,17 @@ def _attributes(value: object) -> Attributes | None:
             raise DecodeError(f"attributes: {name[:64]!r} is no number, text or null")
         if isinstance(one, str) and len(one) > LONGEST_TEXT:
             raise DomainError(f"attributes: {name[:64]!r} is too long")
-        try:
-            found[name] = float(one) if isinstance(one, int | float) else one
-        except OverflowError:
-            raise DomainError(f"attributes: {name[:64]!r} is too large") from None
+        found[name] = _finite(name, one) if isinstance(one, int | float) else one
     if len(found) > MOST_ATTRIBUTES:
         raise DomainError(f"attributes: more than {MOST_ATTRIBUTES}")
+    return found
+
+
+def _finite(name: str, value: float) -> float:
+    try:
+        found = float(value)
+    except OverflowError:
+        found = math.inf
+    if not math.isfinite(found):
+        raise DomainError(f"attributes: {name[:64]!r} is too large")
     return found

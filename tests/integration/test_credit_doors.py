@@ -15,7 +15,12 @@ from uuid import UUID
 import httpx
 import pytest
 
-from consortium.errors import ConsentMissingError, ForbiddenFieldError, PersonError
+from consortium.errors import (
+    ConsentMissingError,
+    DecodeError,
+    ForbiddenFieldError,
+    PersonError,
+)
 from partner_node.config import DeskDoors
 from partner_node.credit.doors import CreditDesk
 from partner_node.desk_caller import DeskCaller
@@ -39,6 +44,7 @@ from tests.desk_house import NOW, Session, config, loan_desk
 from tests.node_house import Loop
 
 KEY = str(UUID(int=11))
+AS_JSON = {"Content-Type": "application/json"}
 PLANTED = "Planted5551234"
 """A value that stands nowhere else: wherever it is found, a value was told."""
 TYPED = CreditApplication(
@@ -108,7 +114,9 @@ def test_all_doors_bring_the_same_bytes_for_one_key(home: Path) -> None:
     body = TYPED.to_json()
     with grpc_client(home) as client, rest(home) as http, DeskCaller(home / "desk.sock") as own:
         typed = client.decide(TYPED, idempotency_key=KEY)
-        posted = http.post("/v1/decisions", content=body, headers={"Idempotency-Key": KEY})
+        posted = http.post(
+            "/v1/decisions", content=body, headers={"Idempotency-Key": KEY, **AS_JSON}
+        )
         asked = own.decide(body, KEY)
     assert posted.status_code == 200
     assert typed.document == posted.content == asked
@@ -210,7 +218,7 @@ def test_forbidden_fact_is_refused_by_name_at_every_door(
     with DeskCaller(home / "desk.sock") as own, rest(home) as http:
         with pytest.raises(ForbiddenFieldError) as refused:
             own.decide(body)
-        posted = http.post("/v1/decisions", content=body)
+        posted = http.post("/v1/decisions", content=body, headers=AS_JSON)
     assert posted.status_code == 422
     assert posted.json()["code"] == "forbidden_field"
     assert PLANTED not in str(refused.value) + posted.text + caplog.text
@@ -241,7 +249,7 @@ def test_no_error_and_no_log_tells_a_value(
         with pytest.raises(Exception, match=r"\S") as refused:
             own.decide(body)
         with rest(home) as http:
-            posted = http.post("/v1/decisions", content=body)
+            posted = http.post("/v1/decisions", content=body, headers=AS_JSON)
     assert posted.status_code in {400, 422}
     assert PLANTED not in str(refused.value) + posted.text + caplog.text
 
@@ -271,8 +279,62 @@ def test_missing_consent_keeps_its_kind_through_the_door(home: Path) -> None:
 
 def test_name_twice_in_one_object_is_refused(home: Path) -> None:
     with rest(home) as http:
-        posted = http.post("/v1/decisions", content=b'{"application": "a", "application": "b"}')
+        body = b'{"application": "a", "application": "b"}'
+        posted = http.post("/v1/decisions", content=body, headers=AS_JSON)
     assert posted.status_code == 400
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
+def test_form_of_a_web_page_decides_nothing_and_overrides_nothing(
+    home: Path, kind: str
+) -> None:
+    """A browser sends these for any page, and asks nobody before it does."""
+    headers = {"Content-Type": kind} if kind else {}
+    with rest(home) as http:
+        made = http.post("/v1/decisions", json=application()).json()["id"]
+        final = json.dumps({"code": "HARDSHIP", "role": "x", "outcome": "APPROVE", "limit": 1})
+        for path, body in (
+            ("/v1/decisions", json.dumps(application("application-2"))),
+            (f"/v1/decisions/{made}/override", final),
+            ("/v1/offers", "{}"),
+        ):
+            posted = http.post(path, content=body, headers=headers)
+            assert (posted.status_code, posted.json()["code"]) == (415, "decode")
+        assert http.get(f"/v1/decisions/{made}").json()["overrides"] == []
+
+
+def test_body_that_says_no_length_is_refused_in_words_once_it_is_too_large(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pieces = (b" " * (1 << 16) for _ in range(20))
+    with rest(home) as http:
+        try:
+            posted = http.post("/v1/decisions", content=pieces, headers=AS_JSON)
+        except httpx.TransportError:
+            pass  # answered while it was sending, and cut off
+        else:
+            assert (posted.status_code, posted.json()["code"]) == (413, "too_large")
+    assert "Traceback" not in caplog.text
+
+
+NO_JSON = (
+    b'{"application": "\\ud800"}',
+    b'{"\\udfff": 1}',
+    b'{"application": "\xed\xa0\x80"}',
+    b'{"attributes": {"late": NaN}}',
+    b'{"attributes": {"late": -Infinity}}',
+    '{"application": "a"}'.encode("utf-16"),
+)
+"""What Python's reader takes and JSON for exchange (RFC 8259, 8.1) is not."""
+
+
+@pytest.mark.parametrize("body", NO_JSON)
+def test_what_no_text_can_hold_is_refused_as_no_json(home: Path, body: bytes) -> None:
+    with rest(home) as http, DeskCaller(home / "desk.sock") as own:
+        posted = http.post("/v1/decisions", content=body, headers=AS_JSON)
+        assert (posted.status_code, posted.json()["code"]) == (400, "decode")
+        with pytest.raises(DecodeError):
+            own.decide(body)
 
 
 def test_paths_of_the_desk_are_described(home: Path) -> None:

@@ -560,7 +560,7 @@ def test_web_page_under_a_foreign_name_is_not_answered_on_loopback(near: Path) -
         reply = httpx.post(
             f"http://{address}/v1/scores", content=json.dumps(BODY), headers=headers
         )
-        assert reply.status_code == 400
+        assert reply.status_code == 415
     assert len(desk.session.asked) == 2
 
 
