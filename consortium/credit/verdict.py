@@ -4,6 +4,7 @@ Values only, each with one byte form. A decision names its input and its reasons
 and code; texts stand in the schema (attributes) and under ``RULE_TEXTS`` (rules).
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -12,10 +13,13 @@ from types import MappingProxyType
 
 from consortium.canonical import Label, hash_with
 from consortium.credit.pack import MOST_REASONS
-from consortium.credit.terms import Grade, Ppm
+from consortium.credit.terms import LARGEST_MINOR, Grade, Ppm
 from consortium.documents import document_of, parse_document
 from consortium.errors import DecodeError, DomainError
 from consortium.ids import Digest
+
+_CODE = re.compile(r"R[0-9]{2}")
+"""Of a reason that a schema may name; a rule has it, or a code of ``RULE_TEXTS``."""
 
 
 class Outcome(StrEnum):
@@ -150,8 +154,8 @@ class Override:
     """An officer's final decision on an automated one; never blocked, always listed.
 
     Raises:
-        DomainError: an outcome that is not final, a decline without 1 to 4 reasons, or a
-            limit that does not go with the outcome.
+        DomainError: an outcome that is not final, a decline without 1 to 4 reasons, a reason
+            that is no code, or a limit that does not go with the outcome.
     """
 
     decision: Digest
@@ -170,11 +174,13 @@ class Override:
     def __post_init__(self) -> None:
         if self.after is Outcome.REFER:
             raise DomainError("after: an officer's decision is APPROVE or DECLINE")
-        if (self.limit > 0) != (self.after is Outcome.APPROVE):
-            raise DomainError("limit: above 0 if approved, else 0")
-        declined = self.after is Outcome.DECLINE
-        if declined != bool(self.reasons) or len(self.reasons) > MOST_REASONS:
+        approved = self.after is Outcome.APPROVE
+        if not (0 < self.limit <= LARGEST_MINOR if approved else self.limit == 0):
+            raise DomainError(f"limit: 1 to {LARGEST_MINOR} if approved, else 0")
+        if approved == bool(self.reasons) or len(self.reasons) > MOST_REASONS:
             raise DomainError(f"reasons: 1 to {MOST_REASONS} for a decline, else none")
+        if any(not (_CODE.fullmatch(one) or one in RULE_TEXTS) for one in self.reasons):
+            raise DomainError("reasons: codes of the schema or of a rule, no words")
 
     def to_bytes(self) -> bytes:
         """Canonical JSON (protocol 0.5)."""

@@ -384,6 +384,10 @@ def test_officer_may_overturn_every_outcome_with_a_code() -> None:
         Final(outcome=Outcome.DECLINE),
         Final(outcome=Outcome.DECLINE, limit=1, reasons=("R01",)),
         Final(outcome=Outcome.DECLINE, reasons=("R01", "R02", "R03", "R04", "R05")),
+        Final(outcome=Outcome.DECLINE, limit=-1, reasons=("R01",)),
+        Final(outcome=Outcome.APPROVE, limit=1 << 53),
+        Final(outcome=Outcome.DECLINE, reasons=("bank_b_says_no",)),
+        Final(outcome=Outcome.DECLINE, reasons=("R01 ",)),
     ],
     ids=str,
 )
