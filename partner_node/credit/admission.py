@@ -19,7 +19,7 @@ from consortium.crypto.keys import IdentityKey, verify_signature
 from consortium.documents import document_of, parse_document
 from consortium.errors import DomainError, OutOfOrderError
 from consortium.ids import Digest
-from partner_node.credit import storage
+from partner_node.credit import storage, storage_path
 from partner_node.credit.storage import Connection, Grant
 
 ORDERED = (Event.RESUME, Event.END, Event.REVIEWED)
@@ -108,18 +108,29 @@ def grant(kept: Kept, policy: Policy, granted: Granting) -> Kept:
 
 
 def grant_beyond(connection: Connection, kept: Kept, granted: Granting) -> Kept:
-    """Count what an officer grants, which no cap refuses: it leaves less for the others."""
+    """Count what an officer grants, which no cap refuses: it leaves less for the others.
+
+    A first payment that was counted is not counted again with it. What is lent under a contract is counted already; no sheet can be signed under it again.
+    """
+    if storage_path.contract_of(connection, granted.decision) is not None:
+        return kept
     used = list(kept.state.used)
     used[GRADES.index(granted.grade)] += granted.amount
     after = replace(kept, state=replace(kept.state, used=tuple(used)))
-    note(connection, after, [granted])
+    before = storage.grant_of(connection, granted.decision)
+    note(connection, after, [granted], bad=None if before is None else before.bad)
     return after
 
 
 def give_back(connection: Connection, kept: Kept, decision: str) -> Kept:
-    """Release what a decision reserved, if it did and its week is not over."""
+    """Release what a decision reserved, if it did and its week is not over.
+
+    What a contract was signed about is lent, whatever an officer says of it later.
+    """
     found = storage.grant_of(connection, decision)
     if found is None or found.released:
+        return kept
+    if storage_path.contract_of(connection, decision) is not None:
         return kept
     storage.keep_grants(connection, [replace(found, released=True)])
     if found.week != kept.state.week.isoformat():
@@ -127,8 +138,17 @@ def give_back(connection: Connection, kept: Kept, decision: str) -> Kept:
     return replace(kept, state=ramp.release(kept.state, Grade(found.grade), found.amount))
 
 
-def note(connection: Connection, kept: Kept, granted: Sequence[Granting]) -> None:
-    """Keep what was granted in the week and turn of a state."""
+def note(
+    connection: Connection,
+    kept: Kept,
+    granted: Sequence[Granting],
+    *,
+    bad: bool | None = None,
+) -> None:
+    """Keep what was granted in the week and turn of a state.
+
+    ``bad``: what became of the first payment, if it was counted already.
+    """
     week = kept.state.week.isoformat()
     grants = [
         Grant(
@@ -138,7 +158,7 @@ def note(connection: Connection, kept: Kept, granted: Sequence[Granting]) -> Non
             week=week,
             turn=kept.turn,
             released=False,
-            bad=None,
+            bad=bad,
         )
         for one in granted
     ]

@@ -9,15 +9,18 @@ from pathlib import Path
 import pytest
 
 from consortium.credit.admission import Event, Phase
+from consortium.credit.cost import sheet_digest
 from consortium.crypto.keys import IdentityKey
 from consortium.errors import DomainError, OutOfOrderError, SignatureError
 from partner_node.credit import admission, storage
 from partner_node.credit.application import DeskService
 from partner_node.credit.forms import override_of
+from partner_node.credit.papers import PaperDesk
 from partner_node.credit.ramp import Ramp
 from tests.credit_desk_house import application, decided, desk, write_rules
 from tests.credit_house import NOW
 from tests.joint_house import secret
+from tests.paper_house import write_terms
 
 WEEK = 7 * 86_400
 CAP = 62_000_000
@@ -26,6 +29,8 @@ SMALL = {"G1 = 50000000000": "G1 = 6200000000"}
 PROCESSES, CLIENTS = 4, 16
 KEY = IdentityKey.from_secret(secret("identity of the desk"))
 OFFICER = {"code": "NEW_FACTS", "role": "officer", "outcome": "APPROVE", "limit": 60_000_000}
+
+BACK = {"code": "DOCUMENT_ERROR", "role": "officer", "outcome": "DECLINE", "reasons": ["R22"]}
 
 
 def test_clients_of_several_processes_cannot_break_a_cap(tmp_path: Path) -> None:
@@ -142,10 +147,39 @@ def test_officer_is_not_refused_and_what_was_granted_leaves_less(tmp_path: Path)
         assert Ramp(service).status().used["G1"] == 60_000_000
         less = decided(service, application("second"))["decision"]
         assert (less["limit"], less["bounds"]) == (2_000_000, ["growth"])
-        back = {"code": "DOCUMENT_ERROR", "role": "officer", "outcome": "DECLINE"}
-        wish = override_of({**back, "reasons": ["R22"]})
-        service.override(first, wish, by="loans")
+        service.override(first, override_of(BACK), by="loans")
         assert Ramp(service).status().used["G1"] == 2_000_000
+
+
+def test_payment_that_was_counted_is_not_counted_again_after_an_override(
+    tmp_path: Path,
+) -> None:
+    write_rules(tmp_path)
+    with desk(tmp_path) as service:
+        ramp = Ramp(service)
+        name = granted(service, 1)[0]
+        for _ in range(3):
+            ramp.first_payments({name: False})
+            service.override(name, override_of(OFFICER), by="loans")
+        assert (ramp.status().good, ramp.status().bad) == (1, 0)
+
+
+def test_what_is_lent_under_a_contract_is_given_back_by_no_officer(tmp_path: Path) -> None:
+    """Approve, sign, decline: else a cap is lent out again and again."""
+    write_terms(tmp_path)
+    write_rules(tmp_path, **SMALL)
+    with desk(tmp_path) as service:
+        papers = PaperDesk(service, tmp_path)
+        name = granted(service, 1)[0]
+        digest = sheet_digest(papers.make_sheet(name))
+        papers.show_sheet(digest, "paper")
+        papers.confirm_sheet(digest)
+        papers.sign(digest)
+        used = Ramp(service).status().used["G1"]
+        service.override(name, override_of(BACK), by="loans")
+        assert Ramp(service).status().used["G1"] == used == 6_000_000
+        service.override(name, override_of(OFFICER), by="loans")
+        assert Ramp(service).status().used["G1"] == used
 
 
 def test_payment_of_a_decision_that_granted_nothing_is_refused(tmp_path: Path) -> None:
