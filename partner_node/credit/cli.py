@@ -6,7 +6,6 @@ whether it serves or not.
 
 import argparse
 import importlib
-import importlib.util
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -59,8 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_decisions(verbs)
     for name in _MORE:
-        if importlib.util.find_spec(name) is not None:
-            importlib.import_module(name).add_verbs(verbs)
+        importlib.import_module(name).add_verbs(verbs)
     return parser
 
 
@@ -82,7 +80,7 @@ def show(found: object, lines: Sequence[str], *, as_json: bool) -> int:
 
 
 def _add_decisions(verbs: "Verbs") -> None:
-    verb = add_verb(verbs, "init", _init, "write a policy and a catalogue to edit")
+    verb = add_verb(verbs, "init", _init, "write policy, catalogue and house terms to edit")
     packs = ", ".join(rules.shipped_packs())
     verb.add_argument("--pack", required=True, help=f"one of {packs}")
     verb.add_argument("--since", help="first day in force, YYYY-MM-DD; none: today")
@@ -266,8 +264,3 @@ def _payments(path: Path | None) -> dict[str, bool]:
 
 def _bytes(path: str) -> bytes:
     return sys.stdin.buffer.read() if path == "-" else read_file(Path(path))
-
-
-def read_application(path: str) -> object:
-    """The application in a file; - reads it from standard input."""
-    return parse_json(_bytes(path))

@@ -312,6 +312,7 @@ WHY_NOT: Mapping[Language, Mapping[str, str]] = MappingProxyType(
             WhyNot.CAPACITY: "收入可承担的金额低于产品的最低金额。",
             WhyNot.COST_CAP: "产品的年化综合成本会超过法定上限。",
             "DECISION": "按同样的规则, 这些产品今天也不会获批。",
+            "CONSENT": "您已撤回所需的同意, 因此没有为您挑选产品。",
         },
         Language.EN: {
             WhyNot.REPAYS_ARREARS: "New credit does not cure arrears; please talk to us first.",
@@ -323,6 +324,7 @@ WHY_NOT: Mapping[Language, Mapping[str, str]] = MappingProxyType(
             WhyNot.CAPACITY: "What your income can carry is below the product's least amount.",
             WhyNot.COST_CAP: "The product would cost more than the legal cap.",
             "DECISION": "By the same rules these products would not be approved today.",
+            "CONSENT": "You have withdrawn a consent that this needs, so nothing was chosen.",
         },
     }
 )

@@ -84,6 +84,14 @@ class Noticed:
         return self.decision.limit if self.final is None else self.final.limit
 
     @property
+    def words(self) -> Mapping[str, Words]:
+        """Of all codes that a schema names: an officer may have found what was not scored."""
+        features = () if self.schema is None else self.schema.features
+        return {
+            one.reason: Words(zh=one.reason_zh, en=one.reason_en) for one in features
+        } | dict(self.texts)
+
+    @property
     def codes(self) -> tuple[str, ...]:
         """Every code of the last word, each once: a referral's, or those of the reasons."""
         if self.final is not None:
@@ -175,7 +183,7 @@ def _reasons(what: Noticed, language: Language) -> Iterator[Block]:
         yield Text(words["reasons_about"], quiet=True)
     if what.outcome is Outcome.APPROVE:
         yield Text(words["reasons_lower"], quiet=True)
-    yield Items(tuple(Item(text_of(code, what.texts, language), code) for code in what.codes))
+    yield Items(tuple(Item(text_of(code, what.words, language), code) for code in what.codes))
 
 
 def _conditions(what: Noticed, language: Language) -> Iterator[Block]:

@@ -5,7 +5,7 @@ to an approval of all of it: nothing is offered that would then be declined. The
 not personal knows of no applicant.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -21,14 +21,17 @@ from consortium.credit.offers import (
     loan_terms,
     suitable_offers,
 )
+from consortium.credit.pack import Pack
 from consortium.credit.terms import ConsentPurpose, Ppm
-from consortium.credit.tiers import Product, Rules
+from consortium.credit.tiers import Product, Repayment, Rules
 from consortium.credit.verdict import Decision, Outcome, Override
-from consortium.errors import OutOfOrderError
+from consortium.errors import ConsentMissingError, OutOfOrderError
 from partner_node.credit.house_terms import HouseTerms
 
 DECISION = "DECISION"
 """Why not: by the same rules it would not be approved."""
+CONSENT = "CONSENT"
+"""Why not: a consent that the decision rested on has been withdrawn since."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +40,7 @@ class Offered:
 
     offers: tuple[Offer, ...]
     why: tuple[str, ...]
-    """Of ``WhyNot``, or ``DECISION``; empty if something suits."""
+    """Of ``WhyNot``, ``DECISION`` or ``CONSENT``; empty if something suits."""
     counselling: bool
     """Whether counselling is shown instead: always, if nothing suits."""
     refused: tuple[tuple[str, str], ...]
@@ -78,6 +81,28 @@ def offers_of(inputs: DecisionInput, rules: Rules, *, repays_arrears: bool = Fal
         counselling=not kept,
         refused=(*_refused(found.refused), *((one.product, DECISION) for one in dropped)),
     )
+
+
+def offers_now(
+    inputs: DecisionInput,
+    rules: Rules,
+    gone: Collection[ConsentPurpose],
+    *,
+    repays_arrears: bool = False,
+) -> Offered:
+    """As ``offers_of``, without what the person has withdrawn since the decision.
+
+    An offer is a new use of what was told for the decision. Without the income it suits
+    nobody; without consent to be decided about, or to the joint score, there is none.
+    """
+    left = tuple(
+        replace(one, withdrawn_on=inputs.decided_on) if one.purpose in gone else one
+        for one in inputs.consents
+    )
+    try:
+        return offers_of(replace(inputs, consents=left), rules, repays_arrears=repays_arrears)
+    except ConsentMissingError:
+        return Offered(offers=(), why=(CONSENT,), counselling=True, refused=())
 
 
 def _refused(refused: Sequence[Refused]) -> Iterator[tuple[str, str]]:
@@ -135,13 +160,15 @@ def granted(
     """What a decision, or the officer who had the last word, allows to be signed.
 
     Raises:
-        OutOfOrderError: it is not approved, or its cell has no price.
+        OutOfOrderError: it is not approved, of a minor, or its cell has no price.
     """
     outcome, limit = decision.outcome, decision.limit
     if final is not None:
         outcome, limit = final.after, final.limit
     if outcome is not Outcome.APPROVE:
         raise OutOfOrderError(f"a sheet follows an approval, not {outcome}")
+    if not inputs.standing.adult:
+        raise OutOfOrderError("a minor signs nothing, whoever approved")
     wish, product = inputs.wish, rules.catalogue.product(inputs.wish.product)
     terms = None
     if product is not None and wish.purpose is not None and decision.grade is not None:
@@ -157,8 +184,10 @@ def sheet_of(what: Granted, rules: Rules, terms: HouseTerms, *, day: date) -> Co
 
     Raises:
         CostCapError: it would cost more than the pack's cap; there is no such sheet.
-        OutOfOrderError: the house's terms are in another currency.
+        OutOfOrderError: the house's terms are in another currency, or an officer granted more
+            than the pack lets anybody lend, or for longer.
     """
+    _check_pack(what, rules.pack, day)
     if terms.currency != rules.policy.currency:
         raise OutOfOrderError(f"terms in {terms.currency}, policy in {rules.policy.currency}")
     loan = loan_terms(
@@ -176,3 +205,17 @@ def sheet_of(what: Granted, rules: Rules, terms: HouseTerms, *, day: date) -> Co
         early_repayment=terms.early_repayment,
         addons=terms.beside(what.product.id),
     )
+
+
+def _check_pack(what: Granted, pack: Pack, day: date) -> None:
+    """No officer is above the law: its bounds are those of the day of the sheet."""
+    product = what.product
+    most = pack.amount_cap(day, product.segment)
+    if most is not None and what.amount > most:
+        raise OutOfOrderError(f"pack {pack.id}: at most {most} minor units are lent")
+    longest = pack.bullet_cap(day, product.segment)
+    bullet = product.repayment is Repayment.BULLET
+    if bullet and longest is not None and what.months > longest:
+        raise OutOfOrderError(
+            f"pack {pack.id}: repaid at its end after at most {longest} months"
+        )

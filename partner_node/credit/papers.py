@@ -38,13 +38,13 @@ from consortium.errors import (
     OutOfOrderError,
 )
 from consortium.features.schema import Schema
-from partner_node.credit import storage_path
+from partner_node.credit import storage_path, storage_people
 from partner_node.credit.application import DeskService
 from partner_node.credit.document import Paper
 from partner_node.credit.helping import Helper
 from partner_node.credit.house_terms import HouseTerms, Words, terms_at
 from partner_node.credit.notices import Noticed, notice_of
-from partner_node.credit.offers import Granted, Offered, granted, offers_of, sheet_of
+from partner_node.credit.offers import Granted, Offered, granted, offers_now, sheet_of
 from partner_node.credit.page_html import html_of
 from partner_node.credit.page_pdf import pdf_of
 from partner_node.credit.sheets import list_paper, sheet_paper
@@ -78,6 +78,8 @@ class _Found:
     inputs: DecisionInput
     rules: Rules
     answer: bytes
+    subject: bytes
+    """Under which the node keeps the person; empty if nobody was named, or nobody is now."""
 
 
 class PaperDesk:
@@ -115,7 +117,7 @@ class PaperDesk:
             texts=_texts(found.answer),
             final=found.final,
             helps=None if helps is None else Help.from_bytes(helps),
-            offered=offers_of(found.inputs, found.rules),
+            offered=self.offers(name),
             terms=self._terms(found.decision.decided_on),
             sheet=None if sheet is None else sheet.digest,
             schema=self._schema,
@@ -131,9 +133,11 @@ class PaperDesk:
         return notice_of(self.noticed(name), language)
 
     def offers(self, name: str, *, repays_arrears: bool = False) -> Offered:
-        """What suits the applicant of a decision, on the day of the decision."""
+        """What suits the applicant of a decision, by what the person still allows."""
         found = self._found(name)
-        return offers_of(found.inputs, found.rules, repays_arrears=repays_arrears)
+        with self._service.ports.store.reading() as connection:
+            gone = storage_people.withdrawn_by(connection, found.subject)
+        return offers_now(found.inputs, found.rules, gone, repays_arrears=repays_arrears)
 
     def listed(self) -> tuple[Listed, ...]:
         """The list that is not personal, today."""
@@ -274,6 +278,7 @@ class PaperDesk:
             inputs=inputs,
             rules=rules,
             answer=stored.answer,
+            subject=stored.subject,
         )
 
 

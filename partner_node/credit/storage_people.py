@@ -102,7 +102,8 @@ def drop_decisions(
 def unlink_decisions(connection: Connection, subject: bytes) -> tuple[int, int]:
     """Take the person from decisions that must be kept; how many, and time of the newest.
 
-    They can still be replayed by their id; they are nobody's any more.
+    They can still be replayed by their id; they are nobody's any more. What an officer wrote
+    beside them goes too, for words may name somebody.
     """
     whose = DECISIONS.c.subject == subject
     row = connection.execute(
@@ -110,6 +111,8 @@ def unlink_decisions(connection: Connection, subject: bytes) -> tuple[int, int]:
     ).one()
     names = sa.select(DECISIONS.c.id).where(whose)
     connection.execute(KEYS.delete().where(KEYS.c.decision.in_(names)))
+    noted = OVERRIDES.c.decision.in_(names)
+    connection.execute(OVERRIDES.update().where(noted).values(note=""))
     connection.execute(DECISIONS.update().where(whose).values(subject=b""))
     return int(row[0]), int(row[1] or 0)
 

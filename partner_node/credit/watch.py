@@ -24,6 +24,7 @@ from consortium.credit.capacity import (
     utilisation,
 )
 from consortium.credit.early_warning import (
+    NO_FLAG,
     Event,
     Flag,
     Observed,
@@ -129,6 +130,9 @@ def follow_line(
     for index in range(_first(history, known), len(history.months)):
         months = history.months[: index + 1]
         if _is_over(months[-1]):
+            if staging is not None and not any(map(_is_over, months[-2:-1])):
+                found.append(_ended(history, months, policy))
+                staging = found[-1].staging
             continue
         seen = signs_of(_observed(months), today=months[-1].end.on)
         events += [Event(sign, months[-1].end.on) for sign in seen]
@@ -160,6 +164,21 @@ def _first(history: History, known: Known) -> int:
 def _is_over(month: LineMonth) -> bool:
     end = month.end
     return bucket_of(end.dpd, end.status, balance=end.balance) is Bucket.X
+
+
+def _ended(history: History, months: Sequence[LineMonth], policy: Policy) -> Watched:
+    """The month in which a line ended with nothing owed: no stage and no flag outlive it."""
+    return Watched(
+        line=history.line,
+        on=months[-1].end.on,
+        pd3=None,
+        use=use_of([month.end for month in months]),
+        staging=Staging(Stage.ONE, 0, 0),
+        triggers=(),
+        flag=NO_FLAG,
+        capacity=capacity_of(months, policy),
+        loss=0,
+    )
 
 
 def _watched(

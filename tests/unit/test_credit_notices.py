@@ -17,6 +17,7 @@ from consortium.credit.facts import DecisionInput, Flag, ScoreReason
 from consortium.credit.pack import Language
 from consortium.credit.verdict import Final, Outcome, OverrideCode, override
 from consortium.errors import ConfigurationError, DigestMismatchError, PolicyError
+from consortium.features.schema import parse_schema
 from consortium.scoring.reasons import Source
 from consortium.scoring.scorecard import cut_units
 from partner_node.credit.document import Box
@@ -31,6 +32,9 @@ from tests.paper_house import TERMS, TERMS_FILE, late_person, noticed, with_leve
 DECLINED = case(eta=cut_units("0.4"))
 CODE = re.compile(r"(?<![A-Za-z0-9])(R[0-9]{2}|F1)(?![A-Za-z0-9])")
 LANGUAGES = tuple(Language)
+SCHEMA = parse_schema(
+    Path("examples/taiwan/schema.toml").read_text(encoding="utf-8"), source="schema.toml"
+)
 
 
 def codes_in(text: str) -> set[str]:
@@ -153,6 +157,19 @@ def test_officers_last_word_takes_the_place_of_the_automated_one() -> None:
     assert "20,000.00" in page
     assert "2026-11-30" in page
     assert codes_in(page) == set()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_an_officer_found_beside_the_score_is_said_in_words(language: Language) -> None:
+    decision = decide(DECLINED, noticed(DECLINED).rules)
+    scored = {one.code for one in decision.reasons}
+    known = {one.reason: one for one in SCHEMA.features}
+    code = next(one for one in known if one not in scored)
+    to = Final(outcome=Outcome.DECLINE, reasons=(code,))
+    final = override(decision, OverrideCode.NEW_FACTS, role="officer", on=TODAY, to=to)
+    what = replace(noticed(DECLINED, final=final), schema=SCHEMA)
+    said = known[code].reason_zh if language is Language.ZH else known[code].reason_en
+    assert said in "\n".join(notice_of(what, language).texts())
 
 
 # --- what helps -------------------------------------------------------------------------------

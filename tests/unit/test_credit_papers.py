@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 
 from consortium.credit.cost import sheet_digest
 from consortium.credit.facts import Flag, RestartTier
+from consortium.credit.hooks import Hook
 from consortium.credit.levers import Change
 from consortium.credit.offers import WhyNot
 from consortium.credit.pack import Language, parse_pack
+from consortium.credit.tiers import Repayment
+from consortium.credit.verdict import Final, Outcome, OverrideCode, override
 from consortium.errors import (
     CostCapError,
     DataError,
@@ -248,6 +251,33 @@ def test_price_over_the_cap_has_no_sheet() -> None:
     what = granted(noticed(inputs).decision, None, inputs, RULES)
     with pytest.raises(CostCapError):
         sheet_of(replace(what, price=what.price + 100_000), RULES, TERMS, day=TODAY)
+
+
+def test_officer_lends_no_more_and_no_longer_than_the_pack_lets_anybody() -> None:
+    chinese = parse_pack((PACKS / "cn.toml").read_bytes(), "cn.toml")
+    duty = chinese.duty(Hook.AMOUNT_CAP, TODAY)
+    assert duty is not None
+    caps = replace(RULES.pack.caps, consumer_loan_max=20_000_000, bullet_max_months=12)
+    pack = replace(RULES.pack, duties=(*RULES.pack.duties, replace(duty, applies_to=())))
+    rules = replace(RULES, pack=replace(pack, caps=caps))
+    inputs = case()
+    what = granted(noticed(inputs).decision, None, inputs, RULES)
+    most = replace(what, amount=20_000_000)
+    assert sheet_of(most, rules, TERMS, day=TODAY).amount.minor == 20_000_000
+    with pytest.raises(OutOfOrderError, match="at most 20000000"):
+        sheet_of(replace(most, amount=20_000_001), rules, TERMS, day=TODAY)
+    late = replace(most, product=replace(what.product, repayment=Repayment.BULLET), months=13)
+    with pytest.raises(OutOfOrderError, match="at most 12 months"):
+        sheet_of(late, rules, TERMS, day=TODAY)
+
+
+def test_minor_signs_nothing_whoever_approved() -> None:
+    inputs = case(adult=False)
+    made = noticed(inputs).decision
+    to = Final(outcome=Outcome.APPROVE, limit=1_000_000)
+    final = override(made, OverrideCode.HARDSHIP, role="officer", on=TODAY, to=to)
+    with pytest.raises(OutOfOrderError, match="minor"):
+        granted(made, final, inputs, RULES)
 
 
 def test_there_is_no_sheet_of_what_was_declined(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from consortium.credit.outcomes import LineStatus
 from consortium.credit.terms import ConsentPurpose
 from consortium.errors import (
     ConfigurationError,
@@ -26,12 +27,15 @@ from partner_node.credit import (
     storage_watch,
 )
 from partner_node.credit.application import DeskService
+from partner_node.credit.forms import override_of
+from partner_node.credit.papers import PaperDesk
 from partner_node.credit.people import Retention, RightsPorts
 from partner_node.credit.storage_watch import NewRows
 from partner_node.credit.watch import Known, follow_line
 from partner_node.credit.watching import with_bit
 from tests.credit_desk_house import Scores, application, decided, desk, write_rules
 from tests.credit_house import NOW, RULES
+from tests.paper_house import write_terms
 from tests.unit.test_credit_watch import FLAT
 from tests.watch_house import COUNT, history
 
@@ -161,6 +165,28 @@ def test_debt_service_goes_with_the_consent_to_income(service: DeskService) -> N
     assert (row["dsr"], row["codes"]) == (None, "R20")
 
 
+@pytest.mark.parametrize(
+    ("purpose", "why"),
+    [
+        (ConsentPurpose.CREDIT_DECISION, "CONSENT"),
+        (ConsentPurpose.JOINT_SCORE, "CONSENT"),
+        (ConsentPurpose.INCOME_DATA, "INCOME_UNKNOWN"),
+    ],
+)
+def test_nothing_is_offered_by_a_consent_that_was_withdrawn_since(
+    service: DeskService, tmp_path: Path, purpose: ConsentPurpose, why: str
+) -> None:
+    papers = PaperDesk(service, write_terms(tmp_path))
+    name = decided(service, application())["id"]
+    assert papers.offers(name).offers
+    people.withdraw(ports(service), PERSON, [purpose])
+    found = papers.offers(name)
+    assert (found.offers, found.why, found.counselling) == ((), (why,), True)
+    assert papers.noticed(name).offered == found
+    people.restore(ports(service), PERSON, [purpose])
+    assert papers.offers(name).offers
+
+
 def test_past_decisions_stay_and_replay_after_a_withdrawal(service: DeskService) -> None:
     name = decided(service, application())["id"]
     people.withdraw(ports(service), PERSON, list(ConsentPurpose))
@@ -172,6 +198,22 @@ def test_stage_of_a_followed_line_reaches_the_next_decision(service: DeskService
     found = decided(service, application())["decision"]
     assert found["outcome"] == "DECLINE"
     assert [one["code"] for one in found["reasons"]] == ["R23"]
+
+
+def test_line_that_ended_with_nothing_owed_is_no_arrear_of_now(service: DeskService) -> None:
+    """Who paid all of it back is not declined for years for what is not open."""
+    watched(
+        service,
+        dpd=[0, 0, 0, 60, 95, 120, 0, 0],
+        balance=[10_000] * 6 + [0] * 2,
+        status=[LineStatus.OPEN] * 6 + [LineStatus.CLOSED_LENDER] * 2,  # type: ignore[list-item]
+    )
+    assert decided(service, application())["decision"]["outcome"] == "APPROVE"
+    with service.ports.store.reading() as connection:
+        assert storage_watch.newest_months(connection, level=1) == []
+        assert [stage for _, stage, _ in sorted(storage_watch.counts(connection))] == [
+            1, 1, 1, 2, 3, 3, 1,
+        ]  # fmt: skip
 
 
 def test_case_goes_with_counselling_and_an_idle_restart_with_its_contact(
@@ -297,6 +339,23 @@ def test_answer_of_a_closure_inquiry_is_a_sign_of_its_month_and_no_other() -> No
     told = replace(flat.months[-1], closed_elsewhere=False)
     own = replace(flat, months=(*flat.months[:-1], told))
     assert with_bit(own, kept) == own, "what the partner's own table says stands"
+
+
+def test_deletion_takes_what_an_officer_wrote_beside_a_decision_that_stays(
+    service: DeskService,
+) -> None:
+    name, other = (
+        decided(service, application(one, person=person))["id"]
+        for one, person in (("a", PERSON), ("b", "somebody else"))
+    )
+    for one in (name, other):
+        wish = {"code": "NEW_FACTS", "role": "officer", "outcome": "APPROVE", "limit": 1}
+        service.override(one, override_of({**wish, "note": "met Mrs Chen"}), by="loans")
+    people.delete(ports(service), PERSON, request="art-17-2", received="2026-11-20")
+    with service.ports.store.reading() as connection:
+        (left,), (kept,) = (storage.overrides_of(connection, one) for one in (name, other))
+    assert (left.note, kept.note) == ("", "met Mrs Chen")
+    assert [one.after for one in service.overrides(name)] == ["APPROVE"]
 
 
 def test_deletion_is_carried_out_once_and_on_a_day_that_has_come(service: DeskService) -> None:
