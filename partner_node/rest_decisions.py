@@ -5,6 +5,7 @@ take a forbidden name for an unknown one; the form is shown in the description a
 """
 
 from collections.abc import Callable
+from datetime import date
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Header, Query, Request
@@ -12,34 +13,13 @@ from fastapi.responses import Response
 
 from consortium.inquiries import LARGEST_BATCH
 from partner_node.credit.doors import CreditDesk
+from partner_node.credit.sample import sample_application
 from partner_node.rest_forms import FailureOut
 
 _JSON = "application/json"
 BATCH_MS = 10_000
 """Time of a batch."""
-_APPLICATION: dict[str, Any] = {
-    "application": "application-2026-000123",
-    "person": "11010519491231002X",
-    "wish": {
-        "product": "instalment_small",
-        "purpose": "DURABLES",
-        "amount": 6_000_000,
-        "currency": "TWD",
-        "tenor_months": 12,
-    },
-    "standing": {
-        "adult": True,
-        "has_history": True,
-        "dpd_now": 0,
-        "income": {"credits": [6_000_000, 6_000_000, 6_000_000], "latest_on": "2026-11-05"},
-        "here": [{"kind": "term", "scheduled": 500_000, "balance": 9_000_000}],
-        "elsewhere": [],
-    },
-    "consents": [
-        {"purpose": purpose, "id": f"consent-2026-{place}", "given_on": "2026-11-20"}
-        for place, purpose in enumerate(("CREDIT_DECISION", "JOINT_SCORE", "INCOME_DATA"))
-    ],
-}
+_APPLICATION = sample_application(on=date(2026, 11, 20), currency="TWD")
 _OVERRIDE: dict[str, Any] = {
     "code": "NEW_FACTS",
     "role": "credit_officer",

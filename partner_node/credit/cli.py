@@ -79,8 +79,14 @@ def show(found: object, lines: Sequence[str], *, as_json: bool) -> int:
     return 0
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"seen {text[:20]!r}, expected 1 or more")
+    return int(text)
+
+
 def _add_decisions(verbs: "Verbs") -> None:
-    verb = add_verb(verbs, "init", _init, "write policy, catalogue and house terms to edit")
+    verb = add_verb(verbs, "init", _init, "write rules, terms and an application to edit")
     packs = ", ".join(rules.shipped_packs())
     verb.add_argument("--pack", required=True, help=f"one of {packs}")
     verb.add_argument("--since", help="first day in force, YYYY-MM-DD; none: today")
@@ -102,7 +108,7 @@ def _add_decisions(verbs: "Verbs") -> None:
     verb.add_argument("id", metavar="ID", help="of the decision, 64 hex")
     verb = add_verb(verbs, "replay", _replay, "decide stored decisions again, byte for byte")
     verb.add_argument("id", metavar="ID", nargs="?", help="of one decision, 64 hex")
-    verb.add_argument("--last", type=int, default=1_000, help="so many of the newest")
+    verb.add_argument("--last", type=_count, default=1_000, help="so many of the newest")
     text = "an officer's final decision on an automated one"
     verb = add_verb(verbs, "override", _override, text)
     verb.add_argument("id", metavar="ID", help="of the decision, 64 hex")
@@ -142,6 +148,7 @@ def _init(arguments: argparse.Namespace) -> int:
     )
     names = [str(path) for path in written]
     lines = [f"{name}: written; edit it before the first decision" for name in names]
+    lines.append(f"then: riskweave desk decide {arguments.directory} --application {names[-1]}")
     return show({"written": names}, lines, as_json=arguments.json)
 
 

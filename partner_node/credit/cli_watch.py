@@ -213,7 +213,7 @@ def _delete(arguments: argparse.Namespace) -> int:
 def _deletion_lines(record: Deletion) -> list[str]:
     return [
         f"request {record.request}: received {record.received}, closed {record.closed}",
-        *(f"{one.place}: {one.rows} rows erased" for one in record.erased),
+        *(f"{one.place}: {one.rows} rows erased" for one in record.erased if one.rows),
         f"decisions kept without the person: {record.kept_decisions}"
         + (f", until {record.kept_until}" if record.kept_until else ""),
         f"tokens dropped at epochs: {', '.join(map(str, record.epochs)) or 'none'}",

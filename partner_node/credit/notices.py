@@ -179,7 +179,7 @@ def _reasons(what: Noticed, language: Language) -> Iterator[Block]:
         yield Text(f"{words['by_officer']} {OVERRIDES[language][what.final.code]}")
     if not what.codes:
         return
-    if what.outcome is Outcome.DECLINE:
+    if what.outcome is Outcome.DECLINE and what.final is None:
         yield Text(words["reasons_about"], quiet=True)
     if what.outcome is Outcome.APPROVE:
         yield Text(words["reasons_lower"], quiet=True)

@@ -7,6 +7,7 @@ field: yesterday's rules are not quietly used on. Files are kept with the decisi
 them, so that replay needs nothing of the directory.
 """
 
+import json
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -22,6 +23,7 @@ from consortium.credit.terms import Span
 from consortium.credit.tiers import Catalogue, Rules, check_rules, parse_catalogue
 from consortium.errors import ConfigurationError, DigestMismatchError, PolicyError
 from consortium.ids import Digest
+from partner_node.credit.sample import FILE, sample_application
 from partner_node.keystore import read_file, write_file
 
 FOLDER = "credit"
@@ -237,7 +239,7 @@ def _again(names: Sequence[str], kept: Callable[[str], bytes | None]) -> Rules:
 def write_starters(
     directory: Path, *, partner: str, pack: str, since: date, example: bool
 ) -> tuple[Path, ...]:
-    """Write a policy and a catalogue to edit; returns their paths.
+    """Write rules, house terms and one application to edit; returns their paths.
 
     Args:
         directory: The node's.
@@ -276,4 +278,7 @@ def write_starters(
         written.append(folder / f"{name}.toml")
         write_file(written[-1], text.encode())
     RulesBook(directory).at(since)
+    sample = sample_application(on=since, currency=currency)
+    written.append(folder / FILE)
+    write_file(written[-1], (json.dumps(sample, indent=2) + "\n").encode())
     return tuple(written)

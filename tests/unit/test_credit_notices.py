@@ -22,6 +22,7 @@ from consortium.scoring.reasons import Source
 from consortium.scoring.scorecard import cut_units
 from partner_node.credit.document import Box
 from partner_node.credit.house_terms import parse_terms, terms_at
+from partner_node.credit.notice_words import TEXTS
 from partner_node.credit.notices import module_paper, modules_of, notice_of
 from partner_node.credit.page_html import html_of
 from partner_node.credit.page_pdf import pdf_of
@@ -169,7 +170,9 @@ def test_what_an_officer_found_beside_the_score_is_said_in_words(language: Langu
     final = override(decision, OverrideCode.NEW_FACTS, role="officer", on=TODAY, to=to)
     what = replace(noticed(DECLINED, final=final), schema=SCHEMA)
     said = known[code].reason_zh if language is Language.ZH else known[code].reason_en
-    assert said in "\n".join(notice_of(what, language).texts())
+    texts = "\n".join(notice_of(what, language).texts())
+    assert said in texts
+    assert TEXTS[language]["reasons_about"] not in texts  # nothing of it was weighed
 
 
 # --- what helps -------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import pytest
 
 from consortium.errors import ConfigurationError, DigestMismatchError, PolicyError
 from partner_node.credit import rules
+from partner_node.credit.forms import parse_json
 from partner_node.credit.rules import RulesBook, shipped_packs, write_starters
 from partner_node.credit.storage import RULE_FILES
 from tests.credit_desk_house import application, decided, desk, write_rules
@@ -24,6 +25,17 @@ def test_starters_are_rules_that_hold_under_each_pack(
     found = RulesBook(tmp_path).at(TODAY)
     assert found.rules.policy.pack == pack
     assert bool(found.rules.policy.levers) is example
+
+
+@pytest.mark.parametrize("pack", shipped_packs())
+def test_application_of_a_new_desk_is_decided_by_its_starters(
+    tmp_path: Path, pack: str
+) -> None:
+    write_starters(tmp_path, partner="bank_a", pack=pack, since=TODAY, example=True)
+    plain = parse_json((tmp_path / rules.FOLDER / "application.json").read_bytes())
+    with desk(tmp_path) as service:
+        made = decided(service, plain)["decision"]
+    assert (made["outcome"], made["limit"]) == ("APPROVE", 2_000_000)
 
 
 def test_starters_never_overwrite_rules(tmp_path: Path) -> None:

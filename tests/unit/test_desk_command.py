@@ -67,6 +67,16 @@ def test_replay_says_which_decision_differs(
     assert "application-1" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("count", ["-5", "0", "all"])
+def test_replay_of_no_number_of_decisions_is_refused(
+    node: Path, count: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SQLite takes a number below 0 for all of them, and none would be said to be identical."""
+    with pytest.raises(SystemExit):
+        main(["replay", str(node), "--last", count])
+    assert "expected 1 or more" in capsys.readouterr().err
+
+
 def test_override_is_kept_beside_the_decision(
     node: Path, made: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
