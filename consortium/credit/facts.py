@@ -285,6 +285,9 @@ def _check(inputs: DecisionInput) -> None:
         _named("consents.id", consent.id)
         if consent.given_on > inputs.decided_on:
             raise DomainError("consents.given_on: a date in the future")
+        if consent.withdrawn_on is not None and consent.withdrawn_on > inputs.decided_on:
+            # It would still allow today what the node itself may know to be withdrawn.
+            raise DomainError("consents.withdrawn_on: a date in the future")
     if inputs.score is not None:
         _check_score(inputs.score)
 

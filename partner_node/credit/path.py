@@ -41,7 +41,7 @@ from consortium.errors import (
     OutOfOrderError,
 )
 from consortium.ids import Digest
-from partner_node.credit import storage_path
+from partner_node.credit import storage_path, storage_rights
 from partner_node.credit.application import DeskService
 from partner_node.credit.storage import Connection
 from partner_node.credit.storage_path import StoredLadder
@@ -210,7 +210,9 @@ class PathDesk:
             bars=placed.bars,
             counselling_first=treatment.counselling_first,
             again_on=treatment.again_on,
-            may_contact=_allows(asked.consents, ConsentPurpose.RESTART_CONTACT, today),
+            may_contact=self._allowed(
+                asked.line, asked.consents, ConsentPurpose.RESTART_CONTACT
+            ),
             old_limit=asked.old_limit,
             limit=limit,
             price=price,
@@ -318,7 +320,7 @@ class PathDesk:
             debts=asked.debts,
         )
         case = open_case(asked.case, situation, plans, closed_on=asked.closed_on, today=today)
-        if not _allows(asked.consents, ConsentPurpose.COUNSELLING, today):
+        if not self._allowed(asked.case, asked.consents, ConsentPurpose.COUNSELLING):
             return Counselled(case=case, filed=False, follow_ups=())
         with self._store.transaction() as connection:
             if storage_path.case_by(connection, asked.case) is not None:
@@ -358,12 +360,16 @@ class PathDesk:
                 raise OutOfOrderError("no follow-up of that day is due and open")
             return _case(connection, name)
 
+    def _allowed(self, line: str, consents: Sequence[Consent], purpose: ConsentPurpose) -> bool:
+        """Whether a consent is in force, and was not withdrawn here, whatever the desk says."""
+        day = self._service.today()
+        with self._store.reading() as connection:
+            gone = storage_rights.withdrawn_of_line(connection, line)
+        given = any(one.purpose is purpose and one.allows(day) for one in consents)
+        return given and purpose not in gone
+
 
 # --- parts ------------------------------------------------------------------------------------
-
-
-def _allows(consents: Sequence[Consent], purpose: ConsentPurpose, day: date) -> bool:
-    return any(one.purpose is purpose and one.allows(day) for one in consents)
 
 
 def _reinstated(

@@ -14,6 +14,7 @@ from datetime import date, datetime, time, tzinfo
 from consortium.credit.facts import Consent, ScoreFacts, ScoreReason
 from consortium.credit.terms import ConsentPurpose
 from consortium.errors import (
+    ConsentMissingError,
     DataError,
     DecodeError,
     ManifestError,
@@ -83,10 +84,13 @@ class ScoreLeg:
 
         Raises:
             DataError, DecodeError: the identifier or an attribute is not of its form.
+            ConsentMissingError: nothing may be decided, so nobody is asked and nothing read.
         """
+        if _given(asked.consents, ConsentPurpose.CREDIT_DECISION, today) is None:
+            raise ConsentMissingError("no consent to CREDIT_DECISION is in force")
         if not asked.person:
             return Scored(facts=None)
-        given = joint_consent(asked.consents, today)
+        given = _given(asked.consents, ConsentPurpose.JOINT_SCORE, today)
         if given is None:
             return self._alone(asked, NO_CONSENT)
         question = _question(asked, given, self._zone)
@@ -133,10 +137,12 @@ class ScoreLeg:
         return Scored(facts=facts, texts=texts, basis=self._ports.basis(score))
 
 
-def joint_consent(consents: tuple[Consent, ...], today: date) -> Consent | None:
-    """The consent to JOINT_SCORE that is in force on a day."""
+def _given(
+    consents: tuple[Consent, ...], purpose: ConsentPurpose, today: date
+) -> Consent | None:
+    """The consent to ``purpose`` that is in force on a day."""
     for one in consents:
-        if one.purpose is ConsentPurpose.JOINT_SCORE and one.allows(today):
+        if one.purpose is purpose and one.allows(today):
             return one
     return None
 

@@ -8,6 +8,7 @@ from collections.abc import Collection
 
 import sqlalchemy as sa
 
+from consortium.credit.terms import ConsentPurpose
 from partner_node.credit.storage import DECISIONS, Connection
 from partner_node.credit.storage_campaign import MEMBERS
 from partner_node.credit.storage_path import (
@@ -22,6 +23,7 @@ from partner_node.credit.storage_path import (
     SHOWINGS,
     STEPS,
 )
+from partner_node.credit.storage_people import withdrawn_by
 from partner_node.credit.storage_watch import MONTHS
 
 
@@ -32,6 +34,13 @@ def lines_of(connection: Connection, subject: bytes) -> frozenset[str]:
         query = sa.select(table.c.line).where(table.c.subject == subject).distinct()
         found |= set(connection.scalars(query))
     return frozenset(found)
+
+
+def withdrawn_of_line(connection: Connection, line: str) -> frozenset[ConsentPurpose]:
+    """What the person of a line that is followed up has withdrawn here."""
+    query = sa.select(MONTHS.c.subject).where(MONTHS.c.line == line).limit(1)
+    subject = connection.scalar(query)
+    return frozenset() if subject is None else frozenset(withdrawn_by(connection, subject))
 
 
 def drop_cases(connection: Connection, lines: Collection[str]) -> dict[str, int]:

@@ -301,7 +301,12 @@ def test_consent_that_ended_today_counts_for_nothing_today(end: str) -> None:
 
     with pytest.raises(ConsentMissingError):
         decide(case(consents=ending(TODAY)), RULES)
-    decide(case(consents=ending(TODAY + timedelta(days=1))), RULES)
+    tomorrow = ending(TODAY + timedelta(days=1))
+    if end == "expires_on":
+        decide(case(consents=tomorrow), RULES)
+    else:  # nobody has withdrawn tomorrow
+        with pytest.raises(DomainError, match="withdrawn_on"):
+            case(consents=tomorrow)
 
 
 def test_rules_that_are_not_in_force_decide_nothing() -> None:

@@ -205,10 +205,14 @@ def test_thousand_stored_decisions_replay_to_the_byte(home: Path) -> None:
     assert set(outcomes) == set(Outcome)
 
 
-def test_without_consent_to_a_decision_nothing_is_decided_or_kept(home: Path) -> None:
-    with desk(home) as service:
-        with pytest.raises(ConsentMissingError):
-            decided(service, application(consents=[]))
+def test_without_consent_to_a_decision_nobody_is_asked_and_nothing_is_kept(home: Path) -> None:
+    scores = Scores()
+    others = [consent("JOINT_SCORE"), consent("INCOME_DATA")]
+    with desk(home, scores) as service:
+        for consents in ([], others):
+            with pytest.raises(ConsentMissingError):
+                decided(service, application(consents=consents))
+        assert (scores.asked, scores.alone) == ([], [])
         with service.ports.store.reading() as connection:
             assert connection.execute(DECISIONS.select()).all() == []
 

@@ -14,6 +14,7 @@ from consortium.errors import (
     ConfigurationError,
     ConsentMissingError,
     DataError,
+    DomainError,
     ScoreRefusal,
     ScoreRefusalError,
 )
@@ -29,13 +30,15 @@ from partner_node.credit import (
 from partner_node.credit.application import DeskService
 from partner_node.credit.forms import override_of
 from partner_node.credit.papers import PaperDesk
+from partner_node.credit.path import PathDesk, counsel_asked, restart_asked
 from partner_node.credit.people import Retention, RightsPorts
 from partner_node.credit.storage_watch import NewRows
 from partner_node.credit.watch import Known, follow_line
 from partner_node.credit.watching import with_bit
-from tests.credit_desk_house import Scores, application, decided, desk, write_rules
+from tests.credit_desk_house import Scores, application, consent, decided, desk, write_rules
 from tests.credit_house import NOW, RULES
-from tests.paper_house import write_terms
+from tests.paper_house import TERMS, write_terms
+from tests.unit.test_credit_path_desk import closed, counselled
 from tests.unit.test_credit_watch import FLAT
 from tests.watch_house import COUNT, history
 
@@ -142,6 +145,17 @@ def test_without_consent_to_decide_nothing_is_decided_or_kept(service: DeskServi
         assert storage.decisions(connection) == []
 
 
+def test_withdrawal_that_the_desk_dates_ahead_is_not_passed_over(service: DeskService) -> None:
+    """What ends tomorrow is in force today, but not if it ended at this node already."""
+    people.withdraw(ports(service), PERSON, [ConsentPurpose.CREDIT_DECISION])
+    ahead = [
+        consent(one, withdrawn_on="2099-01-01")
+        for one in ("CREDIT_DECISION", "JOINT_SCORE", "INCOME_DATA")
+    ]
+    with pytest.raises(DomainError, match="withdrawn_on: a date in the future"):
+        decided(service, application(consents=ahead))
+
+
 def test_bit_of_others_goes_with_its_consent_and_with_what_it_led_to(
     service: DeskService,
 ) -> None:
@@ -228,6 +242,25 @@ def test_case_goes_with_counselling_and_an_idle_restart_with_its_contact(
     gone = people.withdraw(ports(service), PERSON, contact, ["idle"])
     assert gone["restarts"] == 1  # the other line's ladder has begun
     assert left(service) == {"restarts": 2, "ladders": 1, "counselling_cases": 1}
+
+
+def test_contact_and_counsel_that_were_withdrawn_here_are_not_taken_from_the_desks_word(
+    service: DeskService, tmp_path: Path
+) -> None:
+    write_terms(tmp_path)
+    watched(service)
+    line = f"line of {PERSON}"
+    path = PathDesk(service)
+    asked = restart_asked(closed(line=line))
+    counsel = counsel_asked(counselled(case=line))
+    assert path.restart(asked).may_contact
+    both = [ConsentPurpose.RESTART_CONTACT, ConsentPurpose.COUNSELLING]
+    people.withdraw(ports(service), PERSON, both)
+    assert not path.restart(asked).may_contact
+    assert not path.counsel(counsel, TERMS.plans).filed
+    people.restore(ports(service), PERSON, both)
+    assert path.restart(asked).may_contact
+    assert path.counsel(counsel, TERMS.plans).filed
 
 
 def on_the_way(service: DeskService, *lines: str, ladder: str) -> None:
