@@ -317,13 +317,14 @@ def test_body_that_says_no_length_is_refused_in_words_once_it_is_too_large(
     assert "Traceback" not in caplog.text
 
 
+WHOLE = json.dumps(application(attributes={"late": 1}))
 NO_JSON = (
-    b'{"application": "\\ud800"}',
-    b'{"\\udfff": 1}',
-    b'{"application": "\xed\xa0\x80"}',
-    b'{"attributes": {"late": NaN}}',
-    b'{"attributes": {"late": -Infinity}}',
-    '{"application": "a"}'.encode("utf-16"),
+    WHOLE.replace("11010519", "\\ud800").encode(),
+    WHOLE.replace('"late"', '"la\\udfffte"').encode(),
+    WHOLE.replace("11010519", "@").encode().replace(b"@", b"\xed\xa0\x80"),
+    WHOLE.replace('"late": 1', '"late": NaN').encode(),
+    WHOLE.replace('"late": 1', '"late": -Infinity').encode(),
+    WHOLE.encode("utf-16"),
 )
 """What Python's reader takes and JSON for exchange (RFC 8259, 8.1) is not."""
 
@@ -335,6 +336,10 @@ def test_what_no_text_can_hold_is_refused_as_no_json(home: Path, body: bytes) ->
         assert (posted.status_code, posted.json()["code"]) == (400, "decode")
         with pytest.raises(DecodeError):
             own.decide(body)
+        whole = http.post("/v1/decisions", content=WHOLE, headers=AS_JSON)
+        assert whole.status_code == 200
+        large = WHOLE.replace('"late": 1', '"late": 1e999')
+        assert http.post("/v1/decisions", content=large, headers=AS_JSON).status_code == 422
 
 
 def test_paths_of_the_desk_are_described(home: Path) -> None:
