@@ -15,12 +15,13 @@ from consortium.credit.decision import decide
 from consortium.credit.education import CODES
 from consortium.credit.facts import DecisionInput, Flag, ScoreReason
 from consortium.credit.pack import Language
+from consortium.credit.terms import Money
 from consortium.credit.verdict import Final, Outcome, OverrideCode, override
 from consortium.errors import ConfigurationError, DigestMismatchError, PolicyError
 from consortium.features.schema import parse_schema
 from consortium.scoring.reasons import Source
 from consortium.scoring.scorecard import cut_units
-from partner_node.credit.document import Box
+from partner_node.credit.document import Box, money
 from partner_node.credit.house_terms import parse_terms, terms_at
 from partner_node.credit.notice_words import TEXTS
 from partner_node.credit.notices import module_paper, modules_of, notice_of
@@ -158,6 +159,20 @@ def test_officers_last_word_takes_the_place_of_the_automated_one() -> None:
     assert "20,000.00" in page
     assert "2026-11-30" in page
     assert codes_in(page) == set()
+
+
+@pytest.mark.parametrize(
+    ("currency", "told"),
+    [
+        ("TWD", "123.45"),
+        ("JPY", "12,345"),
+        ("XAF", "12,345"),
+        ("KWD", "12.345"),
+        ("CLF", "1.2345"),
+    ],
+)
+def test_amount_is_told_with_its_currencys_own_decimals(currency: str, told: str) -> None:
+    assert money(Money(12_345, currency)) == f"{currency} {told}"
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
