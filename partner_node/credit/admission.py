@@ -110,7 +110,8 @@ def grant(kept: Kept, policy: Policy, granted: Granting) -> Kept:
 def grant_beyond(connection: Connection, kept: Kept, granted: Granting) -> Kept:
     """Count what an officer grants, which no cap refuses: it leaves less for the others.
 
-    A first payment that was counted is not counted again with it. What is lent under a contract is counted already; no sheet can be signed under it again.
+    A first payment that was counted is not counted again with it. What is lent under a
+    contract is counted already; no sheet can be signed under it again.
     """
     if storage_path.contract_of(connection, granted.decision) is not None:
         return kept

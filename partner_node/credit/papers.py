@@ -38,7 +38,7 @@ from consortium.errors import (
     OutOfOrderError,
 )
 from consortium.features.schema import Schema
-from partner_node.credit import storage_path, storage_people
+from partner_node.credit import storage, storage_path, storage_people
 from partner_node.credit.application import DeskService
 from partner_node.credit.document import Paper
 from partner_node.credit.helping import Helper
@@ -97,11 +97,18 @@ class PaperDesk:
     # --- decisions ----------------------------------------------------------------------------
 
     def keep_help(self, name: str, document: bytes) -> "Future[None]":
-        """Keep what would change a decision; on disk when the future is done."""
+        """Keep what would change a decision; on disk when the future is done.
+
+        Not if the person was deleted meanwhile: what is nobody's is not told anybody.
+        """
         at = self._service.ports.now()
-        return self._service.submit(
-            lambda connection: storage_path.keep_help(connection, name, document, at)
-        )
+
+        def keep(connection: Connection) -> None:
+            stored = storage.decision_of(connection, name)
+            if stored is not None and stored.subject:
+                storage_path.keep_help(connection, name, document, at)
+
+        return self._service.submit(keep)
 
     def noticed(self, name: str) -> Noticed:
         """All that the notice of a decision is made from. Private."""

@@ -29,7 +29,7 @@ from consortium.errors import (
     OutOfOrderError,
 )
 from consortium.scoring.scorecard import cut_units
-from partner_node.credit import storage_path
+from partner_node.credit import storage_path, storage_people
 from partner_node.credit.application import DeskService
 from partner_node.credit.helping import Helper
 from partner_node.credit.notices import notice_of
@@ -177,6 +177,22 @@ def test_what_helps_is_worked_out_beside_the_decision_and_printed(tmp_path: Path
         assert helps is not None
         assert b"was not worked out" not in page
         assert promises_kept(service, 10) == (1, int(bool(helps.moves)))
+
+
+def test_what_would_help_is_not_kept_of_who_was_deleted_while_it_was_worked_out(
+    tmp_path: Path,
+) -> None:
+    with papers(tmp_path) as (service, made):
+        name, other = (
+            decided(service, application(one, person=one))["id"] for one in ("gone", "here")
+        )
+        with service.ports.store.transaction() as connection:
+            storage_people.unlink_decisions(connection, service.decision(name).subject)
+        for one in (name, other):
+            made.keep_help(one, b"{}").result()
+        with service.ports.store.reading() as connection:
+            assert storage_path.help_for(connection, name) is None
+            assert storage_path.help_for(connection, other) == b"{}"
 
 
 def test_promise_that_does_not_come_out_so_is_found(tmp_path: Path) -> None:
