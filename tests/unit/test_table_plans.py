@@ -41,7 +41,8 @@ from partner_node.storage import NodeStore
 from partner_node.table_sums import TableSums
 from tests.simulator import Consortium
 
-SPEC = figure(FigureKind.ROLL_RATES, "2026-01", "2026-02", Wanted())
+MONTHS = ("2026-01", "2026-02")
+SPEC = figure(FigureKind.ROLL_RATES, *MONTHS, Wanted())
 POLICY = FigurePolicy(kinds=(FigureKind.ROLL_RATES,), run_epsilon="1", lifetime_epsilon="2")
 
 
@@ -116,7 +117,7 @@ def _block(plan: TrainingPlan, **changes: object) -> TrainingPlan:
 
 BREACHES: dict[str, tuple[Callable[[TrainingPlan], TrainingPlan], RefusalCode]] = {
     "another kind": (
-        lambda plan: replace(plan, figure=replace(SPEC, kind=FigureKind.CLOSURES)),
+        lambda plan: replace(plan, figure=figure(FigureKind.CLOSURES, *MONTHS, Wanted())),
         RefusalCode.PLAN,
     ),
     "no figure": (lambda plan: replace(plan, figure=None), RefusalCode.PLAN),
