@@ -128,7 +128,7 @@ def _releases(
     names = tuple(party.member for party in parties(market.partners))
     specs = {
         "tiers": tiers_spec(market.month, names, bound=BOUND, synthetic=True),
-        "elasticity": elasticity_spec("2025-02", "2026-02", names[CLOSING], synthetic=True),
+        "elasticity": elasticity_spec("2025-02", synthetic=True),
     }
     rosters = {"tiers": names, "elasticity": names[:CLOSING] + names[CLOSING + 1 :]}
     plans = {name: _plan(specs[name], rosters[name]) for name in specs}

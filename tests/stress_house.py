@@ -68,7 +68,7 @@ def tiers_table(seed: str = "tiers", *, synthetic: bool = True) -> NoisyTable:
 
 def study_table(seed: str = "study", *, thin_near: bool = False) -> NoisyTable:
     """Changes of about +7, +7 and -11 points."""
-    spec = elasticity_spec("2025-02", "2026-02", PARTNERS[1], synthetic=True)
+    spec = elasticity_spec("2025-02", synthetic=True)
     counts = np.array(
         [
             [[2_600, 45], [2_000, 115]],
@@ -81,7 +81,8 @@ def study_table(seed: str = "study", *, thin_near: bool = False) -> NoisyTable:
     )
     if thin_near:
         counts[2] = 0
-    parts = [scaled(spec, counts), *[np.zeros(spec.size, dtype=np.int64)] * 2]
+    told = np.concatenate((counts, np.full((5, 2, 1), 70.0)), axis=2)
+    parts = [scaled(spec, told), *[np.zeros(spec.size, dtype=np.int64)] * 2]
     terms = Terms(max_partners_per_person=3)
     return simulated_release(spec, parts, secrets(seed, 3), terms=terms)
 

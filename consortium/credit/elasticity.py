@@ -35,8 +35,8 @@ _NORMAL_95 = 1.96
 class Arm(StrEnum):
     """What became of a person's other lines."""
 
-    KEPT = "KEPT"
-    CLOSED = "CLOSED"
+    KEPT = "0"
+    CLOSED = "1"
 
 
 class Outcome(StrEnum):

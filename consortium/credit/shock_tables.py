@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from consortium.credit.elasticity import ARMS, OUTCOMES, TierStudy, elasticities_of
+from consortium.credit import figure_forms
+from consortium.credit.elasticity import OUTCOMES, TierStudy, elasticities_of
 from consortium.credit.figures import NoisyTable
 from consortium.credit.scenario import BASE, MEASURES, Scenario, counted, scenario_of
 from consortium.credit.shock import TIER_OF, TIERS, Market, Noisy, Tier
@@ -18,8 +19,6 @@ from consortium.figure import Axis, FigureKind, FigureSpec, Filter, Measure
 from consortium.identity.overlap import OverlapCount
 from consortium.ids import PartnerId
 
-CLOSING = "closing"
-"""Filter of a closure study: who withdrew."""
 TIER_MEASURES = ("persons", "exposure", "pd")
 
 Pair = tuple[PartnerId, PartnerId]
@@ -64,27 +63,22 @@ def tier_entry(
     return (place, TIERS.index(TIER_OF[grade])), (1, exposure, pd)
 
 
-def elasticity_spec(
-    first: str, last: str, closing: PartnerId, *, synthetic: bool = False
-) -> FigureSpec:
-    """Grade by arm by outcome of one withdrawal.
+def elasticity_spec(month: str, *, synthetic: bool = False) -> FigureSpec:
+    """Grade by arm by outcome, of persons whose arm was learnt in a month.
 
     Args:
-        first: Month of the withdrawal.
-        last: Month in which its twelve months of outcomes end.
-        closing: Who withdrew; it has no lines in the study itself.
+        month: Of the closure inquiries: that of a withdrawal.
         synthetic: Whether the rows are made up.
     """
     return FigureSpec(
         kind=FigureKind.ELASTICITY,
-        first=first,
-        last=last,
+        first=month,
+        last=month,
         axes=(
             Axis(name="grade", cells=tuple(GRADES)),
-            Axis(name="study_arm", cells=tuple(ARMS)),
-            Axis(name="study_outcome", cells=tuple(OUTCOMES)),
+            Axis(name="arm", cells=figure_forms.ARMS),
+            Axis(name="outcome", cells=figure_forms.OUTCOMES),
         ),
-        filters=(Filter(name=CLOSING, value=closing),),
         synthetic=synthetic,
     )
 
@@ -138,10 +132,14 @@ def scenarios_of(spec: FigureSpec) -> tuple[Scenario, ...]:
 
 
 def study_of(table: NoisyTable) -> Mapping[Tier, TierStudy]:
-    """Elasticities that a table measures; a tier with too few persons is left out."""
+    """Elasticities that a table measures; a tier with too few persons is left out.
+
+    Persons whose outcome is not known, or indeterminate, are in a cell apart and not read.
+    """
     _of_kind(table, FigureKind.ELASTICITY)
-    deviation = table.deviation("persons")
-    return elasticities_of(table.measure("persons"), deviation, source=table.release)
+    cells = [table.spec.axes[2].cells.index(outcome) for outcome in OUTCOMES]
+    told = table.measure("persons")[:, :, cells]
+    return elasticities_of(told, table.deviation("persons"), source=table.release)
 
 
 def worlds_table(table: NoisyTable, scenarios: Sequence[Scenario]) -> Noisy:

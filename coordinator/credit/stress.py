@@ -12,7 +12,6 @@ from consortium.credit.contagion import shock_of
 from consortium.credit.figures import FigureKind, NoisyTable
 from consortium.credit.shock import TIERS, Closure, Elasticity, Question, Tier
 from consortium.credit.shock_tables import (
-    CLOSING,
     Pair,
     market_of,
     needed_pairs,
@@ -68,7 +67,7 @@ def closure_report(stored: Stored, policy: StressPolicy, asked: Asked) -> Docume
     _check_pairs(pairs, overlaps, month)
     wanted = set(pairs)
     used = _newest(one for one in overlaps if (one.counter, one.peer) in wanted)
-    studies = _studies(stored, asked.closing)
+    studies = _studies(stored)
     question = Question(
         closure=Closure(tiers=asked.closing, share=asked.share),
         elasticities=_elasticities(studies, policy),
@@ -128,12 +127,11 @@ def _newest(overlaps: Iterable[OverlapCount]) -> list[OverlapCount]:
     return [kept[key] for key in sorted(kept)]
 
 
-def _studies(stored: Stored, closing: Iterable[PartnerId]) -> list[NoisyTable]:
-    """Studies of a withdrawal by who closes now; without one, the newest of anybody's."""
+def _studies(stored: Stored) -> list[NoisyTable]:
+    """The newest study, if there is any."""
     found = [one for one in stored.tables if one.spec.kind is FigureKind.ELASTICITY]
     found.sort(key=lambda one: (one.spec.last, one.release), reverse=True)
-    own = [one for one in found if one.spec.filter(CLOSING) in set(closing)]
-    return (own or found)[:1]
+    return found[:1]
 
 
 def _elasticities(
@@ -184,12 +182,12 @@ def _together(tables: Sequence[NoisyTable], overlaps: Sequence[OverlapCount], mo
 def table_behind(table: NoisyTable) -> Behind:
     """A table as a report names it."""
     spec = table.spec
-    closing = spec.filter(CLOSING)
+    study = spec.kind is FigureKind.ELASTICITY
     return Behind(
         figure=spec.kind.name,
         release=table.release,
         period=spec.first if spec.first == spec.last else f"{spec.first} - {spec.last}",
-        about=f"withdrawal by {closing}" if closing else f"{table.partners} partners",
+        about=f"{'arms at ' if study else ''}{table.partners} partners",
         epsilon={
             "claimed": table.epsilon,
             "all honest": table.epsilon_all_honest,

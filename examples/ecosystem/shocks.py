@@ -39,7 +39,7 @@ from examples.ecosystem.study import (
     study_cells,
     tier_part,
 )
-from examples.ecosystem.world import PERFORMANCE_MONTHS, WITHDRAWER, Ecosystem, Truth
+from examples.ecosystem.world import Ecosystem, Truth
 
 Integers = NDArray[np.int64]
 
@@ -86,12 +86,7 @@ def true_market(observed: Ecosystem, truth: Truth) -> TrueMarket:
         spec=spec,
         parts=tuple(tier_part(spec, observed, number, month) for number in range(count)),
         common=common_persons(observed, month),
-        study=elasticity_spec(
-            month_name(month + 1),
-            month_name(month + 1 + PERFORMANCE_MONTHS),
-            names[WITHDRAWER],
-            synthetic=True,
-        ),
+        study=elasticity_spec(month_name(month + 1), synthetic=True),
         numbers=numbers,
         rates=rates,
     )
@@ -126,7 +121,8 @@ def released(true: TrueMarket, seed: int, *, epsilon: str = "1") -> Released:
     count = len(true.partners)
     terms = Terms(epsilon=epsilon, max_partners_per_person=count)
     bads = stream(seed, "study outcomes").binomial(true.numbers, true.rates)
-    cells = np.stack((true.numbers - bads, bads), axis=2).reshape(-1).astype(np.int64)
+    untold = np.zeros_like(bads)
+    cells = np.stack((true.numbers - bads, bads, untold), axis=2).reshape(-1).astype(np.int64)
     empty = np.zeros_like(cells)
     parts = [cells << SCALE_BITS, *[empty] * (count - 2)]
     lenders = Terms(epsilon=epsilon, max_partners_per_person=count - 1)

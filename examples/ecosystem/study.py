@@ -31,7 +31,6 @@ from examples.ecosystem.months import GONE, OPEN, WITHDRAWN
 from examples.ecosystem.people import Bools, Ints
 from examples.ecosystem.world import (
     ACTIVE_MONTHS,
-    PERFORMANCE_MONTHS,
     WITHDRAWER,
     Ecosystem,
     Partner,
@@ -178,12 +177,7 @@ class StudyParts:
 
 def study_parts(observed: Ecosystem) -> StudyParts:
     """The study of the market's withdrawal."""
-    spec = elasticity_spec(
-        month_name(observed.profile.withdrawn_in),
-        month_name(observed.profile.withdrawn_in + PERFORMANCE_MONTHS),
-        PARTNER_NAMES[WITHDRAWER],
-        synthetic=True,
-    )
+    spec = elasticity_spec(month_name(observed.profile.withdrawn_in), synthetic=True)
     parts = []
     for study in studies(observed).values():
         member, cells = study_cells(study.columns)

@@ -19,6 +19,7 @@ from consortium.credit.elasticity import (
     study_cells,
 )
 from consortium.credit.figure_columns import contribution_of_columns
+from consortium.credit.figure_forms import check_cells
 from consortium.credit.figures import Entry, contribution, simulated_release
 from consortium.credit.scenario import Scenario
 from consortium.credit.shock import TIERS, Tier
@@ -239,9 +240,11 @@ def test_drivers_that_no_scenario_tells_are_refused(drivers: str) -> None:
 
 
 def test_a_study_is_read_with_its_release_as_the_source() -> None:
-    spec = elasticity_spec("2025-03", "2026-03", NAMES[0])
-    exact = np.full((5, 2, 2), 1_000 << 20, dtype=np.int64)
-    table = simulated_release(spec, [exact.reshape(-1), np.zeros(20, np.int64)], _secrets(2))
+    spec = elasticity_spec("2025-03")
+    exact = np.full((5, 2, 3), 1_000 << 20, dtype=np.int64)
+    table = simulated_release(spec, [exact.reshape(-1), np.zeros(30, np.int64)], _secrets(2))
+    check_cells(spec)
     found = study_of(table)
     assert set(found) == set(TIERS)
+    assert all(1_800 < sum(one.persons) / 2 / len(one.grades) < 2_200 for one in found.values())
     assert {one.elasticity.source for one in found.values()} == {table.release}
