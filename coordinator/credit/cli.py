@@ -8,7 +8,7 @@ from rich.console import Console
 
 from consortium.credit.scenario import parse_scenarios
 from consortium.credit.shock import MOST_ROUNDS, TIERS, Tier
-from consortium.credit.shock_tables import tiers_spec
+from consortium.credit.shock_tables import elasticity_spec, tiers_spec
 from consortium.errors import ConfigurationError
 from consortium.ids import PartnerId, parse_partner_id
 from coordinator import wiring
@@ -74,17 +74,17 @@ def _add_plan(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     defaults = FigureTerms()
     plan = verbs.add_parser(
         "plan",
-        help="print the plan of the table of tiers that a closure is reckoned from",
-        description="Print the plan of the table TIERS of a month, for `riskweave coordinator "
-        "train`. Nothing is started and nothing is charged yet.",
+        help="print the plan of a table that a closure is reckoned from",
+        description="Print the plan of the table of tiers, or of elasticities, of a month, for "
+        "`riskweave coordinator train`. Nothing is started and nothing is charged yet.",
     )
     plan.add_argument("directory", metavar="DIR", type=Path, help="coordinator directory")
+    plan.add_argument("kind", choices=("tiers", "elasticity"))
+    plan.add_argument("--month", required=True, help="YYYY-MM: its end, or of the inquiries")
     plan.add_argument(
-        "--month", required=True, help="YYYY-MM, at whose end lines are looked at"
+        "--bound", type=int, default=0, help="of tiers: most exposure of a person, minor units"
     )
-    plan.add_argument(
-        "--bound", type=int, required=True, help="most exposure of a person, minor units"
-    )
+    plan.add_argument("--without", default="", help="a,b: do not count, such as who withdrew")
     plan.add_argument("--epsilon", default=defaults.epsilon, help="of a person (%(default)s)")
     plan.add_argument("--synthetic", action="store_true", help="the rows are made up")
     plan.set_defaults(command=_plan)
@@ -117,11 +117,17 @@ def _plan(arguments: argparse.Namespace) -> int:
     manifest = wiring.open_desk(arguments.directory).membership.current()
     if manifest is None:
         raise ConfigurationError("no manifest is in force: nobody could be asked")
-    partners = sorted(member.id for member in manifest.partners)
-    spec = tiers_spec(
-        arguments.month, partners, bound=arguments.bound, synthetic=arguments.synthetic
-    )
-    print(table_plan_text(spec, FigureTerms(epsilon=arguments.epsilon)), end="")
+    without = {parse_partner_id(name) for name in arguments.without.split(",") if name}
+    partners = sorted(one.id for one in manifest.partners if one.id not in without)
+    synthetic = arguments.synthetic
+    if arguments.kind == "elasticity":
+        spec = elasticity_spec(arguments.month, synthetic=synthetic)
+    elif arguments.bound < 1:
+        raise ConfigurationError("--bound: a table of tiers needs the most of a person")
+    else:
+        spec = tiers_spec(arguments.month, partners, bound=arguments.bound, synthetic=synthetic)
+    terms = FigureTerms(epsilon=arguments.epsilon, holders=tuple(partners) if without else ())
+    print(table_plan_text(spec, terms), end="")
     return 0
 
 

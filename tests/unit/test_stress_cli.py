@@ -223,12 +223,19 @@ def test_a_plan_of_tiers_has_a_cell_for_each_partner_and_passes_the_nodes_form(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     House.build(tmp_path / "c")
-    words = ["plan", str(tmp_path / "c"), "--month", "2026-03", "--bound", "5000000"]
-    assert main([*words, "--synthetic"]) == 0
+    words = ["plan", str(tmp_path / "c"), "tiers", "--month", "2026-03"]
+    with pytest.raises(ConfigurationError, match="--bound"):
+        main(words)
+    assert main([*words, "--bound", "5000000", "--synthetic"]) == 0
     plan = tomllib.loads(capsys.readouterr().out)
     assert plan["axis"][0] == {"name": "partner", "cells": ["bank_a", "bank_b"]}
     assert plan["figure"]["synthetic"]
     check_cells(tiers_spec("2026-03", PARTNERS, bound=5_000_000))
+    words[2] = "elasticity"
+    assert main([*words, "--without", "bank_a"]) == 0
+    plan = tomllib.loads(capsys.readouterr().out)
+    assert plan["plan"]["holders"] == ["bank_b"]
+    assert [axis["name"] for axis in plan["axis"]] == ["grade", "arm", "outcome"]
 
 
 def test_a_policy_is_read_strictly_and_the_shipped_one_assumes_both_signs() -> None:
