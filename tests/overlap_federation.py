@@ -82,7 +82,8 @@ class Driven:
         for name in house.nodes:
             rosters.on_up(name)
         said = OverlapLog(entry=self.entry, append=store.append)
-        self.runs = OverlapRuns(self, rosters, ScoringStore(store), said)
+        self.store = ScoringStore(store)
+        self.runs = OverlapRuns(self, rosters, self.store, said)
         house.on_overlap = self.runs.on_tell
 
     def entry(self, body: LogBody) -> bytes:

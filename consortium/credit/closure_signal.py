@@ -3,7 +3,7 @@
 From the month ends of its own lines alone. How the bits travel is in ``scoring.closures``.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -74,14 +74,6 @@ def bits_of(line: LineHistory, *, today: date) -> Bits:
         withdrawn = bool(before) and before[-1].active
     fresh = known[-1].on > today - timedelta(days=_FRESH_DAYS)
     return Bits(closed=closed, withdrawn=withdrawn, active=fresh and active_at(known))
-
-
-def person_bits(lines: Iterable[LineHistory], *, today: date) -> Bits:
-    """A person's bits: those of any line."""
-    found = Bits()
-    for line in lines:
-        found |= bits_of(line, today=today)
-    return found
 
 
 def _standings(line: LineHistory, known: Sequence[MonthEnd]) -> list[Standing]:

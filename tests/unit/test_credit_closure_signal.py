@@ -5,7 +5,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from consortium.credit.closure_signal import Bits, LineHistory, bits_of, person_bits
+from consortium.credit.closure_signal import Bits, LineHistory, bits_of
 from consortium.credit.closures import Anomaly
 from consortium.credit.figure_specs import Wanted, figure
 from consortium.credit.outcomes import LineStatus, MonthEnd
@@ -81,10 +81,12 @@ def test_line_that_vanished_from_the_table_is_active_no_more() -> None:
 
 
 def test_person_has_the_bits_of_any_line_and_later_months_are_not_looked_at() -> None:
-    both = [line(year()), line(year(status=CLOSED))]
-    assert person_bits(both, today=TODAY) == Bits(closed=True, withdrawn=True, active=True)
-    assert person_bits(both, today=date(2026, 10, 31)) == Bits(active=True)
-    assert person_bits(both, today=date(2025, 1, 1)) == Bits()
+    def both(today: date) -> Bits:
+        return bits(line(year()), today) | bits(line(year(status=CLOSED)), today)
+
+    assert both(TODAY) == Bits(closed=True, withdrawn=True, active=True)
+    assert both(date(2026, 10, 31)) == Bits(active=True)
+    assert both(date(2025, 1, 1)) == Bits()
 
 
 def history(name: str, person: str, **last: object) -> History:

@@ -80,6 +80,7 @@ def test_asking_again_returns_the_same_counts_asks_nobody_and_costs_nothing(
         asked = list(coordinator.asked)
         assert await coordinator.runs.run(PLAN) == first
         assert coordinator.asked == asked
+        assert [plan for plan, _ in coordinator.store.overlaps()] == [PLAN]
         assert spent(house, SHOP) == charge_of(PLAN)
         # A coordinator that lost its table gets them from the node that said them.
         with driven(house, tmp_path, "another") as other:
