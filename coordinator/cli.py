@@ -25,7 +25,16 @@ from consortium.errors import ConfigurationError, ManifestError
 from consortium.ids import parse_partner_id
 from consortium.manifest import Manifest, Role, parse_manifest
 from consortium.plan import decimal
-from coordinator import cli_keys, control, doctor, gating, registry, statement_page, wiring
+from coordinator import (
+    cli_keys,
+    cli_upkeep,
+    control,
+    doctor,
+    gating,
+    registry,
+    statement_page,
+    wiring,
+)
 from coordinator.calibration import HeadSettings
 from coordinator.config import DATABASE, address, load_config
 from coordinator.events import RunEvent
@@ -115,6 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_governance(verbs)
     _add_bundle(verbs)
     cli_keys.add_verbs(verbs)
+    cli_upkeep.add_verbs(verbs)
     return parser
 
 

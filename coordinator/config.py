@@ -89,6 +89,10 @@ training_message_mib = 16
 scoring_message_kib = 2048
 keep_words_mib = 16                # masked words of a sum are kept up to this size (0: none),
 keep_words_days = 90               # for `bundle --uploads`: an auditor adds them up itself
+
+[metrics]
+# listen = "127.0.0.1:9464"        # Prometheus' /metrics, /healthz, /readyz; plain HTTP: for
+#                                  # the inside; health.sock here answers in any case
 """
 
 
@@ -117,6 +121,8 @@ class Config:
     storage_url: str
     policy: Policy
     limits: Limits
+    metrics: str | None = None
+    """host:port where Prometheus scrapes; None: no port."""
 
     @property
     def keys(self) -> Path:
@@ -138,6 +144,7 @@ _TABLES = {
     "federation": {"name"},
     "listen": {"federation", "enrolment", "federation_public", "enrolment_public"},
     "storage": {"url"},
+    "metrics": {"listen"},
     "policy": {
         "min_partners",
         "max_partners_per_person",
@@ -212,6 +219,7 @@ def parse_policy(text: str, source: str) -> Policy:
 
 def _config_of(document: Mapping[str, object], path: Path) -> Config:
     listen, limits = _table(document, "listen"), _table(document, "limits")
+    metrics = _table(document, "metrics")
     defaults = Limits()
     federation = _get(listen, "federation", str, "127.0.0.1:7443")
     enrolment = _get(listen, "enrolment", str, "127.0.0.1:7444")
@@ -227,6 +235,7 @@ def _config_of(document: Mapping[str, object], path: Path) -> Config:
             path.parent,
         ),
         policy=_policy_of(document),
+        metrics=address(_get(metrics, "listen", str)) if "listen" in metrics else None,
         limits=Limits(
             attempt_timeout_s=_whole(limits, "attempt_timeout_s", defaults.attempt_timeout_s),
             training_message_mib=_whole(

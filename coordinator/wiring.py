@@ -26,7 +26,7 @@ from consortium.ledger.entries import IdentityRevoked, ReleaseGate
 from consortium.manifest import Manifest, Policy, Role, digest_of_code
 from consortium.scoring.roster import sign_roster
 from coordinator import config as configuration
-from coordinator import gating
+from coordinator import gating, health_door
 from coordinator.audit_log import AuditLog, LogKeys
 from coordinator.authority import (
     Authority,
@@ -95,6 +95,11 @@ def code_digest() -> Digest:
     except importlib.metadata.PackageNotFoundError:
         record = None
     return digest_of_code(record or "")
+
+
+def pause(seconds: float) -> None:
+    """Let some time go by, for a command that waits for others."""
+    time.sleep(seconds)
 
 
 def set_up_logging() -> None:
@@ -466,9 +471,20 @@ def serve(directory: Path, on_ready: Callable[[], None]) -> None:
     os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
     desk = open_desk(directory)
     try:
-        asyncio.run(_serve(desk, on_ready))
+        asyncio.run(_watched(desk, on_ready))
     finally:
         desk.store.close()
+
+
+async def _watched(desk: Desk, on_ready: Callable[[], None]) -> None:
+    pages = {"/readyz": lambda: _ready(desk.store)}
+    async with health_door.open_health(desk.config.directory, pages, desk.config.metrics):
+        await _serve(desk, on_ready)
+
+
+def _ready(store: Store) -> health_door.Page:
+    store.newest_run()
+    return health_door.Page(b"ready\n")
 
 
 async def _serve(desk: Desk, on_ready: Callable[[], None]) -> None:

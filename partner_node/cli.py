@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from consortium import diagnosis
 from consortium.errors import ConfigurationError, RiskWeaveError
-from consortium.ids import parse_digest, parse_partner_id, parse_run_id
+from consortium.ids import Digest, parse_digest, parse_partner_id, parse_run_id
 from consortium.inquiries import Purpose
+from consortium.messages import ModelEntry
 from consortium.secagg.replay_report import replay_lines, report_digest
-from partner_node import budget, cli_keys, doctor, wiring
+from partner_node import budget, candidates, cli_keys, doctor, wiring
 from partner_node.keystore import read_file
 from partner_node.trust import manifest_lines
 
@@ -129,7 +130,11 @@ def _add_daily(verbs: "Verbs") -> None:
 
 
 def _add_models(verbs: "Verbs") -> None:
-    _json(_verb(verbs, "models", _models, "model versions, and this node's votes"))
+    verb = _verb(verbs, "models", _models, "model versions, and this node's votes")
+    verb.add_argument(
+        "--wait", action="store_true", help="until there is a candidate without a vote"
+    )
+    _json(verb)
     for name, command, text in (
         ("validate", _validate, "test a model version on the own hold-out; nothing leaves"),
         ("accept", _accept, "vote for a model version"),
@@ -451,8 +456,9 @@ def _reach(desk: wiring.Desk) -> str:
 
 def _models(arguments: argparse.Namespace) -> int:
     desk = wiring.open_desk(arguments.directory)
-    with desk.door() as coordinator:
-        entries = coordinator.list_models()
+    if arguments.wait:
+        candidates.wait(lambda: _open_votes(desk), wiring.pause)
+    entries = _entries(desk)
     votes = {vote.version: vote for vote in desk.store().votes()}
     rows = [
         {
@@ -470,6 +476,16 @@ def _models(arguments: argparse.Namespace) -> int:
     for row in rows:
         print(f"{row['version']}  {row['status']:<9}  {row['vote'] or 'no vote'}")
     return 0
+
+
+def _entries(desk: wiring.Desk) -> tuple[ModelEntry, ...]:
+    with desk.door() as coordinator:
+        return coordinator.list_models()
+
+
+def _open_votes(desk: wiring.Desk) -> tuple[Digest, ...]:
+    voted = [vote.version for vote in desk.store().votes()]
+    return candidates.open_votes(_entries(desk), voted)
 
 
 def _word(accept: bool) -> str:  # noqa: FBT001 - it is the vote

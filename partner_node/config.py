@@ -74,6 +74,10 @@ deadline_ms = 500            # how long a decision waits for the others at most
 
 [speed]
 worker_nice = 5              # how far the training process steps back for others
+
+[metrics]
+# listen = "127.0.0.1:9465"  # Prometheus' /metrics, /healthz, /readyz; plain HTTP, so keep it
+#                            # inside; health.sock in this directory answers in any case
 """
 
 REST_SOCKET = "socket"
@@ -185,6 +189,8 @@ class Config:
     audit: Audits = field(default_factory=Audits)
     credit: CreditSettings = field(default_factory=CreditSettings)
     speed: Speed = field(default_factory=Speed)
+    metrics: str | None = None
+    """host:port where Prometheus scrapes; None: no port."""
 
     @property
     def path(self) -> Path:
@@ -251,6 +257,7 @@ _TABLES = {
     "desk": {"listen", "rest", "rest_tls"},
     "audit": {"window_days", "words_mib", "erase_after_result"},
     "speed": {"worker_nice"},
+    "metrics": {"listen"},
 }
 
 
@@ -334,6 +341,7 @@ def _config_of(document: Mapping[str, object], directory: Path) -> Config:
         audit=_audit_of(_table(document, "audit")),
         credit=_credit_of(_table(document, "credit")),
         speed=_speed_of(_table(document, "speed")),
+        metrics=_metrics_of(_table(document, "metrics")),
     )
 
 
@@ -448,6 +456,10 @@ def _flag(table: Mapping[str, object], key: str) -> bool:
 
 def _speed_of(table: Mapping[str, object]) -> Speed:
     return Speed(worker_nice=_whole(table, "worker_nice", Speed().worker_nice, low=0))
+
+
+def _metrics_of(table: Mapping[str, object]) -> str | None:
+    return host_and_port(_get(table, "listen", str)) if "listen" in table else None
 
 
 def _refuse_unknown(document: Mapping[str, object]) -> None:

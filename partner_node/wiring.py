@@ -15,7 +15,12 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    contextmanager,
+    suppress,
+)
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +55,7 @@ from partner_node.budget import OwnCaps, caps
 from partner_node.config import Addresses, Config, load_config, parse_config
 from partner_node.door import Door
 from partner_node.entry_book import EntryBook
+from partner_node.health_door import Page, open_health
 from partner_node.join_token import parse_token
 from partner_node.keystore import Keystore, Pin, read_bundle, read_file, write_file
 from partner_node.kill_switch import KillSwitch
@@ -75,6 +81,7 @@ if TYPE_CHECKING:
     from partner_node.study import JointRows, StudyAsker
     from partner_node.table import DataSource
     from partner_node.training_session import TrainingSession
+    from partner_node.vitals import Vitals
 
 log = logging.getLogger(__name__)
 
@@ -429,6 +436,7 @@ async def _serve(desk: Desk, worker: Worker) -> None:
     from partner_node.credit.doors import CreditDesk  # noqa: PLC0415 - likewise
     from partner_node.credit.opening import open_papers, open_service  # noqa: PLC0415 - likewise
     from partner_node.renewal import renew_when_due  # noqa: PLC0415 - needs Desk
+    from partner_node.vitals import Vitals  # noqa: PLC0415 - likewise
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -437,6 +445,7 @@ async def _serve(desk: Desk, worker: Worker) -> None:
     log.info("%s dials %s", desk.config.partner, desk.config.joined().federation)
     mirror = mirror_of(desk)
     witness = witnessing(desk, mirror)
+    vitals = Vitals()
     with scoring_session(desk, witness.state) as session:
         worker.attach(session.study)
         ports = Ports(
@@ -447,6 +456,7 @@ async def _serve(desk: Desk, worker: Worker) -> None:
             scoring=session,
             stopped=lambda: desk.switch.on,
             renewed=desk.keys.certificate_stamp,
+            on_change=vitals.on_change,
         )
         loans = scoring_parts.loan_desk(desk, session, now, entropy=entropy)
         scores = scoring_parts.decision_scores(desk, session, loans, now)
@@ -459,6 +469,7 @@ async def _serve(desk: Desk, worker: Worker) -> None:
             listening = node_control.listening(desk.config.directory, session)
             await stack.enter_async_context(listening)
             await stack.enter_async_context(doors)
+            await stack.enter_async_context(_health(desk, vitals))
             await _until(
                 stop,
                 Link(ports).run(stop),
@@ -469,6 +480,14 @@ async def _serve(desk: Desk, worker: Worker) -> None:
                 renew_when_due(desk, now, stop),
             )
     log.info("stopping")
+
+
+def _health(desk: Desk, vitals: "Vitals") -> AbstractAsyncContextManager[None]:
+    def ready() -> Page:
+        vitals.check()
+        return Page(b"ready\n")
+
+    return open_health(desk.config.directory, {"/readyz": ready}, desk.config.metrics)
 
 
 def mirror_of(desk: Desk, store: NodeStore | None = None) -> LogMirror:

@@ -1,5 +1,6 @@
 """The containers' example is the rehearsal's, and its files keep what they promise."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -41,9 +42,28 @@ def test_settings_of_a_node_are_those_of_the_rehearsal(name: str) -> None:
 
 def test_every_program_of_the_images_is_executable_and_stops_at_the_first_error() -> None:
     programs = sorted((ROOT / "deploy" / "bin").iterdir())
-    assert len(programs) == 7
+    assert len(programs) == 8
     for program in programs:
         assert program.stat().st_mode & 0o111, program.name
+        if program.name == "probe":
+            continue
         lines = program.read_text(encoding="utf-8").splitlines()
         assert lines[0] == "#!/bin/sh"
         assert "set -eu" in lines
+
+
+def test_nothing_that_is_run_over_and_over_starts_the_program() -> None:
+    """A health check or a loop that costs a second of CPU starves a small machine."""
+    texts = [ROOT / "docker-compose.yml", *(ROOT / "deploy" / "kubernetes").rglob("*.yaml")]
+    probes = [
+        line
+        for text in texts
+        for line in text.read_text(encoding="utf-8").splitlines()
+        if re.search(r"^\s*(test:|exec:)", line)
+    ]
+    assert sum("probe" in line for line in probes) == 7
+    assert not [line for line in probes if "riskweave, " in line or "riskweave node" in line]
+    for program in (ROOT / "deploy" / "bin").glob("run-*"):
+        text = program.read_text(encoding="utf-8")
+        for command, pause in re.findall(r"until (riskweave.*?); do sleep (\d+)", text):
+            assert int(pause) >= 10, command
