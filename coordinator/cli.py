@@ -448,7 +448,7 @@ class _Bar:
 def _status(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.directory)
     seen = control.fetch_status(config.control_socket)
-    days = doctor.certificate_days(config)
+    days = wiring.certificate_days(config)
     if arguments.json:
         print(json.dumps(asdict(seen) | {"certificate_days": days}))
         return 0

@@ -16,7 +16,7 @@ from cryptography import x509
 from consortium.diagnosis import Found, State, examine
 from consortium.errors import ConfigurationError, StorageError, TransportError
 from coordinator import control, wiring
-from coordinator.config import Config, load_config
+from coordinator.config import load_config
 from coordinator.storage import Store
 
 SOON_DAYS, DAY_S = 14, 86_400
@@ -89,13 +89,6 @@ def _database(directory: Path) -> Found:
         state=State.OK,
         seen=f"{kind}, {entries:,} log entries, {runs} unfinished runs",
     )
-
-
-def certificate_days(config: Config) -> int:
-    """Days that the server's certificate still counts; below 0 it has ended."""
-    pem = (config.keys / "tls.pem").read_bytes()
-    until = x509.load_pem_x509_certificate(pem).not_valid_after_utc
-    return (int(until.timestamp()) - wiring.now()) // DAY_S
 
 
 def _certificates(directory: Path) -> Found:

@@ -5,7 +5,7 @@ the coordinator's own or come from a noised sum.
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from consortium.ids import RunId
@@ -42,12 +42,15 @@ class EventLog:
     def __init__(self, earlier: Mapping[RunId, tuple[RunEvent, ...]] | None = None) -> None:
         self._events = {run: list(events) for run, events in (earlier or {}).items()}
         self._changed = threading.Condition()
+        self.on_append: Callable[[RunEvent], None] = lambda _event: None
+        """Told of each event; must not block."""
 
     def append(self, event: RunEvent) -> None:
         """Add the event and wake who waits for it."""
         with self._changed:
             self._events.setdefault(event.run, []).append(event)
             self._changed.notify_all()
+        self.on_append(event)
 
     def events(self, run: RunId, after: int, timeout_s: float) -> tuple[RunEvent, ...]:
         """The events of the run from number ``after`` on.

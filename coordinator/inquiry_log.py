@@ -148,6 +148,8 @@ class InquiryLog:
         self._waiting: list[Ended] = []
         self._some = asyncio.Event()
         self._turn = asyncio.Lock()
+        self.on_ended: Callable[[Ended], None] = lambda _ended: None
+        """Told of each inquiry; must not block."""
 
     @property
     def full(self) -> bool:
@@ -157,6 +159,7 @@ class InquiryLog:
     def add(self, ended: Ended) -> None:
         """Keep an inquiry; returns at once."""
         self._waiting.append(ended)
+        self.on_ended(ended)
         self._some.set()
 
     async def run(self) -> None:

@@ -171,6 +171,11 @@ class Trainer:
         return plan.run
 
     @property
+    def log(self) -> EventLog:
+        """Events of the runs of this process."""
+        return self._ports.log
+
+    @property
     def running(self) -> bool:
         """Whether a run is under way."""
         return self._thread is not None and self._thread.is_alive()

@@ -49,12 +49,13 @@ from coordinator.revocation import Enforcer, member_to_revoke
 from coordinator.rosters import RosterPorts, Rosters, Served
 from coordinator.scoring_storage import ScoringStore
 from coordinator.server import Doors, Questions, Server
-from coordinator.server_certificate import ServerCertificate, renew_when_due
+from coordinator.server_certificate import ServerCertificate, ends, renew_when_due
 from coordinator.storage import Store, TokenRow
 from coordinator.streams import Settings, StreamHub
 from coordinator.table_releases import table_files
 
 if TYPE_CHECKING:
+    from coordinator.metrics import Metrics
     from coordinator.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -471,15 +472,34 @@ def serve(directory: Path, on_ready: Callable[[], None]) -> None:
     os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
     desk = open_desk(directory)
     try:
-        asyncio.run(_watched(desk, on_ready))
+        asyncio.run(_serve(desk, on_ready))
     finally:
         desk.store.close()
 
 
-async def _watched(desk: Desk, on_ready: Callable[[], None]) -> None:
-    pages = {"/readyz": lambda: _ready(desk.store)}
-    async with health_door.open_health(desk.config.directory, pages, desk.config.metrics):
-        await _serve(desk, on_ready)
+def _metrics(desk: Desk, hub: StreamHub, scoring: "Scoring", trainer: "Trainer") -> "Metrics":
+    """What is told and read of all parts."""
+    from coordinator.metrics import Metrics, MetricsPorts  # noqa: PLC0415 - serving only
+
+    metrics = Metrics(
+        MetricsPorts(
+            directory=desk.config.directory,
+            store=desk.store,
+            log=desk.log,
+            membership=desk.membership,
+            links=hub,
+            in_flight=lambda: scoring.relay.in_flight,
+            certificate_days=lambda: certificate_days(desk.config),
+        )
+    )
+    trainer.log.on_append = metrics.on_event
+    scoring.inquiries.on_ended = metrics.on_ended
+    return metrics
+
+
+def certificate_days(config: Config) -> int:
+    """Days that the server's certificate still counts; below 0 it has ended."""
+    return (ends((config.keys / "tls.pem").read_bytes()) - now()) // _DAY_S
 
 
 def _ready(store: Store) -> health_door.Page:
@@ -526,10 +546,14 @@ async def _serve(desk: Desk, on_ready: Callable[[], None]) -> None:
     enforcing = asyncio.create_task(enforcer.run())
     control = control_server(ports, desk.config.control_socket)
     await control.start()
+    metrics = _metrics(desk, hub, scoring, trainer)
+    pages = {"/readyz": lambda: _ready(desk.store), "/metrics": metrics.page}
+    health = health_door.open_health(desk.config.directory, pages, desk.config.metrics)
     try:
-        await asyncio.to_thread(_resume, trainer)
-        on_ready()
-        await _first(stopped.wait(), relaying, enforcing, renewing)
+        async with health:
+            await asyncio.to_thread(_resume, trainer)
+            on_ready()
+            await _first(stopped.wait(), relaying, enforcing, renewing)
         log.info("stopping")
     finally:
         # The trainer first: an attempt under way is closed rather than lost.
@@ -567,6 +591,7 @@ class Scoring:
     relay: ScoringRelay
     epochs: PseudonymEpochs
     overlaps: OverlapRuns
+    inquiries: InquiryLog
 
     def status(self) -> ScoringStatus:
         """As it stands now; from any thread."""
@@ -607,7 +632,7 @@ def open_scoring(desk: Desk, hub: StreamHub) -> Scoring:
         now_ms=now_ms,
     )
     hub.attach(relay)
-    return Scoring(relay=relay, epochs=epochs, overlaps=overlaps)
+    return Scoring(relay=relay, epochs=epochs, overlaps=overlaps, inquiries=inquiries)
 
 
 def served(store: Store) -> Served:

@@ -268,6 +268,8 @@ class ScoringSession:
         self._watchers: list[asyncio.Event] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
+        self.on_scores: Callable[[Sequence[JointAnswer], float], None] = _told_nobody
+        """Told of answers and of the seconds they took; must not block."""
 
     # --- the link's port ----------------------------------------------------------------------
 
@@ -511,7 +513,8 @@ class ScoringSession:
         self._check_consents(applicants, subjects, purpose)
         asked = _asked_of(table, applicants, xs, subjects)
         loop = asyncio.get_running_loop()
-        until = loop.time() + deadline_ms / 1000
+        began = loop.time()
+        until = began + deadline_ms / 1000
         parts = await self._parts(era, asked, purpose, until=until)
         joint = self._joint_all(era, [part for part in parts if isinstance(part, Part)])
         made = [
@@ -521,6 +524,7 @@ class ScoringSession:
             for one, part in zip(asked, parts, strict=True)
         ]
         self._log(era, asked, parts, made, purpose=purpose, inquirer=inquirer)
+        self.on_scores(made, loop.time() - began)
         return made
 
     def alone(
@@ -788,6 +792,10 @@ class ScoringSession:
             kept = bits_of_parts(part, found, today)
             await asyncio.to_thread(self._ports.lines.keep, kept)
         return len(persons)
+
+
+def _told_nobody(_answers: Sequence[JointAnswer], _seconds: float) -> None:
+    pass
 
 
 def _on_own(era: _Era, body: object, number: int) -> None:

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import (
     AbstractAsyncContextManager,
@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from consortium.plan import TrainingPlan
     from partner_node.hazard_sums import HazardSums
     from partner_node.local_sums import Sums
+    from partner_node.metrics import Metrics
     from partner_node.replaying import Premises
     from partner_node.scoring_session import ScoringSession
     from partner_node.study import JointRows, StudyAsker
@@ -435,6 +436,7 @@ async def _serve(desk: Desk, worker: Worker) -> None:
     )
     from partner_node.credit.doors import CreditDesk  # noqa: PLC0415 - likewise
     from partner_node.credit.opening import open_papers, open_service  # noqa: PLC0415 - likewise
+    from partner_node.metrics import Counted  # noqa: PLC0415 - likewise
     from partner_node.renewal import renew_when_due  # noqa: PLC0415 - needs Desk
     from partner_node.vitals import Vitals  # noqa: PLC0415 - likewise
 
@@ -448,12 +450,13 @@ async def _serve(desk: Desk, worker: Worker) -> None:
     vitals = Vitals()
     with scoring_session(desk, witness.state) as session:
         worker.attach(session.study)
+        metrics = _metrics(desk, session, vitals)
         ports = Ports(
             dial=desk.dial,
             pin=SignedPin(desk).get,
             handle=worker.handle,
             entropy=os.urandom,
-            scoring=session,
+            scoring=Counted(session, metrics.on_sent),
             stopped=lambda: desk.switch.on,
             renewed=desk.keys.certificate_stamp,
             on_change=vitals.on_change,
@@ -469,7 +472,7 @@ async def _serve(desk: Desk, worker: Worker) -> None:
             listening = node_control.listening(desk.config.directory, session)
             await stack.enter_async_context(listening)
             await stack.enter_async_context(doors)
-            await stack.enter_async_context(_health(desk, vitals))
+            await stack.enter_async_context(_health(desk, vitals, metrics))
             await _until(
                 stop,
                 Link(ports).run(stop),
@@ -482,12 +485,46 @@ async def _serve(desk: Desk, worker: Worker) -> None:
     log.info("stopping")
 
 
-def _health(desk: Desk, vitals: "Vitals") -> AbstractAsyncContextManager[None]:
+def _health(
+    desk: Desk, vitals: "Vitals", metrics: "Metrics"
+) -> AbstractAsyncContextManager[None]:
     def ready() -> Page:
         vitals.check()
         return Page(b"ready\n")
 
-    return open_health(desk.config.directory, {"/readyz": ready}, desk.config.metrics)
+    pages = {"/readyz": ready, "/metrics": metrics.page}
+    return open_health(desk.config.directory, pages, desk.config.metrics)
+
+
+def _metrics(desk: Desk, session: "ScoringSession", vitals: "Vitals") -> "Metrics":
+    """What is told and read of all parts."""
+    from partner_node.credit.storage import CreditStore  # noqa: PLC0415 - as the session
+    from partner_node.metrics import Metrics, Sizes  # noqa: PLC0415 - likewise
+
+    decisions = CreditStore(desk.config.credit_database)
+
+    def capped() -> tuple[Mapping[str, int], str]:
+        pin = desk.keys.pinned()
+        if pin is None:
+            return {}, ""
+        policy = pin.manifest.policy
+        return caps(policy, own_caps(desk)), policy.delta
+
+    def days() -> int:
+        until = desk.keys.certificate_until(desk.config.partner) or 0
+        return (until - now()) // _DAY_S
+
+    sizes = Sizes(
+        caps=capped,
+        certificate_days=days,
+        decisions=decisions.decided,
+        kill_switch=lambda: desk.switch.on,
+        joint=lambda: not session.status().fallback,
+        now=now,
+    )
+    metrics = Metrics(desk.config.directory, desk.store(), vitals, sizes)
+    session.on_scores = metrics.on_scores
+    return metrics
 
 
 def mirror_of(desk: Desk, store: NodeStore | None = None) -> LogMirror:

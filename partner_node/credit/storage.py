@@ -134,6 +134,11 @@ class CreditStore:
         with self.transaction() as connection:
             META.create_all(connection)
 
+    def decided(self) -> int:
+        """Decisions so far, those that were erased since included."""
+        with self.reading() as connection:
+            return connection.scalar(sa.select(sa.func.max(DECISIONS.c.number))) or 0
+
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
