@@ -15,7 +15,7 @@ from consortium.ids import Digest, parse_digest, parse_partner_id, parse_run_id
 from consortium.inquiries import Purpose
 from consortium.messages import ModelEntry
 from consortium.secagg.replay_report import replay_lines, report_digest
-from partner_node import budget, candidates, cli_keys, doctor, wiring
+from partner_node import budget, candidates, cli_keys, cli_upkeep, doctor, wiring
 from partner_node.keystore import read_file
 from partner_node.trust import manifest_lines
 
@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_desk(verbs)
     _add_audits(verbs)
     cli_keys.add_verbs(verbs)
+    cli_upkeep.add_verbs(verbs)
     return parser
 
 

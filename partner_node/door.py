@@ -33,6 +33,7 @@ from consortium.messages import (
     Vote,
     WitnessQuestion,
 )
+from partner_node.left_journal import Note
 from partner_node.link import Dial, error_of, options_for
 
 ASK_S = 15.0
@@ -41,10 +42,22 @@ ASK_S = 15.0
 class Door:
     """The federation door, for one question at a time; a context manager."""
 
-    def __init__(self, dial: Dial, guard: Callable[[], None] = lambda: None) -> None:
-        """A door at ``dial``; ``guard`` is called before each question, and may refuse it."""
+    def __init__(
+        self,
+        dial: Dial,
+        guard: Callable[[], None] = lambda: None,
+        note: Note = lambda _frames: None,
+    ) -> None:
+        """A door at ``dial``.
+
+        Args:
+            dial: Where, and what to show there.
+            guard: Called before each question, and may refuse it.
+            note: Counts a question before it leaves.
+        """
         self._address = dial.address
         self._guard = guard
+        self._note = note
         self._channel = grpc.secure_channel(
             dial.address, dial.credentials(), options=options_for(codec.UNARY_LIMIT)
         )
@@ -118,6 +131,8 @@ class Door:
 
     def check_health(self) -> None:
         """Raise TransportError unless the coordinator says that it serves."""
+        self._guard()
+        self._note([("ask.Health", b"")])
         with _blocking(self._address):
             stub = health_pb2_grpc.HealthStub(self._channel)
             reply = stub.Check(health_pb2.HealthCheckRequest(), timeout=ASK_S)
@@ -126,17 +141,24 @@ class Door:
 
     def _ask(self, method: str, request: bytes) -> bytes:
         self._guard()
+        self._note([(f"ask.{method}", request)])
         path = f"/{codec.FEDERATION_SERVICE}/{method}"
         return _ask(self._channel, path, request, self._address)
 
 
-def enrol(address: str, authority: bytes, request: EnrolmentRequest) -> Enrolled:
+def enrol(
+    address: str,
+    authority: bytes,
+    request: EnrolmentRequest,
+    note: Note = lambda _frames: None,
+) -> Enrolled:
     """Trade the join token for a certificate.
 
     Args:
         address: The enrolment door, host:port.
         authority: Certificate of the operator's authority, DER, from the token.
         request: Signed.
+        note: Counts the request before it leaves.
 
     Raises:
         EnrolmentError: the token is unknown, used, expired or for somebody else.
@@ -149,7 +171,9 @@ def enrol(address: str, authority: bytes, request: EnrolmentRequest) -> Enrolled
         address, credentials, options=options_for(codec.UNARY_LIMIT)
     ) as channel:
         path = f"/{codec.ENROLMENT_SERVICE}/Enrol"
-        reply = _ask(channel, path, codec.encode_enrolment_request(request), address)
+        data = codec.encode_enrolment_request(request)
+        note([("enrol.Enrol", data)])
+        reply = _ask(channel, path, data, address)
     return codec.decode_enrolled(reply)
 
 

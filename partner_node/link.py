@@ -32,6 +32,7 @@ from consortium.messages import (
     Welcome,
 )
 from partner_node.keystore import Pin, Tls
+from partner_node.left_journal import Note
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,13 @@ _QUEUE = 4096
 """Frames that may wait for a stream's writer."""
 _BUSY = 1024
 """Scoring frames that may be answered at a time."""
+_TOGETHER = 64
+"""Frames that are noted in one go before they are sent."""
+_LARGE = 1 << 16
+"""Bytes that are hashed in a thread rather than in the loop."""
+_ACTIONS = (b"train.upload", b"query.join", b"query.offer", b"query.close")
+"""What a Flower message answers, as it stands in its head."""
+_HEAD = 1024
 
 Options = tuple[tuple[str, str | int], ...]
 
@@ -163,6 +171,8 @@ class Ports:
     """Told when a stream comes up (welcomed) and when it goes down."""
     stopped: Callable[[], bool] = lambda: False
     """Whether the owner's kill switch is on: then nothing is dialled and nothing written."""
+    note: Note = lambda _frames: None
+    """Counts what leaves on a stream, before it does (``partner_node.left_journal``)."""
     renewed: Callable[[], object] = lambda: None
     """Another value after each change of the certificate: streams then get successors."""
 
@@ -339,7 +349,10 @@ class _Stream:
     pace: Pace
     call: Any = field(init=False)
     """Of grpc.aio; carries bytes both ways."""
-    outbox: "asyncio.Queue[bytes]" = field(default_factory=lambda: asyncio.Queue(_QUEUE))
+    outbox: "asyncio.Queue[tuple[str, bytes]]" = field(
+        default_factory=lambda: asyncio.Queue(_QUEUE)
+    )
+    """Class and bytes of each frame."""
     down: bool = False
     answers: "set[asyncio.Task[None]]" = field(default_factory=set)
     failed: "asyncio.Queue[BaseException]" = field(default_factory=asyncio.Queue)
@@ -353,7 +366,9 @@ class _Stream:
     async def greet(self, hello: Hello, pin: Pin) -> None:
         """Send the greeting and verify the answer (protocol 12.2)."""
         async with _translated(), asyncio.timeout(self.pace.welcome):
-            await self.call.write(codec.encode_up(self.kind, Frame(hello)))
+            data = codec.encode_up(self.kind, Frame(hello))
+            self.ports.note([(class_of(self.kind, hello), data)])
+            await self.call.write(data)
             welcome = (await self._next()).body
         if not isinstance(welcome, Welcome):
             raise errors.OutOfOrderError("the coordinator did not answer the greeting")
@@ -412,7 +427,7 @@ class _Stream:
             raise errors.MessageTooLargeError(len(data), self.kind.limit)
         if self.down or self.outbox.full():
             raise errors.TransportError("the stream is down, or the coordinator does not read")
-        self.outbox.put_nowait(data)
+        self.outbox.put_nowait((class_of(self.kind, body), data))
 
     async def _next(self) -> Frame:
         """The next frame; a Goodbye is raised as the error that it reports."""
@@ -486,11 +501,21 @@ class _Stream:
     async def _write(self) -> None:
         async with _translated():
             while True:
-                data = await self.outbox.get()
-                # The one place where anything leaves on a stream, so it is looked at here.
-                if self.ports.stopped():
-                    raise errors.TransportError("the kill switch is on")
-                await self.call.write(data)
+                frames = [await self.outbox.get()]
+                while len(frames) < _TOGETHER and not self.outbox.empty():
+                    frames.append(self.outbox.get_nowait())
+                await self._note(frames)
+                for _, data in frames:
+                    # The one place where anything leaves on a stream, so it is looked at here.
+                    if self.ports.stopped():
+                        raise errors.TransportError("the kill switch is on")
+                    await self.call.write(data)
+
+    async def _note(self, frames: Sequence[tuple[str, bytes]]) -> None:
+        if sum(len(data) for _, data in frames) > _LARGE:
+            await asyncio.to_thread(self.ports.note, frames)
+        else:
+            self.ports.note(frames)
 
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
@@ -499,6 +524,16 @@ class _Stream:
                 self.send(Heartbeat())
             await asyncio.sleep(self.pace.heartbeat)
         raise errors.TransportError(f"nothing heard for {self.pace.silence:g} s")
+
+
+def class_of(kind: StreamKind, body: Body) -> str:
+    """The class of what leaves, as ``riskweave node what-left`` names it."""
+    name = type(body).__name__
+    if isinstance(body, FlowerMessage):
+        head = body.payload[:_HEAD]
+        found = [action for action in _ACTIONS if action in head]
+        name = found[0].decode() if len(found) == 1 else "answer"
+    return f"{kind.value}.{name}"
 
 
 async def _returns(waiting: Awaitable[object]) -> None:

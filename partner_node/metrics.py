@@ -18,6 +18,7 @@ from consortium.codec import Body, StreamKind
 from consortium.inquiries import ScoreAnswer, ScoreRefused
 from partner_node.answers import JointAnswer
 from partner_node.health_door import Page
+from partner_node.left_journal import Left
 from partner_node.link import ScoringPort, Send
 from partner_node.storage import NodeStore
 from partner_node.vitals import Vitals
@@ -36,6 +37,7 @@ class Sizes:
     kill_switch: Callable[[], bool]
     joint: Callable[[], bool]
     """Whether a score asked for now would be joint."""
+    left: Callable[[], Sequence[Left]]
     now: Callable[[], int]
 
 
@@ -113,6 +115,16 @@ class Metrics(Collector):
         decisions = CounterMetricFamily("riskweave_decisions", "Decisions of the credit desk")
         decisions.add_metric((), sizes.decisions())
         yield decisions
+        frames = CounterMetricFamily(
+            "riskweave_left_frames", "Frames that ever left, by class", labels=("class",)
+        )
+        size = CounterMetricFamily(
+            "riskweave_left_bytes", "Bytes that ever left, by class", labels=("class",)
+        )
+        for one in sizes.left():
+            frames.add_metric((one.kind,), one.count)
+            size.add_metric((one.kind,), one.size)
+        yield from (frames, size)
         free = shutil.disk_usage(self._directory).free
         for name, text, value in (
             ("scores_are_joint", "Whether a score asked for now is joint", sizes.joint()),

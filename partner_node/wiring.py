@@ -22,6 +22,7 @@ from contextlib import (
     suppress,
 )
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,7 @@ from consortium.messages import (
     WitnessQuestion,
 )
 from partner_node import config as configuration
-from partner_node import door
+from partner_node import door, left_journal
 from partner_node.budget import OwnCaps, caps
 from partner_node.config import Addresses, Config, load_config, parse_config
 from partner_node.door import Door
@@ -59,6 +60,7 @@ from partner_node.health_door import Page, open_health
 from partner_node.join_token import parse_token
 from partner_node.keystore import Keystore, Pin, read_bundle, read_file, write_file
 from partner_node.kill_switch import KillSwitch
+from partner_node.left_journal import LeftJournal
 from partner_node.link import Dial, Link, Ports
 from partner_node.log_mirror import LogMirror, MirrorPorts
 from partner_node.records import OwnEntry
@@ -93,6 +95,7 @@ _SWITCH_S, _PAUSE_S = 0.001, 0.0005
 
 
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
+_FLUSH_S = 5.0
 
 
 def now() -> int:
@@ -205,7 +208,11 @@ class Desk:
 
     def door(self) -> Door:
         """The federation door; a context manager."""
-        return Door(self.dial(), self.switch.check)
+        return Door(self.dial(), self.switch.check, self.left().note)
+
+    def left(self) -> LeftJournal:
+        """What has left; one connection for this process."""
+        return _left(self.config.directory / left_journal.FILE)
 
     def store(self) -> NodeStore:
         """The node's database."""
@@ -287,6 +294,11 @@ class Desk:
         )
 
 
+@cache
+def _left(path: Path) -> LeftJournal:
+    return LeftJournal(path, now=now)
+
+
 def open_desk(directory: Path) -> Desk:
     """Open a node's directory; ConfigurationError if it is none."""
     return Desk(config=load_config(directory), keys=Keystore(directory))
@@ -325,7 +337,10 @@ def join(desk: Desk, token_file: Path) -> Addresses:
     )
     signature = identity.sign(Label.ENROLMENT, enrolment_statement(request))
     enrolled = door.enrol(
-        token.enrolment, token.authority, replace(request, signature=signature)
+        token.enrolment,
+        token.authority,
+        replace(request, signature=signature),
+        desk.left().note,
     )
     keys.save_certificate(enrolled.certificate, token.authority)
     addresses = Addresses(
@@ -460,6 +475,7 @@ async def _serve(desk: Desk, worker: Worker) -> None:
             stopped=lambda: desk.switch.on,
             renewed=desk.keys.certificate_stamp,
             on_change=vitals.on_change,
+            note=desk.left().note,
         )
         loans = scoring_parts.loan_desk(desk, session, now, entropy=entropy)
         scores = scoring_parts.decision_scores(desk, session, loans, now)
@@ -481,6 +497,7 @@ async def _serve(desk: Desk, worker: Worker) -> None:
                 erase_when_due(desk, stop),
                 tell_of_days(desk, mirror, stop),
                 renew_when_due(desk, now, stop),
+                _flush_left(desk.left(), stop),
             )
     log.info("stopping")
 
@@ -520,11 +537,23 @@ def _metrics(desk: Desk, session: "ScoringSession", vitals: "Vitals") -> "Metric
         decisions=decisions.decided,
         kill_switch=lambda: desk.switch.on,
         joint=lambda: not session.status().fallback,
+        left=desk.left().rows,
         now=now,
     )
     metrics = Metrics(desk.config.directory, desk.store(), vitals, sizes)
     session.on_scores = metrics.on_scores
     return metrics
+
+
+async def _flush_left(left: LeftJournal, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        try:
+            await asyncio.to_thread(left.flush)
+        except StorageError as error:
+            log.warning("what has left is not flushed: %s", error)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), _FLUSH_S)
+    left.flush()
 
 
 def mirror_of(desk: Desk, store: NodeStore | None = None) -> LogMirror:

@@ -2,8 +2,11 @@
 
 import struct
 from base64 import b64encode
+from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 import duckdb
 import psutil
@@ -12,13 +15,25 @@ from numpy.random import Generator  # noqa: TID251 - the type of the tests' gene
 
 from consortium import codec
 from consortium.codec import Frame, StreamKind
+from consortium.errors import RiskWeaveError
 from consortium.features.bins import public_bins
-from consortium.messages import FlowerMessage
+from consortium.messages import FlowerMessage, Hello
 from partner_node import ingest
 from partner_node import wiring as node_wiring
+from partner_node.left_journal import Left, LeftJournal, chained
+from partner_node.link import class_of
 from rehearsal.federation import COORDINATOR
 from tests.integration.federation import Federation, rows_of, write_rehearsal
-from tests.integration.wiretap import PLAIN, Tap, counts_found, found, messages, tapped, varint
+from tests.integration.wiretap import (
+    PLAIN,
+    PREFACE,
+    Tap,
+    counts_found,
+    found,
+    messages,
+    tapped,
+    varint,
+)
 from tests.simulator import SCHEMA
 
 NODE = "shop_c"
@@ -69,6 +84,8 @@ class Capture:
     persons: list[str]
     remotes: dict[str, set[tuple[str, int]]]
     """Process -> the other ends of all sockets seen while the run went on."""
+    before: dict[str, Left]
+    """What had left before the tap was used."""
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +107,7 @@ def capture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Capture]:
         node = federation.directory(NODE)
         with tapped(federation.places.coordinator, node, federation.address) as tap:
             federation.kill(NODE)
+            before = _left(node)
             settings = node / "node.toml"
             text = settings.read_text(encoding="utf-8")
             host, port = federation.address
@@ -104,7 +122,8 @@ def capture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Capture]:
                 _note_sockets(federation, remotes)
             assert run.wait_for_end().stage == "finished"
             federation.kill(NODE, 15)
-            yield Capture(federation, tap, [name for (name,) in persons], remotes)
+            names = [name for (name,) in persons]
+            yield Capture(federation, tap, names, remotes, before)
 
 
 def test_capture_holds_the_whole_training_of_the_node(capture: Capture) -> None:
@@ -140,6 +159,36 @@ def test_no_process_opens_a_socket_but_to_the_coordinator(capture: Capture) -> N
     assert all(seen == {door} for seen in capture.remotes.values())
 
 
+def test_journal_of_what_left_is_what_the_wire_saw(capture: Capture) -> None:
+    """Class by class: count, bytes and running hash; nothing on the wire is not in it."""
+    seen: dict[str, list[bytes]] = defaultdict(list)
+    for flow in capture.tap.flows:
+        if not flow.startswith(PREFACE):
+            continue  # from the coordinator
+        sent = list(messages(bytes(flow)))
+        for name, message in zip(_classes(sent), sent, strict=True):
+            seen[name].append(message)
+    after = _left(capture.federation.directory(NODE))
+    asked = seen.pop("ask")
+    new = {name: _since(after[name], capture.before.get(name)) for name in after}
+    assert {name for name, (count, _) in new.items() if count} >= set(seen)
+    for name, sent in seen.items():
+        count, size = new[name]
+        if name.endswith(("Heartbeat", "Goodbye")):
+            assert 0 <= count - len(sent) <= 2, "noted, and cut off before it was sent"
+            continue
+        assert (count, size) == (len(sent), sum(map(len, sent))), name
+        known = capture.before.get(name)
+        chain = known.chain if known else bytes(32)
+        for one in sent:
+            chain = chained(chain, one)
+        assert after[name].chain == chain, name
+    assert new["training.train.upload"][0] >= 20
+    asks = [new[name] for name in new if name.startswith("ask.")]
+    assert sum(count for count, _ in asks) == len(asked)
+    assert sum(size for _, size in asks) == sum(map(len, asked))
+
+
 @pytest.mark.parametrize("name", PLAIN)
 @pytest.mark.parametrize("wrap", ["plain", "hex", "base64"])
 def test_detector_finds_a_value_in_a_frame(name: str, wrap: str) -> None:
@@ -165,6 +214,30 @@ def test_detector_finds_a_count_in_a_frame(leak: bytes) -> None:
 
 def test_detector_finds_nothing_in_noise(rng: Generator) -> None:
     assert found([rng.bytes(1 << 18)], [*AMOUNTS, *map(float, ACCOUNTS)]) == set()
+
+
+def _left(node: Path) -> dict[str, Left]:
+    with closing(LeftJournal(node / "left.db", now=lambda: 0)) as journal:
+        return {row.kind: row for row in journal.rows()}
+
+
+def _since(after: Left, before: Left | None) -> tuple[int, int]:
+    known = (0, 0) if before is None else (before.count, before.size)
+    return after.count - known[0], after.size - known[1]
+
+
+def _classes(sent: list[bytes]) -> list[str]:
+    """The class of each message of one connection: a stream greets first, a question not."""
+    kind = StreamKind.SCORING
+    if any(b"train.upload" in one for one in sent):
+        kind = StreamKind.TRAINING
+    try:
+        bodies = [codec.decode_up(kind, one).body for one in sent]
+    except RiskWeaveError:
+        return ["ask"] * len(sent)
+    if not bodies or not isinstance(bodies[0], Hello):
+        return ["ask"] * len(sent)
+    return [class_of(kind, body) for body in bodies]
 
 
 def _counts(capture: Capture) -> set[int]:

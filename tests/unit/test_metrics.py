@@ -15,6 +15,7 @@ from coordinator.events import EventLog, RunEvent
 from coordinator.metrics import Metrics, MetricsPorts
 from partner_node import metrics as node
 from partner_node.answers import Applicant, ConsentReference
+from partner_node.left_journal import Left
 from partner_node.storage import NodeStore
 from partner_node.vitals import Vitals
 from tests.coordinator_house import House
@@ -26,6 +27,7 @@ RUN = RunId("ab" * 16)
 NOW = 1_700_000_000
 ABORTED = "aborted: bank_a (silent); bank_a is left out"
 CONTEXT = Digest("0e" * 32)
+LEFT = Left(kind="ask.Witness", count=2, size=70, chain=bytes(32), first=NOW, last=NOW)
 CONSENT = ConsentReference(
     reference="paper", purposes=(Purpose.JOINT_SCORE,), expires=NOW, notice=1, method="app"
 )
@@ -67,6 +69,7 @@ def node_metrics(tmp_path: Path, vitals: Vitals) -> node.Metrics:
             decisions=lambda: 7,
             kill_switch=lambda: False,
             joint=lambda: True,
+            left=lambda: [LEFT],
             now=lambda: NOW,
         ),
     )
@@ -150,6 +153,8 @@ def test_node_counts_scores_answers_budget_and_names_nobody(tmp_path: Path) -> N
     assert seen["riskweave_stream_up", "scoring"] == 1
     assert seen["riskweave_stream_up", "training"] == 0
     assert seen["riskweave_decisions_total", ""] == 7
+    assert seen["riskweave_left_bytes_total", "ask.Witness"] == 70
+    assert seen["riskweave_left_frames_total", "ask.Witness"] == 2
     assert b"bank_" not in page
 
 
