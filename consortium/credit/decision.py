@@ -47,7 +47,16 @@ from consortium.errors import (
 from consortium.ids import Digest
 from consortium.scoring.reasons import Source
 
-__all__ = ["Assessment", "Decision", "Outcome", "Rule", "assess", "decide", "replay"]
+__all__ = [
+    "Assessment",
+    "Decision",
+    "Outcome",
+    "Rule",
+    "admit",
+    "assess",
+    "decide",
+    "replay",
+]
 
 SERIOUS_DPD = 90
 """More days past due than this is M3+ (credit 2.1)."""
@@ -69,7 +78,7 @@ def decide(inputs: DecisionInput, rules: Rules, *, digest: Digest | None = None)
         DomainError: another currency than the policy's.
         ReasonMissingError: a decline that nothing explains: a defect of what scored.
     """
-    _admit(inputs, rules)
+    admit(inputs, rules)
     case = _Case(inputs, rules)
     fired = case.fired
     outcome, code = _first(fired)
@@ -144,8 +153,8 @@ def replay(inputs: bytes, decision: bytes, rules: Rules) -> Decision:
     return made
 
 
-def _admit(inputs: DecisionInput, rules: Rules) -> None:
-    """Step 1: refused as an error; no decision is stored."""
+def admit(inputs: DecisionInput, rules: Rules) -> None:
+    """Step 1: refused as an error; no decision is stored. Raises what ``decide`` does first."""
     today = inputs.decided_on
     for what, seen, expected in (
         ("pack", inputs.pack, rules.pack_digest),

@@ -25,6 +25,7 @@ from partner_node.credit.admission import Granting
 from partner_node.credit.committer import Committer
 from partner_node.credit.deciding import Deciding, Draft, answer_to, check_same
 from partner_node.credit.forms import Application, OverrideWish, application_of, check_key
+from partner_node.credit.looking import SharedLook
 from partner_node.credit.ports import DeskServicePorts
 from partner_node.credit.scores import Scored
 from partner_node.credit.storage import (
@@ -33,6 +34,7 @@ from partner_node.credit.storage import (
     StoredDecision,
     StoredOverride,
 )
+from partner_node.credit.vetting import Vetting
 from partner_node.credit.what_helps import Unhelped
 
 T = TypeVar("T")
@@ -47,7 +49,8 @@ class DeskService:
         self._ports = ports
         self._committer = Committer(ports.store)
         self._deciding = Deciding(ports)
-        self._keys = _Keys(ports)
+        self._vetting = Vetting(ports)
+        self._keys = SharedLook(self._answered)
         self._running: dict[str, tuple[str, asyncio.Task[bytes]]] = {}
         self.on_decided: Callable[[Unhelped], None] | None = None
         """Told of what is on disk and no approval, while what it was made from is at hand."""
@@ -156,17 +159,26 @@ class DeskService:
             ports.keyed(name), ports.keyed(hash_with(Label.DESK_QUESTION, question))
         )
 
+    def _answered(self, keys: Sequence[str]) -> list[tuple[str, bytes] | None]:
+        """Of each key, the hash of the question that came under it, and what answered it."""
+        since = self._ports.now() - self._ports.keys_s
+        with self._ports.store.reading() as connection:
+            known = storage.answered(connection, keys, since)
+        return [known.get(key) for key in keys]
+
     async def _make(
         self, asked: Application, keyed: KeyedQuestion | None, call: "_Call"
     ) -> bytes:
-        ports = self._ports
-        subject = ports.subject(asked.person) if asked.person else b""
-        scored = Scored(facts=None)
-        if ports.scores is not None:
-            scored = await ports.scores.score(
-                asked, today=self.today(), caller=call.caller, deadline_ms=call.deadline_ms
+        found = await self._vetting.vetted(asked)
+        scored, scores = Scored(facts=None), self._ports.scores
+        if scores is not None:
+            scored = await scores.score(
+                found.asked,
+                today=found.today,
+                caller=call.caller,
+                deadline_ms=call.deadline_ms,
             )
-        draft = Draft(asked=asked, scored=scored, subject=subject, keyed=keyed)
+        draft = Draft(asked=found.asked, scored=scored, subject=found.subject, keyed=keyed)
         await call.turn.come()
         waiting = self._committer.share(self._deciding, draft)
         call.turn.over()
@@ -242,7 +254,8 @@ class DeskService:
     ) -> bytes:
         stored = _found(connection, name)
         decision = Decision.from_bytes(stored.decision)
-        today = self.today()
+        at = self._ports.now()
+        today = self._ports.day_of(at)
         made = override(decision, wish.code, role=wish.role, on=today, to=wish.to)
         kept = admission.give_back(connection, admission.load(connection, today), name)
         if made.after is Outcome.APPROVE and decision.grade is not None:
@@ -252,9 +265,7 @@ class DeskService:
         document = made.to_bytes()
         storage.keep_override(
             connection,
-            StoredOverride(
-                decision=name, document=document, note=wish.note, by=by, at=self._ports.now()
-            ),
+            StoredOverride(decision=name, document=document, note=wish.note, by=by, at=at),
         )
         return document
 
@@ -306,40 +317,3 @@ class _Call:
     caller: str
     deadline_ms: int
     turn: _Turn
-
-
-class _Keys:
-    """Looks idempotency keys up: those that come while it looks share the next look."""
-
-    def __init__(self, ports: DeskServicePorts) -> None:
-        self._ports = ports
-        self._waiting: list[tuple[str, asyncio.Future[tuple[str, bytes] | None]]] = []
-        self._looking: asyncio.Task[None] | None = None
-
-    async def find(self, key: str) -> tuple[str, bytes] | None:
-        """Hash of the question that came under a key, and what answered it."""
-        future: asyncio.Future[tuple[str, bytes] | None]
-        future = asyncio.get_running_loop().create_future()
-        self._waiting.append((key, future))
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look())
-        return await future
-
-    async def _look(self) -> None:
-        while self._waiting:
-            waiting, self._waiting = self._waiting, []
-            try:
-                known = await asyncio.to_thread(self._known, [key for key, _ in waiting])
-            except Exception as error:  # noqa: BLE001 - told to who asked for it
-                for _, future in waiting:
-                    if not future.done():
-                        future.set_exception(error)
-            else:
-                for key, future in waiting:
-                    if not future.done():
-                        future.set_result(known.get(key))
-
-    def _known(self, keys: Sequence[str]) -> dict[str, tuple[str, bytes]]:
-        since = self._ports.now() - self._ports.keys_s
-        with self._ports.store.reading() as connection:
-            return storage.answered(connection, keys, since)

@@ -13,9 +13,9 @@ from datetime import date
 
 from consortium.canonical import Label, canonical_json, hash_with
 from consortium.credit.admission import headroom
-from consortium.credit.decision import decide
+from consortium.credit.decision import admit, decide
 from consortium.credit.facts import Consent, DecisionInput
-from consortium.credit.terms import ConsentPurpose
+from consortium.credit.terms import GRADES, ConsentPurpose
 from consortium.credit.tiers import Rules
 from consortium.credit.verdict import RULE_TEXTS, Decision, Outcome, ReasonSource
 from consortium.errors import RepeatedKeyError
@@ -55,12 +55,19 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Moment:
+class Moment:
     """When decisions are made, and by which rules."""
 
     today: date
     at: int
     found: InForce
+
+    @classmethod
+    def of(cls, ports: DeskServicePorts) -> "Moment":
+        """Now, of one look at the clock; PolicyError if the rules are refused."""
+        at = ports.now()
+        today = ports.day_of(at)
+        return cls(today=today, at=at, found=ports.rules.at(today))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,10 +94,8 @@ class Deciding:
         self, connection: Connection, drafts: Sequence[Draft]
     ) -> list[Made | Exception]:
         """One result for each draft, in order; PolicyError if the rules are refused."""
-        ports = self._ports
-        today = ports.today()
-        moment = _Moment(today=today, at=ports.now(), found=ports.rules.at(today))
-        batch = _Batch(connection, moment, drafts, ports.keys_s)
+        moment = Moment.of(self._ports)
+        batch = _Batch(connection, moment, drafts, self._ports.keys_s)
         made = [batch.decided(draft) for draft in drafts]
         batch.keep()
         if any(isinstance(one, Made) and one.decision is not None for one in made):
@@ -104,7 +109,7 @@ class Deciding:
         names = (rules.pack_digest, rules.policy_digest, rules.catalogue_digest)
         self._kept_rules = names
 
-    def _keep_rules(self, connection: Connection, moment: _Moment) -> None:
+    def _keep_rules(self, connection: Connection, moment: Moment) -> None:
         """Keep the files with the first decision that names them."""
         files = moment.found.files
         if tuple(one.digest for one in files) == self._kept_rules:
@@ -123,7 +128,7 @@ class _Batch:
     """Drafts of one transaction: what they rest on, and what they come to. Private."""
 
     def __init__(
-        self, connection: Connection, moment: _Moment, drafts: Sequence[Draft], keys_s: int
+        self, connection: Connection, moment: Moment, drafts: Sequence[Draft], keys_s: int
     ) -> None:
         keys = [draft.keyed.key for draft in drafts if draft.keyed is not None]
         subjects = list({draft.subject for draft in drafts if draft.subject})
@@ -185,6 +190,21 @@ class _Batch:
         storage.keep_keys(connection, self._keys, self._moment.at)
 
 
+def vetted(asked: Application, moment: Moment, gone: frozenset[ConsentPurpose]) -> Application:
+    """An application as it may be scored, with consents as this node knows them.
+
+    Raises:
+        DomainError: a value outside its bounds, a date to come, or another currency.
+        ConsentMissingError: no consent to CREDIT_DECISION is in force.
+        PolicyError: rules are not in force today.
+    """
+    draft = Draft(asked=asked, scored=Scored(facts=None), subject=b"", keyed=None)
+    here = _Here(headroom=(0,) * len(GRADES), gone=gone, stage=1)
+    inputs = _input(draft, moment.found.rules, moment, here)
+    admit(inputs, moment.found.rules)
+    return replace(asked, consents=inputs.consents)
+
+
 def answer_to(keyed: KeyedQuestion, known: tuple[str, bytes] | None) -> bytes | None:
     """What answered a key before; RepeatedKeyError if it came with another question."""
     if known is None:
@@ -202,7 +222,7 @@ def check_same(question: str, known: str) -> None:
 # --- parts ------------------------------------------------------------------------------------
 
 
-def _input(draft: Draft, rules: Rules, moment: _Moment, here: _Here) -> DecisionInput:
+def _input(draft: Draft, rules: Rules, moment: Moment, here: _Here) -> DecisionInput:
     asked, scored = draft.asked, draft.scored
     standing = asked.standing
     if here.stage > standing.stage:
@@ -224,9 +244,9 @@ def _input(draft: Draft, rules: Rules, moment: _Moment, here: _Here) -> Decision
 
 def _withdrawn(one: Consent, gone: frozenset[ConsentPurpose], today: date) -> Consent:
     """The consent as this node knows it: withdrawn here, whatever the desk still believes."""
-    if one.purpose not in gone or one.withdrawn_on is not None:
+    if one.purpose not in gone:
         return one
-    return replace(one, withdrawn_on=today)
+    return replace(one, withdrawn_on=min(one.withdrawn_on or today, today))
 
 
 def _stored(

@@ -31,4 +31,8 @@ class DeskServicePorts:
 
     def today(self) -> date:
         """The partner's calendar date."""
-        return datetime.fromtimestamp(self.now(), self.zone).date()
+        return self.day_of(self.now())
+
+    def day_of(self, at: int) -> date:
+        """The partner's calendar date at a second that was read of ``now``."""
+        return datetime.fromtimestamp(at, self.zone).date()

@@ -3,6 +3,8 @@
 import asyncio
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from uuid import UUID
 
@@ -15,6 +17,7 @@ from consortium.errors import (
     ConsentMissingError,
     DataError,
     DigestMismatchError,
+    DomainError,
     RepeatedKeyError,
     ScoreRefusal,
     ScoreRefusalError,
@@ -215,6 +218,38 @@ def test_without_consent_to_a_decision_nobody_is_asked_and_nothing_is_kept(home:
         assert (scores.asked, scores.alone) == ([], [])
         with service.ports.store.reading() as connection:
             assert connection.execute(DECISIONS.select()).all() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"application": "no name"}, "application: not of the form"),
+        ({"wish": {"currency": "EUR"}}, "wish.currency: not TWD"),
+        ({"wish": {"currency": "dollars"}}, "wish.currency: not of the form"),
+        ({"consents": [consent("CREDIT_DECISION", given_on="2026-11-27")]}, "in the future"),
+        ({"standing": {"income": {"credits": [1] * 3, "latest_on": "2027-01-01"}}}, "future"),
+    ],
+)
+def test_application_that_is_refused_is_refused_before_anybody_is_asked(
+    home: Path, changes: dict[str, object], match: str
+) -> None:
+    scores = Scores()
+    with desk(home, scores) as service:
+        with pytest.raises(DomainError, match=match):
+            decided(service, application(**changes))  # type: ignore[arg-type]
+        assert (scores.asked, scores.alone) == ([], [])
+
+
+def test_day_and_second_of_a_decision_are_of_one_look_at_the_clock(home: Path) -> None:
+    """At midnight two looks would come to a day that the second is not of."""
+    midnight = NOW - NOW % 86_400 + 86_400
+    clock = [count(midnight)]
+    with desk(home, now=lambda: next(clock[0])) as service:
+        for before in range(1, 9):  # some pair of looks has midnight between them
+            clock[0] = count(midnight - before)
+            name = decided(service, application(f"a-{before}"))["id"]
+            inputs = DecisionInput.from_bytes(service.decision(name).input)
+            assert inputs.decided_on == datetime.fromtimestamp(inputs.decided_at, UTC).date()
 
 
 def test_application_without_an_income_is_for_a_person(home: Path) -> None:

@@ -1,13 +1,15 @@
 """Withdrawal, deletion and time: what goes, what stays, and what is on record."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
+from consortium.credit.facts import DecisionInput
 from consortium.credit.outcomes import LineStatus
 from consortium.credit.terms import ConsentPurpose
 from consortium.errors import (
@@ -35,6 +37,8 @@ from partner_node.credit.people import Retention, RightsPorts
 from partner_node.credit.storage_watch import NewRows
 from partner_node.credit.watch import Known, follow_line
 from partner_node.credit.watching import with_bit
+from partner_node.desk import Score
+from partner_node.loan_desk import Question
 from tests.credit_desk_house import Scores, application, consent, decided, desk, write_rules
 from tests.credit_house import NOW, RULES
 from tests.paper_house import TERMS, write_terms
@@ -128,13 +132,46 @@ def test_withdrawn_income_counts_in_the_next_decision_whatever_the_desk_says(
     assert decided(service, application("application-3"))["decision"]["outcome"] == "APPROVE"
 
 
+class _Meanwhile(Scores):
+    """The person withdraws while the federation is asked."""
+
+    then: Callable[[], object]
+
+    async def joint(self, question: Question, caller: str, milliseconds: int) -> Score:
+        self.then()
+        return await super().joint(question, caller, milliseconds)
+
+
 def test_withdrawal_that_comes_while_a_score_is_asked_for_counts(tmp_path: Path) -> None:
     write_rules(tmp_path)
-    refusal = ScoreRefusalError(ScoreRefusal.PURPOSE, "withdrawn")
-    with desk(tmp_path, Scores(fails=refusal)) as service:
-        people.withdraw(ports(service), PERSON, [ConsentPurpose.JOINT_SCORE])
+    scores = _Meanwhile(fails=ScoreRefusalError(ScoreRefusal.PURPOSE, "withdrawn"))
+    gone = [ConsentPurpose.JOINT_SCORE]
+    with desk(tmp_path, scores) as service:
+        scores.then = lambda: people.withdraw(ports(service), PERSON, gone)
         answer = decided(service, application())
-    assert answer["score"]["band"] == "0"
+        assert answer["score"]["band"] == "0"
+        gone[:] = [ConsentPurpose.CREDIT_DECISION]
+        people.restore(ports(service), PERSON, [ConsentPurpose.JOINT_SCORE])
+        with pytest.raises(ConsentMissingError):
+            decided(service, application("application-2"))
+    assert len(scores.asked) == 2
+
+
+@pytest.mark.parametrize("key", ["", str(UUID(int=3))])
+def test_nobody_is_asked_about_who_withdrew_at_this_node(tmp_path: Path, key: str) -> None:
+    """The desk still believes in the consent; the node knows before it asks, not after."""
+    write_rules(tmp_path)
+    scores = Scores()
+    with desk(tmp_path, scores) as service:
+        people.withdraw(ports(service), PERSON, [ConsentPurpose.CREDIT_DECISION])
+        with pytest.raises(ConsentMissingError):
+            decided(service, application(), key)
+        assert (scores.asked, scores.alone) == ([], [])
+        people.restore(ports(service), PERSON, list(ConsentPurpose))
+        people.withdraw(ports(service), PERSON, [ConsentPurpose.JOINT_SCORE])
+        assert decided(service, application(), key)["score"]["band"] == "0"
+        assert (scores.asked, scores.alone) == ([], ["no_consent"])
+        assert decided(service, application("b", person="another"))["score"]["band"] == "2"
 
 
 def test_without_consent_to_decide_nothing_is_decided_or_kept(service: DeskService) -> None:
@@ -154,6 +191,19 @@ def test_withdrawal_that_the_desk_dates_ahead_is_not_passed_over(service: DeskSe
     ]
     with pytest.raises(DomainError, match="withdrawn_on: a date in the future"):
         decided(service, application(consents=ahead))
+
+
+def test_own_record_of_a_withdrawal_counts_before_a_day_ahead(service: DeskService) -> None:
+    people.withdraw(ports(service), PERSON, [ConsentPurpose.INCOME_DATA])
+    ahead = [
+        consent("CREDIT_DECISION"),
+        consent("JOINT_SCORE"),
+        consent("INCOME_DATA", withdrawn_on="2099-01-01"),
+    ]
+    found = decided(service, application(consents=ahead))
+    assert found["decision"]["code"] == "R20"
+    inputs = DecisionInput.from_bytes(service.decision(found["id"]).input)
+    assert inputs.consents[-1].withdrawn_on == TODAY
 
 
 def test_bit_of_others_goes_with_its_consent_and_with_what_it_led_to(
