@@ -82,6 +82,7 @@ def rules_of(*products: Product, limit: int = 10_000_000, dsr_cap: int = 500_000
             income_max_age_months=12,
             revolving_due_share=Ppm(50_000),
             barred_funds_share=Ppm(100_000),
+            approval_days=30,
         ),
         growth=Growth(weekly_exposure=(1, 1, 1, 1, 1), ramp_percent=(100,)),
         stop=_STOP,

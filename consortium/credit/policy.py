@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 from itertools import pairwise
+from typing import cast
 
-from consortium.canonical import Label, hash_with
+from consortium.canonical import Label, canonical_json, hash_with
 from consortium.credit.pack import Pack, parse_pack
 from consortium.credit.reading import Table, read_toml
 from consortium.credit.terms import (
@@ -24,13 +25,16 @@ from consortium.credit.terms import (
     Span,
     parse_ppm,
 )
-from consortium.documents import document_of
+from consortium.documents import plain_of
 from consortium.errors import PolicyError
 from consortium.ids import Digest
 from consortium.scoring.scorecard import cut_units
 
 __all__ = ["Pack", "Policy", "parse_pack", "parse_policy", "policy_at"]
 
+APPROVAL_DAYS = 30
+"""How long something may be signed under an approval, if the policy says nothing else."""
+_LONGEST_APPROVAL = 90
 _PERCENT = 100
 _LONGEST_TENOR = 600
 
@@ -83,6 +87,8 @@ class DecisionRules:
     revolving_due_share: Ppm
     barred_funds_share: Ppm
     """Share of the draws of 30 days that may go to barred categories without a flag."""
+    approval_days: int
+    """After the day of an approval, on which a sheet may still be made and signed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,8 +189,15 @@ class Policy:
 
     @property
     def digest(self) -> Digest:
-        """Named by every decision under this policy."""
-        return hash_with(Label.POLICY, document_of(self))
+        """Named by every decision under this policy.
+
+        Of a policy with the usual ``approval_days`` the name is not in what is hashed: one
+        that says 30 is the one that says nothing, and decisions of before replay.
+        """
+        plain = plain_of(self)
+        if self.rules.approval_days == APPROVAL_DAYS:
+            del cast("dict[str, dict[str, object]]", plain)["rules"]["approval_days"]
+        return hash_with(Label.POLICY, canonical_json(plain))
 
     @property
     def span(self) -> Span:
@@ -357,6 +370,9 @@ def _rules(table: Table) -> DecisionRules:
         income_max_age_months=table.integer("income_max_age_months", 1, 12, default=12),
         revolving_due_share=table.share("revolving_due_share", default="0.05"),
         barred_funds_share=table.share("barred_funds_share", default="0.10"),
+        approval_days=table.integer(
+            "approval_days", 1, _LONGEST_APPROVAL, default=APPROVAL_DAYS
+        ),
     )
     table.done()
     return rules

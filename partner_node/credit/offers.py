@@ -7,7 +7,7 @@ not personal knows of no applicant.
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 
 from consortium.credit.capacity import IncomeState, dues_of, income_state
 from consortium.credit.cost import CostSheet, cap_of, cost_sheet
@@ -177,6 +177,22 @@ def granted(
         raise OutOfOrderError("the policy has no price for this product, grade and purpose")
     months = min(max(wish.tenor_months, terms.tenor[0]), terms.tenor[1])
     return Granted(product=product, amount=limit, months=months, price=terms.price[1])
+
+
+def check_valid(decision: Decision, final: Override | None, rules: Rules, day: date) -> None:
+    """Whether an approval, an officer's from its own day, may still be signed under on a day.
+
+    Raises:
+        OutOfOrderError: the days that the policy of the decision gives it are over.
+    """
+    on = decision.decided_on if final is None else final.on
+    days = rules.policy.rules.approval_days
+    last = on + timedelta(days=days)
+    if day > last:
+        raise OutOfOrderError(
+            f"approved on {on} and good for {days} days, until {last}; today is {day}: it has "
+            "to be decided anew"
+        )
 
 
 def sheet_of(what: Granted, rules: Rules, terms: HouseTerms, *, day: date) -> CostSheet:

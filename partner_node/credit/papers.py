@@ -44,7 +44,14 @@ from partner_node.credit.document import Paper
 from partner_node.credit.helping import Helper
 from partner_node.credit.house_terms import HouseTerms, Words, terms_at
 from partner_node.credit.notices import Noticed, notice_of
-from partner_node.credit.offers import Granted, Offered, granted, offers_now, sheet_of
+from partner_node.credit.offers import (
+    Granted,
+    Offered,
+    check_valid,
+    granted,
+    offers_now,
+    sheet_of,
+)
 from partner_node.credit.page_html import html_of
 from partner_node.credit.page_pdf import pdf_of
 from partner_node.credit.sheets import list_paper, sheet_paper
@@ -168,20 +175,20 @@ class PaperDesk:
         """Make and keep the sheet of what a decision granted, paid out today.
 
         Raises:
-            OutOfOrderError: the last word on it is no approval.
+            OutOfOrderError: the last word on it is no approval, or one whose days are over.
             CostCapError: it would cost more than the pack's cap.
         """
-        found, day = self._found(name), self._service.today()
-        what = _granted(found)
-        sheet = sheet_of(what, found.rules, self._terms(day), day=day)
-        stored = StoredSheet(
-            digest=sheet_digest(sheet),
-            decision=name,
-            product=what.product.id,
-            document=document_of(sheet),
-            at=self._service.ports.now(),
-        )
+        now, day = self._moment()
         with self._service.ports.store.transaction() as connection:
+            found = self._found(name)
+            what, sheet = self._due(found, day)
+            stored = StoredSheet(
+                digest=sheet_digest(sheet),
+                decision=name,
+                product=what.product.id,
+                document=document_of(sheet),
+                at=now,
+            )
             storage_path.keep_sheet(connection, stored)
         return sheet
 
@@ -239,10 +246,10 @@ class PaperDesk:
 
         Raises:
             NotConfirmedError: not shown, not confirmed, too short a time, or another channel.
-            OutOfOrderError: of another day, signed under another sheet, or what was granted
-                is another loan now.
+            OutOfOrderError: of another day, signed under another sheet, what was granted is
+                another loan now, or the days of the approval are over.
         """
-        now, day = self._service.ports.now(), self._service.today()
+        now, day = self._moment()
         with self._service.ports.store.transaction() as connection:
             stored = _sheet(connection, digest)
             before = storage_path.contract_of(connection, stored.decision)
@@ -252,8 +259,7 @@ class PaperDesk:
                 return before
             sheet = parse_document(CostSheet, stored.document)
             found = self._found(stored.decision)
-            what = _granted(found)
-            made = sheet_of(what, found.rules, self._terms(day), day=day)
+            what, made = self._due(found, day)
             _check_current(stored, sheet, made)
             reading = reading_of(found.rules.pack, what.product.segment, day)
             confirmation = _confirmation(connection, digest)
@@ -269,6 +275,17 @@ class PaperDesk:
         return contract
 
     # --- parts --------------------------------------------------------------------------------
+
+    def _moment(self) -> tuple[int, date]:
+        """Second and day of one look at the clock."""
+        now = self._service.ports.now()
+        return now, self._service.ports.day_of(now)
+
+    def _due(self, found: _Found, day: date) -> tuple[Granted, CostSheet]:
+        """What may be signed on a day, and its sheet."""
+        what = _granted(found)
+        check_valid(found.decision, found.final, found.rules, day)
+        return what, sheet_of(what, found.rules, self._terms(day), day=day)
 
     def _terms(self, day: date) -> HouseTerms:
         return terms_at(self._directory, day)

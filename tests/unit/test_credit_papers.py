@@ -31,6 +31,7 @@ from consortium.errors import (
 from consortium.scoring.scorecard import cut_units
 from partner_node.credit import storage_path, storage_people
 from partner_node.credit.application import DeskService
+from partner_node.credit.forms import override_of
 from partner_node.credit.helping import Helper
 from partner_node.credit.notices import notice_of
 from partner_node.credit.offers import DECISION, approved, granted, offers_of, sheet_of
@@ -351,6 +352,40 @@ def test_sheet_of_another_day_or_price_is_made_again(tmp_path: Path) -> None:
         clock[0] += 86_400
         with pytest.raises(OutOfOrderError, match="another day"):
             made.sign(digest)
+
+
+def test_approval_is_signed_under_until_its_policys_last_day_and_not_beyond(
+    tmp_path: Path,
+) -> None:
+    """Months later, under a policy that has changed, the days of its own count."""
+    clock = [NOW]
+    with papers(tmp_path, clock) as (service, made):
+        name = decided(service, application())["id"]
+        policy = tmp_path / "credit" / "policy.toml"
+        text = policy.read_text(encoding="utf-8")
+        policy.write_text(text.replace("approval_days = 30", "approval_days = 2"), "utf-8")
+        second = decided(service, application("application-2"))["id"]
+        clock[0] = NOW + 2 * 86_400
+        for one in (name, second):
+            made.make_sheet(one)
+        clock[0] += 86_400
+        with pytest.raises(OutOfOrderError, match="2026-11-26 and good for 2 days, until"):
+            made.make_sheet(second)
+        to = {"code": "NEW_FACTS", "role": "officer", "outcome": "APPROVE", "limit": 1_000_000}
+        service.override(second, override_of(to), by="loans")
+        made.make_sheet(second)  # an officer's word is of its own day
+        clock[0] = NOW + 30 * 86_400
+        digest = sheet_digest(made.make_sheet(name))
+        made.show_sheet(digest, "paper")
+        made.confirm_sheet(digest)
+        clock[0] += 86_400
+        for late in (lambda: made.make_sheet(name), lambda: made.sign(digest)):
+            with pytest.raises(OutOfOrderError, match="until 2026-12-26; today is 2026-12-27"):
+                late()
+        clock[0] -= 86_400
+        contract = made.sign(digest)
+        clock[0] += 86_400
+        assert made.sign(digest) == contract
 
 
 def test_reading_time_of_the_pack_is_kept_by_the_nodes_own_clock() -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consortium.canonical import Label, hash_with
 from consortium.credit.hooks import PARAMETERS, Hook
 from consortium.credit.pack import Duty, Pack, Status, pack_at, parse_pack
 from consortium.credit.policy import Policy, parse_policy, policy_at
@@ -237,6 +238,8 @@ WRONG_POLICIES = [
     ('a_pd = "0.12"', 'a_pd = "0.20"', "restart.a_pd"),
     ('dsr_cap = "0.50"', 'dsr_cap = "0.5000001"', "rules.dsr_cap"),
     ("income_max_age_months = 12", "income_max_age_months = 13", "rules.income_max_age_months"),
+    ("approval_days = 30", "approval_days = 0", "rules.approval_days"),
+    ("approval_days = 30", "approval_days = 91", "rules.approval_days"),
     ("holdout_percent = 10", "holdout_percent = 10\nholdout = 1", "restart.holdout: seen 1"),
     ('kind = "no"', 'kind = "never"', "levers.PAY_3.kind"),
 ]
@@ -253,6 +256,17 @@ def test_policy_that_breaks_a_rule_is_refused_with_line_field_and_values(
     assert told in text
     assert "seen" in text
     assert "expected" in text
+
+
+def test_policy_without_days_of_an_approval_is_the_one_that_says_30() -> None:
+    """What was decided before there was such a line names a policy by the same digest."""
+    lines = POLICY_FILE.read_text().splitlines(keepends=True)
+    silent = policy(**{next(one for one in lines if one.startswith("approval_days")): ""})
+    assert silent == policy()
+    before = document_of(silent).replace(b'"approval_days":30,', b"")
+    assert len(before) < len(document_of(silent))
+    assert silent.digest == hash_with(Label.POLICY, before)
+    assert policy(**{"approval_days = 30": "approval_days = 31"}).digest != silent.digest
 
 
 def test_line_of_an_error_is_that_of_its_field() -> None:
