@@ -175,11 +175,13 @@ class PaperDesk:
         """Make and keep the sheet of what a decision granted, paid out today.
 
         Raises:
+            NotFoundError: no decision of this id, or its person was deleted.
             OutOfOrderError: the last word on it is no approval, or one whose days are over.
             CostCapError: it would cost more than the pack's cap.
         """
         now, day = self._moment()
         with self._service.ports.store.transaction() as connection:
+            _check_there(connection, name)
             found = self._found(name)
             what, sheet = self._due(found, day)
             stored = StoredSheet(
@@ -245,6 +247,7 @@ class PaperDesk:
         """Sign under a sheet: the contract names its digest. Again: the same contract.
 
         Raises:
+            NotFoundError: no such sheet, or its person was deleted.
             NotConfirmedError: not shown, not confirmed, too short a time, or another channel.
             OutOfOrderError: of another day, signed under another sheet, what was granted is
                 another loan now, or the days of the approval are over.
@@ -252,6 +255,7 @@ class PaperDesk:
         now, day = self._moment()
         with self._service.ports.store.transaction() as connection:
             stored = _sheet(connection, digest)
+            _check_there(connection, stored.decision)
             before = storage_path.contract_of(connection, stored.decision)
             if before is not None:
                 if before.sheet != digest:
@@ -401,6 +405,13 @@ def reading_of(pack: Pack, segment: Segment, day: date) -> Reading:
 
 def _granted(found: _Found) -> Granted:
     return granted(found.decision, found.final, found.inputs, found.rules)
+
+
+def _check_there(connection: Connection, name: str) -> None:
+    """The decision is still somebody's: without a person none can be signed under."""
+    stored = storage.decision_of(connection, name)
+    if stored is not None and not stored.subject:
+        raise NotFoundError("the decision is nobody's: its person was deleted")
 
 
 def _check_current(stored: StoredSheet, sheet: CostSheet, made: CostSheet) -> None:

@@ -388,6 +388,26 @@ def test_approval_is_signed_under_until_its_policys_last_day_and_not_beyond(
         assert made.sign(digest) == contract
 
 
+def test_nothing_is_made_or_signed_by_the_id_of_who_was_deleted(tmp_path: Path) -> None:
+    with papers(tmp_path) as (service, made):
+        signed, other = (
+            decided(service, application(one, person=one))["id"] for one in ("a", "b")
+        )
+        digests = [sheet_digest(made.make_sheet(name)) for name in (signed, other)]
+        for digest in digests:
+            made.show_sheet(digest, "paper")
+            made.confirm_sheet(digest)
+        made.sign(digests[0])
+        with service.ports.store.transaction() as connection:
+            for name in (signed, other):
+                storage_people.unlink_decisions(connection, service.decision(name).subject)
+        for name, digest in zip((signed, other), digests, strict=True):
+            with pytest.raises(NotFoundError, match="deleted"):
+                made.make_sheet(name)
+            with pytest.raises(NotFoundError, match="deleted"):
+                made.sign(digest)
+
+
 def test_reading_time_of_the_pack_is_kept_by_the_nodes_own_clock() -> None:
     chinese = parse_pack((PACKS / "cn.toml").read_bytes(), "cn.toml")
     segment = RULES.catalogue.products[0].segment
