@@ -124,7 +124,7 @@ def lines_source(directory: Path) -> DataSource:
     """Where a node's lines are, by ``lines.toml`` in the directory of its rules.
 
     Raises:
-        ConfigurationError: no such file, unknown keys, or no query in it.
+        ConfigurationError: no such file, unknown keys, values of another form, or no query.
     """
     path = directory / FILE
     try:
@@ -140,14 +140,22 @@ def lines_source(directory: Path) -> DataSource:
     if unknown or not isinstance(found.get("query"), str):
         seen = unknown[0] if unknown else "no query"
         raise ConfigurationError(f"{path}: seen {seen}, expected query and {sorted(known)}")
+    threads, memory = found.get("threads", 2), found.get("memory_limit", "1GB")
+    if type(threads) is not int or threads < 1:
+        raise ConfigurationError(f"{path}: threads: expected a whole number of at least 1")
+    if not isinstance(memory, str):
+        raise ConfigurationError(f'{path}: memory_limit: expected a text such as "1GB"')
+    postgres = found.get("postgres")
+    if not isinstance(postgres, str | None):
+        raise ConfigurationError(f"{path}: postgres: expected a connection text")
     return DataSource(
         query=found["query"],
         person="person",
         label="line",
         directory=directory,
-        memory_limit=str(found.get("memory_limit", "1GB")),
-        threads=int(found.get("threads", 2)),
-        postgres=found.get("postgres"),
+        memory_limit=memory,
+        threads=threads,
+        postgres=postgres,
         origin=str(path),
     )
 

@@ -260,6 +260,17 @@ def test_source_is_one_query_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "lines.toml").write_text('query = "SELECT 1"\nperson = "x"\n', encoding="utf-8")
     with pytest.raises(ConfigurationError, match="seen person"):
         lines_source(tmp_path)
+    for odd in (
+        'threads = "x"',
+        "threads = 0",
+        "threads = true",
+        "memory_limit = 1",
+        "postgres = 1",
+    ):
+        text = f'query = "SELECT 1"\n{odd}\n'
+        (tmp_path / "lines.toml").write_text(text, encoding="utf-8")
+        with pytest.raises(ConfigurationError, match=f"{odd.split(' ', 1)[0]}: expected"):
+            lines_source(tmp_path)
     (tmp_path / "lines.toml").write_text('query = "SELECT 1 AS line"\n', encoding="utf-8")
     with pytest.raises(ConfigurationError, match="no column 'person'"):
         list(histories(lines_source(tmp_path)))
