@@ -16,6 +16,7 @@ from typing import Any
 from consortium.canonical import canonical_json
 from consortium.credit.facts import ScoreFacts
 from consortium.errors import RiskWeaveError
+from consortium.features.schema import Schema
 from consortium.scoring.reasons import Reason
 from partner_node.credit.application import DeskService
 from partner_node.credit.ports import DeskServicePorts
@@ -143,6 +144,7 @@ def desk(
     *,
     now: Callable[[], int] = lambda: NOW,
     keys_s: int = 86_400,
+    schema: Schema | None = None,
 ) -> Iterator[DeskService]:
     """A desk over the database and the rules of a directory."""
     store = CreditStore(directory / "credit.db")
@@ -153,6 +155,7 @@ def desk(
             scores=ScoreLeg((scores or Scores()).ports(), UTC),
             subject=lambda person: SUBJECT(person).encode()[:16],
             keyed=desk_hash(secret("credit desk")),
+            schema=lambda: schema,
             now=now,
             zone=UTC,
             keys_s=keys_s,

@@ -18,8 +18,8 @@ from consortium.canonical import Label, hash_with
 from consortium.credit.decision import replay
 from consortium.credit.facts import DecisionInput
 from consortium.credit.tiers import Rules
-from consortium.credit.verdict import Decision, Outcome, Override, override
-from consortium.errors import NotFoundError, RiskWeaveError
+from consortium.credit.verdict import RULE_TEXTS, Decision, Outcome, Override, override
+from consortium.errors import DomainError, NotFoundError, RiskWeaveError
 from partner_node.credit import admission, storage
 from partner_node.credit.admission import Granting
 from partner_node.credit.committer import Committer
@@ -243,7 +243,8 @@ class DeskService:
 
         Raises:
             NotFoundError: no such decision.
-            DomainError: what it says does not hold together.
+            DomainError: what it says does not hold together, or a reason is one that neither
+                the schema in force, nor a rule, nor the decision knows.
         """
         return self._committer.submit(
             lambda connection: self._override(connection, name, wish, by)
@@ -257,6 +258,7 @@ class DeskService:
         at = self._ports.now()
         today = self._ports.day_of(at)
         made = override(decision, wish.code, role=wish.role, on=today, to=wish.to)
+        self._check_reasons(stored, made.reasons)
         kept = admission.give_back(connection, admission.load(connection, today), name)
         if made.after is Outcome.APPROVE and decision.grade is not None:
             granted = Granting(name, decision.grade, made.limit)
@@ -268,6 +270,14 @@ class DeskService:
             StoredOverride(decision=name, document=document, note=wish.note, by=by, at=at),
         )
         return document
+
+    def _check_reasons(self, stored: StoredDecision, codes: tuple[str, ...]) -> None:
+        """A notice has words for each: of a rule, of the schema, or told with the decision."""
+        schema, texts = self._ports.schema(), json.loads(stored.answer)["reasons"]
+        known = {*RULE_TEXTS, *(one["code"] for one in texts if one["en"])}
+        known |= {one.reason for one in schema.features} if schema is not None else set()
+        if not known.issuperset(codes):
+            raise DomainError("reasons: a code that neither the schema nor a rule knows")
 
     def overrides(self, name: str) -> tuple[Override, ...]:
         """Officers' decisions on one, oldest first: the last counts."""

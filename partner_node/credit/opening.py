@@ -38,6 +38,7 @@ def open_service(desk: wiring.Desk, scores: ScorePorts | None = None) -> Iterato
             scores=None if scores is None else ScoreLeg(scores, zone),
             subject=_Subjects(desk),
             keyed=desk_hash(desk.keys.local(wiring.entropy)),
+            schema=lambda: schema_of(desk),
             now=wiring.now,
             zone=zone,
             keys_s=3_600 * config.credit.key_hours,

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, tzinfo
 
+from consortium.features.schema import Schema
 from partner_node.credit.rules import RulesBook
 from partner_node.credit.scores import ScoreLeg
 from partner_node.credit.storage import CreditStore
@@ -24,6 +25,8 @@ class DeskServicePorts:
     """Keyed hash of a person's identifier; PersonError."""
     keyed: Callable[[str], str]
     """Keyed hash of a text: what is kept names no question to who may guess one."""
+    schema: Callable[[], Schema | None]
+    """In force; it says which reason codes there are. None before a manifest is trusted."""
     now: Callable[[], int]
     zone: tzinfo
     """Of the partner: its calendar dates are those of a decision."""

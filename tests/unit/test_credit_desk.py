@@ -23,10 +23,13 @@ from consortium.errors import (
     ScoreRefusalError,
     TransportError,
 )
+from consortium.features.schema import parse_schema
 from consortium.scoring.scorecard import cut_units
+from partner_node.credit.application import DeskService
+from partner_node.credit.forms import override_of
 from partner_node.credit.storage import DECISIONS, GRANTS, KEYS
 from tests.credit_desk_house import Scores, application, consent, decided, desk, write_rules
-from tests.credit_house import NOW, SCORE
+from tests.credit_house import NOW, ROOT, SCORE
 
 KEY = str(UUID(int=7))
 BAD = {"bad": replace(SCORE, eta=cut_units("0.6"))}
@@ -250,6 +253,26 @@ def test_day_and_second_of_a_decision_are_of_one_look_at_the_clock(home: Path) -
             name = decided(service, application(f"a-{before}"))["id"]
             inputs = DecisionInput.from_bytes(service.decision(name).input)
             assert inputs.decided_on == datetime.fromtimestamp(inputs.decided_at, UTC).date()
+
+
+def test_officers_reason_is_one_that_has_words(home: Path) -> None:
+    """A code of the right form that nobody knows would stand bare in a notice."""
+    source = ROOT / "examples" / "taiwan" / "schema.toml"
+    schema = parse_schema(source.read_text(encoding="utf-8"), source=source.name)
+
+    def declined(service: DeskService, name: str, code: str) -> None:
+        plain = {"code": "NEW_FACTS", "role": "officer", "outcome": "DECLINE"}
+        service.override(name, override_of({**plain, "reasons": ["R22", code]}), by="loans")
+
+    with desk(home, Scores(BAD), schema=schema) as service:
+        name = decided(service, application(person="bad"))["id"]
+        with pytest.raises(DomainError, match="neither the schema nor a rule"):
+            declined(service, name, "R77")
+        assert service.overrides(name) == ()
+        declined(service, name, "R11")  # of the schema, not of the score
+    with desk(home, Scores(BAD)) as service:
+        declined(service, name, "R01")  # told with the decision; no schema is in force
+        assert len(service.overrides(name)) == 2
 
 
 def test_application_without_an_income_is_for_a_person(home: Path) -> None:
