@@ -156,7 +156,7 @@ def keep(store: CreditStore, person: bytes, inputs: DecisionInput) -> StoredDeci
         answer=b"{}",
     )
     with store.transaction() as connection:
-        storage.keep_decision(connection, kept)
+        storage.keep_decisions(connection, [kept])
     return kept
 
 
