@@ -181,9 +181,8 @@ class PaperDesk:
         """
         now, day = self._moment()
         with self._service.ports.store.transaction() as connection:
+            what, sheet = self._due(self._found(name), day)
             _check_there(connection, name)
-            found = self._found(name)
-            what, sheet = self._due(found, day)
             stored = StoredSheet(
                 digest=sheet_digest(sheet),
                 decision=name,
@@ -408,7 +407,7 @@ def _granted(found: _Found) -> Granted:
 
 
 def _check_there(connection: Connection, name: str) -> None:
-    """The decision is still somebody's: without a person none can be signed under."""
+    """The decision is still somebody's; one that never was has no score and no price."""
     stored = storage.decision_of(connection, name)
     if stored is not None and not stored.subject:
         raise NotFoundError("the decision is nobody's: its person was deleted")
