@@ -1,10 +1,14 @@
 """What a closure does to the same persons' other lines, measured in one noisy table (4.15).
 
-A study of one withdrawal: at every other lender, the lines that were open, active and not a
-day late on that date, by grade, by arm and by outcome twelve months on. Arm ``closed`` had an
-active line at the closing partner, arm ``kept`` none there but another active line elsewhere;
-whoever has no other line belongs to neither, or survivors would be compared with strangers.
-The node knows its grade and outcome; the arm is asked for under CLOSURE_SIGNAL.
+A study of the withdrawals of a month: at every lender that asked about its own customers, the
+lines that were open, active and not a day late then, by grade, by arm and by outcome twelve
+months on. Arm ``closed`` lost an active line elsewhere, arm ``kept`` lost none and has an
+active one elsewhere; whoever has no other line belongs to neither, or survivors would be
+compared with strangers. The node knows its grade and outcome; the arm is asked for under
+CLOSURE_SIGNAL and IMPACT_STUDY (protocol 7.17).
+
+An outcome that is not told, or indeterminate, has a cell of its own, which is not read: a PD,
+too, is the chance of bad among good and bad (credit 2.1).
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,14 +44,17 @@ class Arm(StrEnum):
 
 
 class Outcome(StrEnum):
-    """Twelve months after the withdrawal (credit 2.1)."""
+    """Twelve months after the inquiry (credit 2.1)."""
 
     GOOD = "GOOD"
-    """Or indeterminate: whatever is not bad, for a PD is the chance of bad."""
     BAD = "BAD"
+    NONE = "none"
+    """Indeterminate, or the twelve months are not told to their end."""
 
 
-ARMS, OUTCOMES = tuple(Arm), tuple(Outcome)
+ARMS = tuple(Arm)
+OUTCOMES = (Outcome.GOOD, Outcome.BAD)
+"""Those that are read."""
 SHAPE = (len(GRADES), len(ARMS), len(OUTCOMES))
 
 
@@ -55,16 +62,16 @@ class Elsewhere(StrEnum):
     """What a consented inquiry says of a person's lines at other lenders on the date."""
 
     WITHDRAWN = "withdrawn"
-    """An active line at the closing partner was withdrawn."""
+    """An active line was withdrawn lately."""
     STAYS = "stays"
-    """No line at the closing partner, and an active one at a third."""
+    """None was closed, and one is active."""
     NOTHING = "nothing"
     """Neither, or the person did not consent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyLine:
-    """One person's line at one lender on the day of the withdrawal. Private."""
+    """One person's line at one lender on the day of the inquiry. Private."""
 
     grade: Grade
     is_open: bool
@@ -72,8 +79,8 @@ class StudyLine:
     """A debit or a balance in the last six full months (credit 2.1)."""
     dpd: int
     elsewhere: Elsewhere
-    bad: bool
-    """Within the twelve months after."""
+    bad: bool | None
+    """Within the twelve months after; None: indeterminate, or not told."""
 
 
 def study_cell(line: StudyLine) -> tuple[Grade, Arm, Outcome] | None:
@@ -89,6 +96,8 @@ def study_cell(line: StudyLine) -> tuple[Grade, Arm, Outcome] | None:
     if line.elsewhere is Elsewhere.NOTHING:
         return None
     arm = Arm.CLOSED if line.elsewhere is Elsewhere.WITHDRAWN else Arm.KEPT
+    if line.bad is None:
+        return line.grade, arm, Outcome.NONE
     return line.grade, arm, Outcome.BAD if line.bad else Outcome.GOOD
 
 
@@ -97,7 +106,7 @@ ELSEWHERE = tuple(Elsewhere)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyColumns:
-    """A node's persons on the day of the withdrawal, arrays of shape (n,). Private."""
+    """Persons of a lender whose outcomes are all told, arrays of shape (n,). Private."""
 
     grade: Integers
     """Place in ``GRADES``."""

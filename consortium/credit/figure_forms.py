@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from consortium.credit.closures import Cause
+from consortium.credit.elasticity import Arm as StudyArm
+from consortium.credit.elasticity import Outcome
 from consortium.credit.outcomes import Bucket
+from consortium.credit.shock import Tier
 from consortium.credit.terms import GRADES, Segment, add_months
 from consortium.credit.waves import Arm, Fate, wave_label
 from consortium.errors import ConfigurationError
@@ -22,10 +25,10 @@ NONE = "none"
 
 STATES = tuple(bucket.value for bucket in Bucket)
 CAUSES = (NONE, *(cause.value for cause in Cause))
-TIERS = ("PRIME", "NEAR", "LOW")
+TIERS = tuple(tier.value for tier in Tier)
 DECISIONS = ("APPROVE", "REFER", "DECLINE")
-OUTCOMES = ("GOOD", "BAD", NONE)
-ARMS = ("0", "1")
+OUTCOMES = tuple(outcome.value for outcome in Outcome)
+ARMS = tuple(arm.value for arm in StudyArm)
 """Of a closure study: no line elsewhere was closed and one is active; one was withdrawn."""
 LATE = ("30", "90")
 """Days past due from which on a line of a vintage counts as late."""

@@ -193,7 +193,7 @@ def outcome_of(lines: Sequence[Sequence[MonthEnd]], *, observed_on: date) -> Out
     """
     if not lines:
         raise DomainError("no line to judge")
-    until = _window_end(observed_on)
+    until = window_end(observed_on)
     windows = [
         [month for month in _running(months) if observed_on < month.on <= until]
         for months in lines
@@ -206,8 +206,11 @@ def outcome_of(lines: Sequence[Sequence[MonthEnd]], *, observed_on: date) -> Out
     return Outcome.GOOD if all(map(_watched, windows)) else Outcome.UNOBSERVED
 
 
-def _window_end(observed_on: date) -> date:
-    """Twelve months later; from a month's end to a month's end, which 29 February may be."""
+def window_end(observed_on: date) -> date:
+    """Last day of the performance window: twelve months later, from a month's end to a month's.
+
+    A month's end may be 29 February.
+    """
     after = observed_on + timedelta(days=1)
     if after.day == 1:
         return add_months(after, PERFORMANCE_MONTHS) - timedelta(days=1)

@@ -4,6 +4,7 @@ Values and nothing else: each refuses at once what it cannot be, so that the ari
 ``contagion`` need not look again. Totals are of a noisy release, by partner and shock tier.
 """
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -11,7 +12,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from consortium.credit.terms import Grade
+from consortium.credit.terms import GRADES, Grade
 from consortium.errors import DomainError, ShapeError
 from consortium.ids import PartnerId
 
@@ -42,6 +43,15 @@ TIER_OF: Mapping[Grade, Tier] = {
     Grade.G4: Tier.LOW,
     Grade.G5: Tier.LOW,
 }
+GRADE_CUTS = (20_000, 50_000, 100_000, 200_000)
+"""PD of twelve months in millionths from which on a person is G2 to G5 (credit 2.3)."""
+TIER_CUTS = (GRADE_CUTS[1], GRADE_CUTS[2])
+"""Likewise, from which on a person is NEAR, and LOW."""
+
+
+def grade_of(pd: int) -> Grade:
+    """Grade of a PD of twelve months in millionths: the same at every partner."""
+    return GRADES[bisect_right(GRADE_CUTS, pd)]
 
 
 class Provenance(StrEnum):

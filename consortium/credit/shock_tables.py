@@ -1,25 +1,24 @@
 """The tables that stress runs read: how each is laid out, and what its cells mean (4.8, 4.15).
 
-A node fills them with ``study_cell``, ``tier_entry`` and ``scenario.amounts_of``; an operator,
-and an auditor after it, reads them back with the functions here and gets the same figures.
+Nodes fill tiers and elasticities from their lines (``partner_node.credit.figures``); tables of
+scenarios are made by ``scenario.amounts_of`` alone, no node has the rows that it wants. An
+operator, and an auditor after it, reads them back here and gets the same figures.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from consortium.credit import figure_forms
 from consortium.credit.elasticity import OUTCOMES, TierStudy, elasticities_of
+from consortium.credit.figure_specs import Wanted, figure
 from consortium.credit.figures import NoisyTable
 from consortium.credit.scenario import BASE, MEASURES, Scenario, counted, scenario_of
-from consortium.credit.shock import TIER_OF, TIERS, Market, Noisy, Tier
-from consortium.credit.terms import GRADES, MILLION, Grade
+from consortium.credit.shock import TIERS, Market, Noisy, Tier
+from consortium.credit.terms import GRADES, MILLION
 from consortium.errors import ConfigurationError, DomainError
 from consortium.figure import Axis, FigureKind, FigureSpec, Filter, Measure
 from consortium.identity.overlap import OverlapCount
 from consortium.ids import PartnerId
-
-TIER_MEASURES = ("persons", "exposure", "pd")
 
 Pair = tuple[PartnerId, PartnerId]
 """Who closes or counts, and who is hit."""
@@ -37,50 +36,26 @@ def tiers_spec(
         synthetic: Whether the rows are made up.
 
     Raises:
-        ConfigurationError: as ``FigureSpec``.
+        ConfigurationError: as ``figure_specs.figure``.
     """
-    return FigureSpec(
-        kind=FigureKind.TIERS,
-        first=month,
-        last=month,
-        axes=(
-            Axis(name="partner", cells=tuple(partners)),
-            Axis(name="tier", cells=tuple(TIERS)),
-        ),
-        measures=(
-            Measure(name="persons"),
-            Measure(name="exposure", bound=bound),
-            Measure(name="pd", bound=MILLION),
-        ),
-        synthetic=synthetic,
-    )
-
-
-def tier_entry(
-    place: int, grade: Grade, *, exposure: int, pd: int
-) -> tuple[tuple[int, int], tuple[int, int, int]]:
-    """Cell and values of one person at the partner of that place; PD in millionths."""
-    return (place, TIERS.index(TIER_OF[grade])), (1, exposure, pd)
+    wanted = Wanted(partners=tuple(partners), bound=bound, synthetic=synthetic)
+    return figure(FigureKind.TIERS, month, month, wanted)
 
 
 def elasticity_spec(month: str, *, synthetic: bool = False) -> FigureSpec:
     """Grade by arm by outcome, of persons whose arm was learnt in a month.
 
+    A node asks all others together whether somebody withdrew, so it could not count those of
+    one partner: who withdrew then is for the operator to know.
+
     Args:
         month: Of the closure inquiries: that of a withdrawal.
         synthetic: Whether the rows are made up.
+
+    Raises:
+        ConfigurationError: as ``figure_specs.figure``.
     """
-    return FigureSpec(
-        kind=FigureKind.ELASTICITY,
-        first=month,
-        last=month,
-        axes=(
-            Axis(name="grade", cells=tuple(GRADES)),
-            Axis(name="arm", cells=figure_forms.ARMS),
-            Axis(name="outcome", cells=figure_forms.OUTCOMES),
-        ),
-        synthetic=synthetic,
-    )
+    return figure(FigureKind.ELASTICITY, month, month, Wanted(synthetic=synthetic))
 
 
 def scenario_spec(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from consortium.canonical import canonical_json
 from consortium.credit.figures import NoisyTable, parse_table
+from consortium.credit.shock import TIER_CUTS, TIERS
 from consortium.credit.table_document import TYPE, parse_table_document
 from consortium.documents import value_of
 from consortium.errors import ConfigurationError, DataError, DecodeError, ProtocolError
@@ -42,13 +43,15 @@ class Gathered:
         )
 
     def take_registry(self, store: Store) -> None:
-        """All tables that a coordinator published, and all overlaps that were answered."""
+        """All tables that a coordinator published, and overlaps by the cuts of shock tiers."""
         for row in TableStore(store).tables():
             self._take_document(row.document)
         for plan, entry in ScoringStore(store).overlaps():
             body = from_jcs(entry).body
             if not isinstance(body, OverlapReleased):
                 raise DecodeError(f"release {plan.release}: the stored counts are none")
+            if (plan.tiers, plan.cuts) != (tuple(TIERS), TIER_CUTS):
+                continue  # Of other cuts: of these tiers it says nothing.
             for count in counts_of(plan, body.counts):
                 self._take_count(count)
 

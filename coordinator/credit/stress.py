@@ -114,7 +114,7 @@ def _check_pairs(pairs: Sequence[Pair], overlaps: Sequence[OverlapCount], month:
     count = f"{len(missing)} of {len(pairs)} pairs"
     raise NotFoundError(
         f"no OVERLAP release of {month} for {count}: {named}{more}. "
-        f"Run each with the tiers {', '.join(TIERS)} ({OVERLAP_PRICE}, for each pair); "
+        f"Run each with the tiers it has by default ({OVERLAP_PRICE}, for each pair); "
         "with --rounds 1 only those of the closing partners are needed"
     )
 

@@ -10,16 +10,14 @@ from datetime import date, timedelta
 from consortium.credit.closures import Standing, at_risk, first_event
 from consortium.credit.figure_forms import NONE, day_after, first_day, month_of
 from consortium.credit.figures import Entry
-from consortium.credit.outcomes import ACTIVE_MONTHS, LineStatus, bucket_of
+from consortium.credit.outcomes import ACTIVE_MONTHS, active_at, bucket_of
+from consortium.credit.shock import TIER_OF, grade_of
 from consortium.credit.terms import MILLION
 from consortium.figure import FigureKind, FigureSpec
 from consortium.ids import PartnerId
 from partner_node.credit.lines import History, LineMonth
 
 Counter = Callable[[FigureSpec, History, PartnerId], Entry | None]
-
-_NEAR_FROM, _LOW_FROM = 50_000, 100_000
-"""PD in millionths from which on a line is NEAR (grade G3), and LOW (G4; credit 2.3)."""
 
 
 def line_entries(
@@ -124,13 +122,18 @@ def standings(line: History) -> tuple[Standing, ...]:
 
 
 def _tier(spec: FigureSpec, line: History, member: PartnerId) -> Entry | None:
-    """An open line by the tier of its PD when it was granted, with what is owed."""
+    """An active line by the tier of its PD, with what is owed.
+
+    The same persons and the same PD as a count of common persons looks at (6.10), for an
+    operator divides one by the other.
+    """
     month = _at(line, spec.last)
-    if month is None or month.end.status is not LineStatus.OPEN or line.pd_origination is None:
+    pd = None if month is None else line.pd_at(month)
+    if month is None or pd is None:
         return None
-    pd = int(line.pd_origination)
-    tier = "PRIME" if pd < _NEAR_FROM else "NEAR" if pd < _LOW_FROM else "LOW"
-    exposure = max(month.end.balance, 0)
+    if not active_at([one.end for one in line.months if one.end.on <= month.end.on]):
+        return None
+    tier, exposure = TIER_OF[grade_of(pd)], max(month.end.balance, 0)
     amounts = {"exposure": exposure, "pd": min(pd, MILLION)}
     return _entry(spec, line, {"partner": member, "tier": tier}, 1, *_asked(spec, amounts))
 

@@ -119,6 +119,10 @@ class History:
         """Its month ends as the rules of outcomes read them."""
         return tuple(month.end for month in self.months)
 
+    def pd_at(self, month: LineMonth) -> Ppm | None:
+        """PD of twelve months then: the partner's own rating, else as it was granted."""
+        return self.pd_origination if month.pd12 is None else month.pd12
+
 
 def lines_source(directory: Path) -> DataSource:
     """Where a node's lines are, by ``lines.toml`` in the directory of its rules.

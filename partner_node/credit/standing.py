@@ -99,4 +99,4 @@ def _gather(person: _Gathered, history: History, months: list[LineMonth], today:
     counts = (last.end.balance, -history.opened_on.toordinal())
     if person.counts is None or counts > person.counts:
         person.counts = counts
-        person.pd = history.pd_origination if last.pd12 is None else last.pd12
+        person.pd = history.pd_at(last)

@@ -22,7 +22,7 @@ from consortium.credit.figure_columns import contribution_of_columns
 from consortium.credit.figure_forms import check_cells
 from consortium.credit.figures import Entry, contribution, simulated_release
 from consortium.credit.scenario import Scenario
-from consortium.credit.shock import TIERS, Tier
+from consortium.credit.shock import TIER_OF, TIERS, Tier
 from consortium.credit.shock_tables import (
     elasticity_spec,
     market_of,
@@ -30,7 +30,6 @@ from consortium.credit.shock_tables import (
     scenario_spec,
     scenarios_of,
     study_of,
-    tier_entry,
     tiers_spec,
     worlds_table,
 )
@@ -178,15 +177,13 @@ def test_a_market_comes_out_of_tables_and_counts_with_their_noise() -> None:
     spec = tiers_spec("2026-03", NAMES, bound=1_000_000)
     parts = []
     for place in range(3):
-        filled = [
-            tier_entry(place, GRADES[n % 5], exposure=400_000, pd=50_000) for n in range(500)
-        ]
+        tiers = [TIERS.index(TIER_OF[GRADES[n % 5]]) for n in range(500)]
         parts.append(
             contribution(
                 spec,
                 [
-                    Entry(person=str(n), cell=cell, values=values)
-                    for n, (cell, values) in enumerate(filled)
+                    Entry(person=str(n), cell=(place, tier), values=(1, 400_000, 50_000))
+                    for n, tier in enumerate(tiers)
                 ],
             )
         )

@@ -126,6 +126,14 @@ def test_nothing_of_a_person_is_printed() -> None:
         one.bits = Bits()  # type: ignore[misc]
 
 
+def watched(name: str, person: str, place: int = 0, **change: int) -> History:
+    """Fourteen months from December 2025: to before an inquiry in February, and a year on."""
+    ends = months(14, start=(2025, 12))
+    ends[place] = replace(ends[place], **change)  # type: ignore[arg-type]
+    told = tuple(replace(MONTH, end=end) for end in ends)
+    return replace(history(name, person), months=told)
+
+
 def test_table_of_elasticities_counts_who_has_an_arm_and_an_active_line_on_time() -> None:
     inquiry = date(2026, 2, 10)
     spec = figure(FigureKind.ELASTICITY, "2026-02", "2026-02", Wanted())
@@ -140,13 +148,17 @@ def test_table_of_elasticities_counts_who_has_an_arm_and_an_active_line_on_time(
             for one in found
         ]
 
-    late = replace(year()[-1], dpd=95, worst_dpd=95)
-    assert entries(history("a", "P1")) == [["G2", "1", "none"]], "not watched to the end"
-    assert entries(history("a", "P1", end=late)) == [["G2", "1", "BAD"]]
-    assert entries(history("a", "P2")) == []
-    assert entries(history("a", "P1"), arm=None) == []
-    assert entries(history("a", "P1"), on=date(2026, 3, 1)) == []
-    first = replace(year()[1], dpd=3, worst_dpd=3)
-    months_late = list(history("a", "P1").months)
-    months_late[1] = replace(months_late[1], end=first)
-    assert entries(replace(history("a", "P1"), months=tuple(months_late))) == []
+    assert entries(watched("a", "P1")) == [["G2", "1", "GOOD"]]
+    assert entries(watched("a", "P1"), arm=0) == [["G2", "0", "GOOD"]]
+    bad = watched("a", "P1", 8, dpd=95, worst_dpd=95)
+    assert entries(bad) == [["G2", "1", "BAD"]]
+    assert entries(watched("a", "P1", 8, dpd=45, worst_dpd=45)) == [["G2", "1", "none"]]
+    assert entries(watched("a", "P2")) == []
+    assert entries(watched("a", "P1"), arm=None) == []
+    assert entries(watched("a", "P1"), on=date(2026, 3, 1)) == []
+    assert entries(watched("a", "P1", 1, dpd=3, worst_dpd=3)) == []
+    early = replace(bad, months=bad.months[:-1])
+    assert entries(early) == [["G2", "1", "none"]], "the year is over for nobody yet"
+    assert entries(early, watched("b", "P2")) == [["G2", "1", "BAD"]]
+    gone = replace(watched("a", "P1"), months=watched("a", "P1").months[:-1])
+    assert entries(gone, watched("b", "P2")) == [["G2", "1", "none"]], "not watched to the end"

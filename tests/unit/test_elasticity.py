@@ -46,6 +46,7 @@ def test_arms_are_a_withdrawn_line_and_an_active_one_at_a_third() -> None:
     assert study_cell(LINE) == (Grade.G3, Arm.CLOSED, Outcome.BAD)
     kept = replace(LINE, elsewhere=Elsewhere.STAYS, bad=False)
     assert study_cell(kept) == (Grade.G3, Arm.KEPT, Outcome.GOOD)
+    assert study_cell(replace(LINE, bad=None)) == (Grade.G3, Arm.CLOSED, Outcome.NONE)
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ def test_missing_releases_are_named_with_what_to_run_and_its_price(
         run(some, "--close", "bank_a", "--month", "2026-04")
     other = tmp_path / "s.toml"
     other.write_text("[[scenario]]\nname = 'winter'\nincome_loss = '0.2'\n")
-    with pytest.raises(NotFoundError, match=r"no SCENARIO release.*winter.*epsilon 1"):
+    with pytest.raises(NotFoundError, match=r"no SCENARIO release.*winter.*No node counts"):
         run(some, "--scenario", str(other))
 
 

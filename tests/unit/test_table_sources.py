@@ -13,7 +13,7 @@ from consortium.credit.facts import DecisionInput
 from consortium.credit.figure_specs import Wanted, figure
 from consortium.credit.figures import Entry, contribution
 from consortium.credit.outcomes import LineStatus
-from consortium.credit.terms import Segment
+from consortium.credit.terms import Ppm, Segment
 from consortium.credit.verdict import Outcome, Override, OverrideCode
 from consortium.documents import document_of
 from consortium.errors import ConfigurationError, DataError
@@ -116,6 +116,11 @@ def test_tiers_and_balances_are_of_open_lines_at_the_month_end() -> None:
     closed = with_status(line, 7, LineStatus.CLOSED_LENDER)
     unknown = replace(line, pd_origination=None)
     assert list(line_entries(spec, [closed, unknown], MEMBER)) == []
+    idle = history(dpd=CLEAN, balance=[0] * COUNT, debits=[0] * COUNT)
+    assert seen(spec, idle) == [], "who has no active line is in no count of common persons"
+    *before, last = line.months
+    rated = replace(line, months=(*before, replace(last, pd12=Ppm(120_000))))
+    assert seen(spec, rated) == [(MEMBER, "LOW")]
     shares = figure(FigureKind.CONCENTRATION, "2026-11", "2026-11", Wanted(bound=5_000))
     term = replace(line, segment=Segment.CONSUMER_TERM)
     assert seen(shares, term) == [("CONSUMER_TERM",)]
