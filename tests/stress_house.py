@@ -144,12 +144,12 @@ def write_releases(
     return folder
 
 
-def document_of_table(table: NoisyTable, *, most: int) -> bytes:
+def document_of_table(table: NoisyTable, terms: Terms) -> bytes:
     """As the coordinator keeps it: with a plan, an attempt and its statement."""
     holders = [PartnerId(f"p{place}") for place in range(table.partners)]
     plan = figure_plan(
         table.spec,
-        Terms(max_partners_per_person=most),
+        terms,
         run=RunId("ab" * 16),
         holders=holders,
         under=(Digest("0" * 64), Digest("0" * 64), Digest("0" * 64)),
@@ -167,10 +167,10 @@ def document_of_table(table: NoisyTable, *, most: int) -> bytes:
     return table_bytes(plan, np.array(table.totals, dtype=np.int64), (attempt,))
 
 
-def fill_registry(store: Store, tables: Sequence[NoisyTable]) -> None:
-    """Tables and overlaps where the coordinator's runs leave them."""
+def store_tables(store: Store, tables: Sequence[NoisyTable], terms: Terms) -> None:
+    """Tables where the coordinator's runs leave them."""
     for number, table in enumerate(tables):
-        document = document_of_table(table, most=3)
+        document = document_of_table(table, terms)
         found = parse_table_document(document).table
         row = TableRow(
             release=found.release,
@@ -184,13 +184,22 @@ def fill_registry(store: Store, tables: Sequence[NoisyTable]) -> None:
             at=0,
         )
         TableStore(store).add(row)
+
+
+def store_overlap(store: Store, plan: OverlapPlan, counts: ExactCounts) -> None:
+    """The released counts of a pair, where the coordinator's runs leave them."""
+    key = secrets(f"registry {plan.counter} {plan.peer}", 1)[0]
+    noisy = counts.released(plan, key, digest_of(b"registry"))
+    body = OverlapReleased(release=plan.release, attempt=1, counts=noisy)
+    entry = Entry(seq_hint=0, at=0, actor=plan.counter, body=body)
+    ScoringStore(store).begin_overlap(plan)
+    ScoringStore(store).end_overlap(plan, entry.to_jcs())
+
+
+def fill_registry(store: Store, tables: Sequence[NoisyTable]) -> None:
+    """Tables, and overlaps of all pairs."""
+    store_tables(store, tables, Terms(max_partners_per_person=3))
     for counter in PARTNERS:
         for peer in PARTNERS:
             if counter != peer:
-                plan = overlap_plan(counter, peer)
-                key = secrets(f"registry {counter} {peer}", 1)[0]
-                counts = ExactCounts(COMMON).released(plan, key, digest_of(b"registry"))
-                body = OverlapReleased(release=plan.release, attempt=1, counts=counts)
-                entry = Entry(seq_hint=0, at=0, actor=counter, body=body)
-                ScoringStore(store).begin_overlap(plan)
-                ScoringStore(store).end_overlap(plan, entry.to_jcs())
+                store_overlap(store, overlap_plan(counter, peer), ExactCounts(COMMON))

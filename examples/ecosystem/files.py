@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from consortium.credit.closures import Anomaly
 from examples.ecosystem import law
 from examples.ecosystem.market import PRODUCTS, PURPOSES, applications, consents, enterprises
 from examples.ecosystem.months import ANOMALY, GONE, STATUSES
@@ -75,7 +76,7 @@ def lines_table(observed: Ecosystem, partner: Partner, names: Any) -> Any:  # no
             "product": np.asarray(LINE_PRODUCTS)[lines.product[line]],
             "device_flag": panel.device[month, line],
             "inactive_months": panel.inactive[month, line].astype(np.int64),
-            "anomaly": panel.cause[month, line] == ANOMALY,
+            "anomaly": np.where(panel.cause[month, line] == ANOMALY, Anomaly.DEVICE.value, ""),
             "withdrawn_on": _withdrawn_on(observed, partner, month),
             "worst_dpd_basis": np.where(
                 observed.profile.masked & (month >= observed.profile.masked_from),

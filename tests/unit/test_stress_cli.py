@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from consortium.credit.figure_forms import check_cells
-from consortium.credit.figures import NoisyTable
+from consortium.credit.figures import NoisyTable, Terms
 from consortium.credit.scenario import parse_scenarios
 from consortium.credit.shock_tables import tiers_spec
 from consortium.errors import ConfigurationError, DomainError, NotFoundError, PolicyError
@@ -207,7 +207,9 @@ def test_the_registry_and_a_folder_give_one_answer_and_plans_bound_the_epsilon(
     folder = tmp_path / "files"
     folder.mkdir()
     for number, table in enumerate(tables):
-        (folder / f"{number}.json").write_bytes(document_of_table(table, most=3))
+        (folder / f"{number}.json").write_bytes(
+            document_of_table(table, Terms(max_partners_per_person=3))
+        )
     counts = [asdict(one) for one in overlaps()]
     (folder / "overlaps.json").write_text(json.dumps(counts))
     other = json.loads(run(folder, "--close", "bank_a")[-1].read_text())
