@@ -12,11 +12,12 @@ import pytest
 from consortium.identity.overlap import SCALE
 from consortium.ledger.findings import Grade
 from coordinator import cli as coordinator_cli
-from coordinator import wiring
+from coordinator import control, wiring
+from coordinator.credit import cli as stress_cli
 from partner_node import cli as node_cli
 from regulator.wiring import audit_file
 from rehearsal.federation import COORDINATOR
-from tests.integration.federation import Federation, write_rehearsal, write_table
+from tests.integration.federation import Federation, Run, write_rehearsal, write_table
 
 pytestmark = pytest.mark.slow  # four nodes and a key ceremony: most of a minute
 
@@ -74,7 +75,10 @@ def joint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
         "[rehearsal.gate]", f"{SCORING}\n[rehearsal.gate]"
     )
     head, _, rest = text.partition("[rehearsal.figures]\nkinds = [")
-    file.write_text(f'{head}[rehearsal.figures]\nkinds = ["common", {rest}', encoding="utf-8")
+    file.write_text(
+        f'{head}[rehearsal.figures]\nkinds = ["common", "elasticity", "tiers", {rest}',
+        encoding="utf-8",
+    )
     with Federation.running(directory, file) as found:
         for name in PERSONS:
             folder = found.directory(name) / "credit"
@@ -86,6 +90,13 @@ def joint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
         for name in PERSONS:
             assert node_cli.main(["tokenize", str(found.directory(name))]) == 0
         yield found
+
+
+@pytest.fixture(scope="module")
+def inquired(joint: Federation) -> Federation:
+    """bank_a has asked of all its customers."""
+    assert node_cli.main(["elsewhere", str(joint.directory("bank_a"))]) == 0
+    return joint
 
 
 def installed(live: Federation) -> bool:
@@ -131,10 +142,9 @@ def test_count_is_made_once_charged_at_both_and_proven_by_the_audit(
 
 
 def test_bank_learns_one_bit_and_one_arm_a_person_and_a_withdrawal_drops_them(
-    joint: Federation,
+    inquired: Federation,
 ) -> None:
-    directory = str(joint.directory("bank_a"))
-    assert node_cli.main(["elsewhere", directory]) == 0
+    joint, directory = inquired, str(inquired.directory("bank_a"))
     rows = query(joint, "bank_a", "credit.db", "SELECT closed, arm FROM closed_elsewhere")
     assert len(rows) == 250
     # bank_b closed 40 active lines; 20 more of its persons and 150 of shop_c's are open.
@@ -145,3 +155,34 @@ def test_bank_learns_one_bit_and_one_arm_a_person_and_a_withdrawal_drops_them(
     assert node_cli.main(withdraw) == 0
     rows = query(joint, "bank_a", "credit.db", "SELECT closed FROM closed_elsewhere")
     assert (len(rows), sum(closed for (closed,) in rows)) == (249, WITHDRAWN - 1)  # type: ignore[misc]
+
+
+def test_stress_is_reckoned_from_what_the_nodes_of_this_federation_counted(
+    inquired: Federation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = str(inquired.directory(COORDINATOR))
+    month, today = last_ends()[1].strftime("%Y-%m"), datetime.now(UTC).strftime("%Y-%m")  # noqa: TID251 - a test
+    plans = (
+        ["tiers", "--month", month, "--bound", "5000"],
+        ["elasticity", "--month", today, "--without", "bank_b,shop_c,shop_d"],
+    )
+    for words in plans:
+        capsys.readouterr()
+        assert stress_cli.main(["plan", directory, *words, "--synthetic"]) == 0
+        text = capsys.readouterr().out
+        end = Run(control.start_run(inquired.places.control_socket, text)).wait_for_end()
+        assert end.stage == "finished", end.text
+    for peer in ("bank_b", "shop_c", "shop_d"):
+        assert coordinator_cli.main(["overlap", directory, "bank_a", peer, month]) == 0
+    asked = ["run", directory, "--close", "bank_a", "--rounds", "1", "--out", str(tmp_path)]
+    assert stress_cli.main(asked) == 0
+    (document,) = tmp_path.glob("SYNTHETIC-*.json")
+    report = json.loads(document.read_text(encoding="utf-8"))
+    behind = sorted(one["figure"] for one in report["releases"])
+    assert behind == ["ELASTICITY", *["OVERLAP"] * 3, "TIERS"]
+    # The year after the inquiry is not over: no outcome of the study is read.
+    assert {one["provenance"] for one in report["elasticities"].values()} == {"assumed"}
+    lines = {(one["partner"], one["tier"]): one for one in report["together"]}
+    hit = lines["shop_c", "PRIME"]["hit"]
+    assert hit["low"] <= 75 <= hit["high"]
+    assert lines["shop_d", "*"]["hit"]["value"] == 0
