@@ -428,7 +428,7 @@ class Asker:
     def _missing(self, failed: ScoreFailed, secrets: AskerSecrets) -> frozenset[PartnerId]:
         """Whom the retry leaves out; LocalError if a refusal is of another kind."""
         left_out = set(failed.silent) & set(secrets.masks)
-        stale = set(secrets.masks).difference(self.roster().partners)
+        stale = set(secrets.masks).difference(self.roster(secrets.inquiry.purpose).partners)
         quota: set[PartnerId] = set()
         for refused in failed.refused:
             code = verify_refusal(refused, secrets.context, self._ports.keys)

@@ -27,7 +27,6 @@ Flags = NDArray[np.bool_]
 OWN_COLUMNS: Mapping[str, Column] = {
     "inactive_months": Column("BIGINT", "months without use so far", required=False),
     "device_flag": Column("BOOLEAN", "a device or profile flag is set", required=False),
-    "anomaly": Column("BOOLEAN", "the closing record names an anomaly", required=False),
     "withdrawn_on": Column("DATE", "day on which the product ends", required=False),
 }
 """Beside those of the table of lines; where one is missing, nothing is known of it."""
@@ -105,7 +104,7 @@ def _expressions(table: Table, salt: str) -> dict[str, str]:
         raise ConfigurationError(f"{table.source.origin}: no column {missing[0]!r}")
     typed = {
         name: f"CAST({quoted(name)} AS {(COLUMNS.get(name) or OWN_COLUMNS[name]).sql})"
-        for name in (*_NEEDED, "cash", *OWN_COLUMNS)
+        for name in (*_NEEDED, "cash", "anomaly", *OWN_COLUMNS)
         if name in table.types
     }
     statuses = " ".join(
@@ -124,7 +123,9 @@ def _expressions(table: Table, salt: str) -> dict[str, str]:
         "cash": _or_unknown(typed, "cash"),
         "inactive": _or_unknown(typed, "inactive_months"),
         "device": _or_unknown(typed, "device_flag"),
-        "anomaly": f"coalesce({typed['anomaly']}::BIGINT, 0)" if "anomaly" in typed else "0",
+        "anomaly": f"(coalesce({typed['anomaly']}, '') <> '')::BIGINT"
+        if "anomaly" in typed
+        else "0",
         "withdrawn": f"coalesce({_month(typed['withdrawn_on'])}, {UNKNOWN})"
         if "withdrawn_on" in typed
         else f"{UNKNOWN}",

@@ -26,6 +26,7 @@ from consortium.ledger.governing import (
     governed,
 )
 from consortium.ledger.governing_audit import audit_governing
+from consortium.ledger.merkle import Tree
 from tests.campaign_house import BEGINS, PLAN, after
 
 OPERATOR, BANK = PartnerId("coordinator"), PartnerId("bank-a")
@@ -56,6 +57,7 @@ def found(*entries: Entry) -> list[tuple[str, tuple[int, ...]]]:
         counted=(),
         evidence=read_evidence({}, Findings()),
         manifests={},
+        tree=Tree(),
     )
     audit_governing(timeline, findings)
     assert all(one.grade is Grade.ERROR for one in findings.found)

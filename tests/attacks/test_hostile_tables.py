@@ -15,6 +15,7 @@ from consortium.ledger.entries import RoundSum, RunClosed
 from consortium.ledger.evidence import Evidence, read_evidence
 from consortium.ledger.facts import Closing, RunFacts, Timeline
 from consortium.ledger.findings import Findings, Grade
+from consortium.ledger.merkle import Tree
 from consortium.ledger.tables import audit_tables
 from consortium.plan import TrainingPlan
 from consortium.privacy.noise import noise_share
@@ -65,7 +66,12 @@ class Scene:
             closed=(2, closed),
         )
         timeline = Timeline(
-            entries={}, force=[manifest] * 3, counted=(), evidence=evidence, manifests={}
+            entries={},
+            force=[manifest] * 3,
+            counted=(),
+            evidence=evidence,
+            manifests={},
+            tree=Tree(),
         )
         findings = Findings()
         tables = audit_tables(timeline, (run,), findings)

@@ -1,4 +1,5 @@
 import math
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -82,7 +83,9 @@ def test_cut_of_one_half_is_zero_and_opposite_cuts_are_opposite() -> None:
 
 @given(st.integers(-(2**40), 2**40), st.integers(-(2**34), 2**34), st.integers(-(2**38), 2**38))
 def test_calibrated_units_round_down(alpha: int, beta: int, logit: int) -> None:
-    assert calibrated_units(alpha, beta, logit) == alpha + math.floor(beta * logit / 2**32)
+    assert calibrated_units(alpha, beta, logit) == alpha + math.floor(
+        Fraction(beta * logit, 2**32)
+    )
 
 
 def test_identity_calibration_changes_no_unit() -> None:
