@@ -59,5 +59,5 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "making $(VENV) and installing about 110 packages into it; the first time takes some minutes"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt -e '.[dev]'
-	@$(BIN)/python -m compileall -q proto consortium models partner_node coordinator regulator rehearsal riskweave_client riskweave.py
+	@$(BIN)/python -m compileall -q proto consortium models partner_node coordinator regulator rehearsal riskweave_client upkeep riskweave.py
 	@touch $@

@@ -1,20 +1,36 @@
 """``riskweave coordinator``: the verbs of upkeep. Arguments in, lines of text out."""
 
 import argparse
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from coordinator import waiting, wiring
+from coordinator.config import load_config
 from coordinator.waiting import Goal
+from upkeep.backup import Facts, restore_backup, write_backup
 
 if TYPE_CHECKING:
     Verbs: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
 
 _DAY_S = 86_400
+_ROLE = "coordinator"
 
 
 def add_verbs(verbs: "Verbs") -> None:
     """Add them."""
+    text = "write one file with keys, settings and databases, while it serves or not"
+    verb = verbs.add_parser("backup", help=text, description=text)
+    verb.set_defaults(command=_backup)
+    verb.add_argument("directory", metavar="DIR", type=Path, help="coordinator directory")
+    verb.add_argument("out", metavar="OUT", type=Path, help="new file; it holds the keys")
+
+    text = "make the directory again from a backup"
+    verb = verbs.add_parser("restore", help=text, description=text)
+    verb.set_defaults(command=_restore)
+    verb.add_argument("source", metavar="OUT", type=Path, help="what `backup` wrote")
+    verb.add_argument("directory", metavar="DIR", type=Path, help="new or empty")
+
     text = "wait, as one cheap process, until so many have joined, are connected or are active"
     verb = verbs.add_parser("wait", help=text, description=text)
     verb.set_defaults(command=_wait)
@@ -41,4 +57,31 @@ def _wait(arguments: argparse.Namespace) -> int:
         seconds=arguments.timeout,
     )
     print(f"{seen} {goal}")
+    return 0
+
+
+def _backup(arguments: argparse.Namespace) -> int:
+    config = load_config(arguments.directory)
+    facts = write_backup(
+        config.directory,
+        arguments.out,
+        Facts(
+            role=_ROLE,
+            name=config.federation,
+            software=wiring.software(),
+            made_at=wiring.now(),
+            files={},
+        ),
+    )
+    print(f"{arguments.out}: {len(facts.files)} files of {facts.name}, keys included")
+    if config.storage_url.startswith("postgresql"):
+        print("the database is not in it: pg_dump, docs/operations.md")
+    return 0
+
+
+def _restore(arguments: argparse.Namespace) -> int:
+    facts = restore_backup(arguments.source, arguments.directory, _ROLE)
+    made = datetime.fromtimestamp(facts.made_at, tz=UTC).isoformat(timespec="seconds")
+    print(f"{arguments.directory}: {facts.name} as of {made}, by {facts.software}")
+    print("nodes refuse a log that is shorter than what they have: docs/operations.md")
     return 0

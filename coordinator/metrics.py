@@ -19,10 +19,10 @@ from consortium.codec import StreamKind
 from coordinator.audit_log import AuditLog
 from coordinator.control import Links
 from coordinator.events import RunEvent
-from coordinator.health_door import Page
 from coordinator.inquiry_log import Ended
 from coordinator.membership import Membership
 from coordinator.storage import Store
+from upkeep.health_door import Page
 
 _ATTEMPT_S = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _SCORE_S = (0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 10)

@@ -26,7 +26,7 @@ from consortium.ledger.entries import IdentityRevoked, ReleaseGate
 from consortium.manifest import Manifest, Policy, Role, digest_of_code
 from consortium.scoring.roster import sign_roster
 from coordinator import config as configuration
-from coordinator import gating, health_door
+from coordinator import gating
 from coordinator.audit_log import AuditLog, LogKeys
 from coordinator.authority import (
     Authority,
@@ -53,6 +53,7 @@ from coordinator.server_certificate import ServerCertificate, ends, renew_when_d
 from coordinator.storage import Store, TokenRow
 from coordinator.streams import Settings, StreamHub
 from coordinator.table_releases import table_files
+from upkeep.health_door import Page, open_health
 
 if TYPE_CHECKING:
     from coordinator.metrics import Metrics
@@ -502,9 +503,9 @@ def certificate_days(config: Config) -> int:
     return (ends((config.keys / "tls.pem").read_bytes()) - now()) // _DAY_S
 
 
-def _ready(store: Store) -> health_door.Page:
+def _ready(store: Store) -> Page:
     store.newest_run()
-    return health_door.Page(b"ready\n")
+    return Page(b"ready\n")
 
 
 async def _serve(desk: Desk, on_ready: Callable[[], None]) -> None:
@@ -548,7 +549,7 @@ async def _serve(desk: Desk, on_ready: Callable[[], None]) -> None:
     await control.start()
     metrics = _metrics(desk, hub, scoring, trainer)
     pages = {"/readyz": lambda: _ready(desk.store), "/metrics": metrics.page}
-    health = health_door.open_health(desk.config.directory, pages, desk.config.metrics)
+    health = open_health(desk.config.directory, pages, desk.config.metrics)
     try:
         async with health:
             await asyncio.to_thread(_resume, trainer)

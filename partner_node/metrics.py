@@ -17,11 +17,11 @@ from prometheus_client.registry import Collector
 from consortium.codec import Body, StreamKind
 from consortium.inquiries import ScoreAnswer, ScoreRefused
 from partner_node.answers import JointAnswer
-from partner_node.health_door import Page
 from partner_node.left_journal import Left
 from partner_node.link import ScoringPort, Send
 from partner_node.storage import NodeStore
 from partner_node.vitals import Vitals
+from upkeep.health_door import Page
 
 _SCORE_S = (0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 10)
 

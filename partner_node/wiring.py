@@ -56,7 +56,6 @@ from partner_node.budget import OwnCaps, caps
 from partner_node.config import Addresses, Config, load_config, parse_config
 from partner_node.door import Door
 from partner_node.entry_book import EntryBook
-from partner_node.health_door import Page, open_health
 from partner_node.join_token import parse_token
 from partner_node.keystore import Keystore, Pin, read_bundle, read_file, write_file
 from partner_node.kill_switch import KillSwitch
@@ -70,6 +69,7 @@ from partner_node.storage import NodeStore
 from partner_node.trust import check_follows, check_nobody_revoked, check_own_entry
 from partner_node.witnessing import LogState, Witnessing, WitnessPorts
 from partner_node.worker import Worker
+from upkeep.health_door import Page, open_health
 
 if TYPE_CHECKING:
     from consortium.features.schema import Schema

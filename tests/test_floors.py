@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 FLOORS = (
     *("proto", "consortium", "models", "partner_node", "coordinator", "regulator"),
-    *("rehearsal", "riskweave_client"),
+    *("rehearsal", "riskweave_client", "upkeep"),
 )
 
 _NAMED_TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")

@@ -14,6 +14,7 @@ COPY partner_node partner_node
 COPY regulator regulator
 COPY rehearsal rehearsal
 COPY riskweave_client riskweave_client
+COPY upkeep upkeep
 RUN python3 -m venv /opt/riskweave \
  && /opt/riskweave/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt ".[${ROLE}]" \
  && /opt/riskweave/bin/pip uninstall --yes --disable-pip-version-check pip

@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 
 from consortium.errors import ConfigurationError, StorageError, TransportError
-from coordinator import cli, health_door, waiting
-from coordinator.health_door import Page, Pages, open_health
-from partner_node import health_door as node_door
+from coordinator import cli, waiting
 from tests.coordinator_house import House, free_address
+from upkeep.health_door import SOCKET, Page, Pages, open_health
 
 PROBE = Path(__file__).resolve().parents[2] / "deploy" / "bin" / "probe"
 
@@ -54,19 +53,19 @@ def test_probe_tells_a_door_that_answers_from_one_that_does_not(tmp_path: Path) 
         assert (await probed(directory))[0] == 1
         async with open_health(directory, pages, None):
             assert await probed(directory) == (0, "ok\n")
-            assert (directory / health_door.SOCKET).stat().st_mode & 0o077 == 0
+            assert (directory / SOCKET).stat().st_mode & 0o077 == 0
             status, text = await probed(directory, "--ready")
             assert status == 1
             assert "bank_a" not in text, "an error's own text stays inside"
         assert (await probed(directory))[0] == 1
-        async with node_door.open_health(directory, {"/readyz": _ready}, None):
+        async with open_health(directory, {"/readyz": _ready}, None):
             assert await probed(directory, "--ready") == (0, "ready\n")
 
     asyncio.run(scene())
 
 
-def _ready() -> node_door.Page:
-    return node_door.Page(b"ready\n")
+def _ready() -> Page:
+    return Page(b"ready\n")
 
 
 def test_probe_costs_little_more_than_a_bare_interpreter(tmp_path: Path) -> None:
@@ -140,7 +139,7 @@ def test_address_in_use_is_named(tmp_path: Path) -> None:
 
         with pytest.raises(ConfigurationError, match=address):
             asyncio.run(scene())
-    assert not (tmp_path / health_door.SOCKET).exists()
+    assert not (tmp_path / SOCKET).exists()
 
 
 def _get(path: str) -> bytes:

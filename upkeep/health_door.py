@@ -2,7 +2,7 @@
 
 ``GET /healthz`` is answered by the event loop alone: whoever gets 200 knows that it turns.
 Other pages may ask the database, so they are made in one thread, one after the other: slow
-scrapes wait for each other and for nobody else. The coordinator has a door of the same form.
+scrapes wait for each other and for nobody else.
 """
 
 import asyncio
@@ -91,9 +91,9 @@ async def open_health(directory: Path, pages: Pages, listen: str | None) -> Asyn
     """Answer inside the block, on ``DIR/health.sock`` (mode 0600) and on ``listen``.
 
     Args:
-        directory: Of the node.
+        directory: Of the role.
         pages: All but ``/healthz``.
-        listen: host:port without TLS, for the owner's own network; None: no port.
+        listen: host:port without TLS, for the inside; None: no port.
 
     Raises:
         ConfigurationError: the socket or the address cannot be bound.

@@ -1,0 +1,1 @@
+"""What every serving role needs beside its work: a health door, backups. Floor 2, no torch."""
