@@ -33,6 +33,9 @@ ROLES: dict[str, Callable[[list[str]], int]] = {
 }
 VERBS: dict[str, tuple[str, ...]] = {
     "coordinator": (
+        "backup",
+        "restore",
+        "wait",
         "bundle",
         "calibrate",
         "init",
@@ -52,7 +55,7 @@ VERBS: dict[str, tuple[str, ...]] = {
         *("init", "join", "trust", "serve", "check-data", "budget"),
         *("status", "models", "validate", "accept", "refuse"),
         *("tokenize", "withdraw", "score", "desk-client", "replay", "incident", "revoke"),
-        *("elsewhere", "charter", "rotate", "kill-switch", "leave", "what-left"),
+        *("elsewhere", "charter", "rotate", "kill-switch", "leave", "what-left", "backup", "restore"),
     ),
     "models": ("list", "show", "statement", "gate", "activate", "rollback"),
     "audit": ("artefacts", "report", "verify", "join", "trust", "watch", "sample", "replay"),

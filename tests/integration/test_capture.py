@@ -23,6 +23,7 @@ from partner_node import wiring as node_wiring
 from partner_node.left_journal import Left, LeftJournal, chained
 from partner_node.link import class_of
 from rehearsal.federation import COORDINATOR
+from tests.health_house import page_of, probe
 from tests.integration.federation import Federation, rows_of, write_rehearsal
 from tests.integration.wiretap import (
     PLAIN,
@@ -187,6 +188,25 @@ def test_journal_of_what_left_is_what_the_wire_saw(capture: Capture) -> None:
     asks = [new[name] for name in new if name.startswith("ask.")]
     assert sum(count for count, _ in asks) == len(asked)
     assert sum(size for _, size in asks) == sum(map(len, asked))
+
+
+def test_serving_parties_answer_their_probes_and_show_their_metrics(capture: Capture) -> None:
+    federation = capture.federation
+    for name, shown in (
+        ("bank_a", b'riskweave_stream_up{kind="scoring"} 1.0'),
+        (COORDINATOR, b'riskweave_attempts_total{result="closed",stage="training"} 20.0'),
+    ):
+        home = federation.directory(name)
+        status, said = probe(home, "--ready")
+        assert status == 0, said
+        page = page_of(home, "/metrics")
+        assert shown in page
+        assert b"riskweave_disk_free_bytes" in page
+        for party in ("bank_a", NODE, "shop_d"):
+            assert party.encode() not in page
+    node = page_of(federation.directory("bank_a"), "/metrics")
+    assert b'riskweave_left_frames_total{class="training.train.upload"}' in node
+    assert b"riskweave_budget_left_ratio{account=" in node
 
 
 @pytest.mark.parametrize("name", PLAIN)

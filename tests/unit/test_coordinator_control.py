@@ -22,6 +22,7 @@ from coordinator.control import ControlPorts, ScoringStatus, control_server
 from coordinator.events import EventLog, RunEvent
 from coordinator.pseudonym_epochs import EpochStatus
 from tests.coordinator_house import DEADLINE_S, SCHEMA, House, free_address
+from tests.health_house import page_of, probe
 
 RUN = RunId("ab" * 16)
 STORY = (
@@ -314,6 +315,11 @@ def test_serving_coordinator_answers_and_stops_on_sigterm(
     assert process.stdout.readline() == f"serving {directory}\n"
     assert cli.main(["status", str(directory), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["manifest"] == ""
+    assert probe(directory) == (0, "ok\n")
+    assert probe(directory, "--ready") == (0, "ready\n")
+    assert b"riskweave_members 0.0" in page_of(directory, "/metrics")
     process.send_signal(signal.SIGTERM)
     assert process.wait(DEADLINE_S) == 0
     assert not (directory / "control.sock").exists()
+    assert not (directory / "health.sock").exists()
+    assert probe(directory)[0] == 1
