@@ -80,7 +80,8 @@ def test_probe_costs_little_more_than_a_bare_interpreter(tmp_path: Path) -> None
         return min(times)
 
     bare = cpu([sys.executable, "-I", "-S", "-c", "import socket"])
-    assert cpu([PROBE, tmp_path]) < max(3 * bare, 0.15)
+    # By this interpreter: `python3` of the path may be a shell script in front of one.
+    assert cpu([sys.executable, "-I", "-S", PROBE, tmp_path]) < max(3 * bare, 0.06)
 
 
 def test_healthz_is_answered_while_a_page_hangs_and_a_flood_is_turned_away(
