@@ -22,11 +22,14 @@ from threadpoolctl import threadpool_limits
 from bench.closure_federation import Scored, prepare, scored, seen
 from bench.in_process import Federation
 from bench.result import Result
+from consortium.credit.figure_specs import Wanted, figure
 from consortium.credit.figures import contribution, simulated_release
-from consortium.credit.premium_figure import premium_entries, premium_spec, tiers_of
+from consortium.credit.premium_figure import premium_entries, tiers_of
 from consortium.crypto.keys import Secret
-from consortium.ids import PartnerId
+from consortium.figure import FigureKind
+from consortium.ids import PartnerId, digest_of
 from consortium.scoring.combine import joint_eta
+from consortium.scoring.head import head_bytes
 from consortium.scoring.layout import JointSums
 from consortium.scoring.premium import Premium, premium_of
 from models.evaluation import evaluate
@@ -138,7 +141,8 @@ def _eta(made: Scored, sums: JointSums) -> np.ndarray[tuple[int], np.dtype[np.fl
 def _tiers(made: Scored, name: PartnerId) -> dict[str, object]:
     """From a noisy table in which all partners add noise and the closing one its persons."""
     _, lost = _closing(made, name)
-    spec = premium_spec("2005-09", "2005-09")
+    wanted = Wanted(closing=name, head=digest_of(head_bytes(made.head)))
+    spec = figure(FigureKind.PREMIUM, "2005-09", "2005-09", wanted)
     persons = [str(number) for number in range(len(lost.before))]
     own = contribution(spec, premium_entries(lost, persons, CUTS))
     parts = [own if other == name else np.zeros_like(own) for other in made.held]

@@ -45,9 +45,9 @@ from consortium.manifest import Manifest
 from consortium.scoring.combine import band_of, joint_eta
 from consortium.scoring.consent import Method
 from consortium.scoring.head import STRATA, Head, plain_head
-from consortium.scoring.layout import TOTAL, JointSums, encode_holding
+from consortium.scoring.layout import TOTAL, JointSums
 from consortium.scoring.pairs import PairCache
-from consortium.scoring.premium import ATTESTATION, OwnPart, study_variants
+from consortium.scoring.premium import ATTESTATION, Premium, study_variants
 from consortium.scoring.roster import Rosters
 from consortium.scoring_frames import ScoringBody
 from partner_node import answers
@@ -61,6 +61,7 @@ from partner_node.desk_tables import Basis
 from partner_node.overlap_storage import OverlapStore
 from partner_node.overlaps import OverlapPorts, Overlaps
 from partner_node.people import People
+from partner_node.premium_study import affected, joined_sums, own_part, premium_from
 from partner_node.pseudonyms import Progress, PseudonymPorts, Pseudonyms
 from partner_node.scoring_answering import Responder
 from partner_node.scoring_asking import Asker, AskerPorts, LocalError, Part, Person
@@ -764,6 +765,43 @@ class ScoringSession:
                 found.append(one)
         return _rows_of(base, table, rows, found)
 
+    async def premium(self, head: Digest) -> Premium:
+        """What the loss of the own part costs the own customers who consented (7.18).
+
+        Raises:
+            TransportError: that head is not in force here, no table of lines is served, or
+                nobody can be asked now.
+            ScoreRefusalError, DataError: as ``study``, of the consent to IMPACT_STUDY.
+        """
+        era = self._era
+        shelf = era.shelf if era is not None else None
+        if era is None or shelf is None or shelf.head != head or head not in shelf.heads:
+            raise TransportError(f"head {head[:12]} is not in force here")
+        table = None if shelf.model is None else shelf.tables.get(shelf.model)
+        lines = era.closures.table
+        if table is None or lines is None:
+            raise TransportError("the model in force, or a table of lines, is not served here")
+        asked = affected(
+            lines,
+            table,
+            self._ports.store,
+            manifest=era.manifest,
+            member=self._ports.member,
+        )
+        expires = self._ports.now_ms() // 1000 + _STUDY_EXPIRES_S
+        found: list[Part] = []
+        for start in range(0, len(asked.references), _STUDY_PERSONS):
+            part = slice(start, start + _STUDY_PERSONS)
+            persons = list(asked.persons(era.people, table, part, expires))
+            for one in await era.asker.parts(persons, Purpose.IMPACT_STUDY, timeout_s=_STUDY_S):
+                if isinstance(one, LocalError):
+                    raise TransportError(f"impact study: {one}")
+                if one.model != table.version:
+                    raise TransportError(f"{table.version[:12]} is in force no more")
+                found.append(one)
+        own = own_part(table, asked.tokens)
+        return premium_from(shelf.heads[head].head, joined_sums(found), own)
+
     async def ask_elsewhere(self) -> int:
         """Ask whether lines of the own customers were closed elsewhere; keep bits and arms.
 
@@ -815,14 +853,8 @@ def _rows_of(
     base: Digest, table: ScoreTable, rows: NDArray[np.int64], found: Sequence[Part]
 ) -> JointRows:
     """The answers of a study as rows that a head is trained on."""
-    customers, columns = table.customers, found[0].sums.columns
-    sums = JointSums(
-        columns=columns,
-        logits=np.stack([one.sums.logits[one.place] for one in found]),
-        counts=np.stack([one.sums.counts[one.place] for one in found]),
-        partners=np.array([one.sums.partners[one.place] for one in found]),
-    )
-    own = _own_part(table, rows)
+    customers, sums = table.customers, joined_sums(found)
+    columns, own = sums.columns, own_part(table, table.tokens_of(rows))
     if ATTESTATION in columns:
         # Low bytes of the keyed hashes: the high ones have chosen who is asked about.
         draws = customers.subjects[rows, -2:].astype(np.int64) @ np.array([256, 1])
@@ -837,17 +869,6 @@ def _rows_of(
         labels=customers.labels[rows],
         holdout=customers.holdout[rows],
     )
-
-
-def _own_part(table: ScoreTable, rows: NDArray[np.int64]) -> OwnPart:
-    """This partner's own part of the sums of a study, as it was added; (rows, columns)."""
-    holding = table.lookup(table.tokens_of(rows))
-    words = encode_holding(
-        table.layout, dict(holding.logits), holding.held, allowed=holding.covered
-    )
-    plain = words.view(np.int64)[:, : 2 * len(table.layout.columns)]
-    logits, counts = np.ascontiguousarray(plain[:, ::2]), np.ascontiguousarray(plain[:, 1::2])
-    return OwnPart(logits=logits, counts=counts)
 
 
 def _study_persons(

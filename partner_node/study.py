@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,8 @@ from consortium.errors import (
     TransportError,
 )
 from consortium.ids import Digest
+from consortium.scoring.premium import Premium
+from partner_node.premium_bytes import pack_premium, unpack_premium
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +48,9 @@ _LONGEST_NAME = 255
 _MAGIC = b"RWJR0002"
 _HEAD = struct.Struct("<8s32sII")
 _ROWS, _LATER, _BROKEN = b"r", b"l", b"b"
-_DIGEST_BYTES = 32
+_QUESTION = struct.Struct("<c32s7s")
+"""What is asked for, of which version, and in which month; of joint rows no month."""
+_JOINT, _PREMIUM = b"j", b"p"
 _LENGTH = struct.Struct("<Q")
 _MOST_BYTES = MOST_ROWS * 64
 """No answer is longer; a client of the socket allocates no more."""
@@ -152,6 +157,74 @@ def _unpacked(data: memoryview) -> JointRows:
 Study = Callable[[Digest], Awaitable[JointRows]]
 """Asks the other partners for the joint sums of a base model's study (protocol 7.11)."""
 
+PremiumStudy = Callable[[Digest], Awaitable[Premium]]
+"""Asks them for those of an impact study, and says what a head makes of them (7.18)."""
+
+
+class Studies(Protocol):
+    """Where a process of this node has joint sums from. All of them are private."""
+
+    def rows(self, base: Digest) -> JointRows:
+        """The rows of that base model's study.
+
+        Raises:
+            TransportError: the study cannot be made now; ask again later.
+            DataError: it cannot be made from this node's table.
+            DecodeError: the bytes are not of the form.
+        """
+        ...
+
+    def premium(self, head: Digest, month: str) -> Premium:
+        """What the loss of the own part costs the own customers under that head (7.18).
+
+        Args:
+            head: In force, and accepted by this node.
+            month: As 2026-11. Within it the same answer comes again, and nobody is asked twice.
+
+        Raises:
+            TransportError, DataError, DecodeError: as ``rows``.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class NoStudies:
+    """Of a process that can ask nobody."""
+
+    why: str
+
+    def rows(self, base: Digest) -> JointRows:
+        """Raise TransportError."""
+        raise TransportError(f"{self.why}: no joint rows of {base[:12]}")
+
+    def premium(self, head: Digest, month: str) -> Premium:
+        """Raise TransportError."""
+        raise TransportError(f"{self.why}: no premium under {head[:12]} in {month}")
+
+
+@dataclass(frozen=True, slots=True)
+class SocketStudies:
+    """Of the operator's commands: through the serving process's socket."""
+
+    path: Path
+
+    def rows(self, base: Digest) -> JointRows:
+        """As ``Studies.rows``; TransportError if nobody serves the node."""
+        return _rows_in(_asked(self.path, _QUESTION.pack(*_of_rows(base))), base)
+
+    def premium(self, head: Digest, month: str) -> Premium:
+        """As ``Studies.premium``; TransportError if nobody serves the node."""
+        question = _QUESTION.pack(*_of_premium(head, month))
+        return unpack_premium(_body(_asked(self.path, question)), head)
+
+
+def _of_rows(base: Digest) -> tuple[bytes, bytes, bytes]:
+    return _JOINT, bytes.fromhex(base), b""
+
+
+def _of_premium(head: Digest, month: str) -> tuple[bytes, bytes, bytes]:
+    return _PREMIUM, bytes.fromhex(head), month.encode("ascii")
+
 
 class StudyAsker:
     """The training process's end of the pipe."""
@@ -160,19 +233,19 @@ class StudyAsker:
         self._pipe = pipe
 
     def rows(self, base: Digest) -> JointRows:
-        """The rows of that base model's study; waits until the partners have answered.
+        """As ``Studies.rows``; waits until the partners have answered."""
+        return _rows_in(self._ask(_QUESTION.pack(*_of_rows(base))), base)
 
-        Raises:
-            TransportError: the study cannot be made now; ask again later.
-            DataError: it cannot be made from this node's table.
-            DecodeError: the bytes are not of the form.
-        """
+    def premium(self, head: Digest, month: str) -> Premium:
+        """As ``Studies.premium``; waits likewise."""
+        return unpack_premium(_body(self._ask(_QUESTION.pack(*_of_premium(head, month)))), head)
+
+    def _ask(self, question: bytes) -> bytes:
         try:
-            self._pipe.send_bytes(bytes.fromhex(base))
-            answer = self._pipe.recv_bytes()
+            self._pipe.send_bytes(question)
+            return self._pipe.recv_bytes()
         except (EOFError, OSError) as error:
             raise TransportError("the serving process is gone") from error
-        return _answered(answer, base)
 
 
 def rows_of_socket(path: Path, base: Digest) -> JointRows:
@@ -182,17 +255,20 @@ def rows_of_socket(path: Path, base: Digest) -> JointRows:
         TransportError: nobody serves the node, or the study cannot be made now.
         DataError, DecodeError: as ``StudyAsker.rows``.
     """
+    return SocketStudies(path).rows(base)
+
+
+def _asked(path: Path, question: bytes) -> bytes:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
             client.connect(str(path))
-            client.sendall(bytes.fromhex(base))
+            client.sendall(question)
             (size,) = _LENGTH.unpack(_received(client, _LENGTH.size))
             if size > _MOST_BYTES:
                 raise DecodeError(f"joint rows of {size} bytes")
-            answer = _received(client, size)
+            return _received(client, size)
     except (EOFError, OSError) as error:
         raise TransportError("the node is not served: joint rows are in its memory") from error
-    return _answered(answer, base)
 
 
 def _received(peer: socket.socket, size: int) -> bytes:
@@ -207,13 +283,17 @@ def _received(peer: socket.socket, size: int) -> bytes:
     return b"".join(parts)
 
 
-def _answered(answer: bytes, base: Digest) -> JointRows:
+def _body(answer: bytes) -> bytes:
     kind, body = answer[:1], answer[1:]
     if kind == _LATER:
-        raise TransportError("the study cannot be made now")
+        raise TransportError("the study cannot be made now; the serving process's log says why")
     if kind != _ROWS:
-        raise DataError("the study failed")
-    rows = unpack(body)
+        raise DataError("the study failed; the serving process's log says why")
+    return body
+
+
+def _rows_in(answer: bytes, base: Digest) -> JointRows:
+    rows = unpack(_body(answer))
     if rows.base != base:
         raise DecodeError("joint rows of another model")
     return rows
@@ -222,15 +302,18 @@ def _answered(answer: bytes, base: Digest) -> JointRows:
 class StudyServer:
     """The serving process's end: answers in a thread, by the loop that has the streams.
 
-    The newest study is kept in memory, so that a training process that is started again
-    gets the same rows and no partner is asked twice.
+    The newest study of each kind is kept in memory, so that a training process that is
+    started again gets the same rows and no partner is asked twice.
     """
 
-    def __init__(self, study: Study, loop: asyncio.AbstractEventLoop) -> None:
-        self._study = study
+    def __init__(
+        self, study: Study, premium: PremiumStudy, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._study, self._premium = study, premium
         self._loop = loop
         self._turn = threading.Lock()
-        self._kept: tuple[Digest, bytes] | None = None
+        self._kept: dict[bytes, tuple[bytes, bytes]] = {}
+        """By kind: the question that was answered last, and its answer."""
 
     def serve(self, pipe: Connection) -> threading.Thread:
         """Answer what comes through ``pipe`` until it closes; returns the thread."""
@@ -267,8 +350,7 @@ class StudyServer:
                 peer, _ = listener.accept()
                 with peer:
                     peer.settimeout(_PATIENCE_S)
-                    asked = _received(peer, _DIGEST_BYTES)
-                    answer = self.answer(Digest(asked.hex()))
+                    answer = self.answer(_received(peer, _QUESTION.size))
                     peer.sendall(_LENGTH.pack(len(answer)) + answer)
             except (EOFError, TimeoutError, ConnectionError):
                 log.info("a command left in the middle of its question")
@@ -278,30 +360,39 @@ class StudyServer:
     def _answer(self, pipe: Connection) -> None:
         while True:
             try:
-                asked = pipe.recv_bytes(_DIGEST_BYTES)
-                pipe.send_bytes(self.answer(Digest(asked.hex())))
+                pipe.send_bytes(self.answer(pipe.recv_bytes(_QUESTION.size)))
             except (EOFError, OSError):
                 return  # the training process is gone
 
-    def answer(self, base: Digest) -> bytes:
-        """The bytes that answer a question for ``base``."""
+    def answer(self, question: bytes) -> bytes:
+        """The bytes that answer a question."""
         with self._turn:
-            return self._made_once(base)
+            return self._made_once(question)
 
-    def _made_once(self, base: Digest) -> bytes:
-        if self._kept is not None and self._kept[0] == base:
-            return _ROWS + self._kept[1]
-        asked = asyncio.run_coroutine_threadsafe(self._made(base), self._loop)
+    def _made_once(self, question: bytes) -> bytes:
         try:
-            rows = asked.result()
+            kind, asked, _ = _QUESTION.unpack(question)
+        except struct.error:
+            return _BROKEN
+        known = self._kept.get(kind)
+        if known is not None and known[0] == question:
+            return _ROWS + known[1]
+        version = Digest(asked.hex())
+        made = asyncio.run_coroutine_threadsafe(self._made(kind, version), self._loop)
+        try:
+            found = made.result()
         except (TransportError, ScoreRefusalError) as error:
-            log.warning("study of %s: %s", base[:12], error)
+            log.warning("study of %s: %s", version[:12], error)
             return _LATER
         except RiskWeaveError as error:
-            log.warning("study of %s: %s", base[:12], error)
+            log.warning("study of %s: %s", version[:12], error)
             return _BROKEN
-        self._kept = base, pack(rows)
-        return _ROWS + self._kept[1]
+        self._kept[kind] = question, found
+        return _ROWS + found
 
-    async def _made(self, base: Digest) -> JointRows:
-        return await self._study(base)
+    async def _made(self, kind: bytes, version: Digest) -> bytes:
+        if kind == _JOINT:
+            return pack(await self._study(version))
+        if kind == _PREMIUM:
+            return pack_premium(version, await self._premium(version))
+        raise DecodeError("a question of no known kind")

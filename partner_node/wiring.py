@@ -39,7 +39,6 @@ from consortium.errors import (
     RiskWeaveError,
     SignatureError,
     StorageError,
-    TransportError,
 )
 from consortium.ids import Digest, PartnerId, RunId
 from consortium.ledger.witness import WitnessKey
@@ -81,7 +80,7 @@ if TYPE_CHECKING:
     from partner_node.metrics import Metrics
     from partner_node.replaying import Premises
     from partner_node.scoring_session import ScoringSession
-    from partner_node.study import JointRows, StudyAsker
+    from partner_node.study import Studies
     from partner_node.table import DataSource
     from partner_node.training_session import TrainingSession
     from partner_node.vitals import Vitals
@@ -464,7 +463,7 @@ async def _serve(desk: Desk, worker: Worker) -> None:
     witness = witnessing(desk, mirror)
     vitals = Vitals()
     with scoring_session(desk, witness.state) as session:
-        worker.attach(session.study)
+        worker.attach(session.study, session.premium)
         metrics = _metrics(desk, session, vitals)
         ports = Ports(
             dial=desk.dial,
@@ -700,13 +699,13 @@ def is_served(directory: Path) -> bool:
 
 
 def worker_sessions(
-    directory: Path, study: "StudyAsker | None" = None
+    directory: Path, study: "Studies | None" = None
 ) -> "Callable[[object], TrainingSession]":
     """What the training process answers with: one session for each pinned manifest.
 
     Args:
         directory: The node's.
-        study: Where joint rows are asked for; None: no head can be trained here.
+        study: Where joint sums are asked for; None: no head can be trained here.
     """
     # Read by flwr at its import, which comes after this call and nowhere else in the node.
     os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
@@ -721,7 +720,7 @@ def worker_sessions(
 class _Sessions:
     """Builds the session anew when the operator has pinned another manifest."""
 
-    def __init__(self, desk: Desk, study: "StudyAsker | None") -> None:
+    def __init__(self, desk: Desk, study: "Studies | None") -> None:
         self._desk = desk
         self._study = study
         self._store = desk.store()
@@ -778,32 +777,38 @@ def own_caps(desk: Desk) -> OwnCaps:
 
 
 def open_sums(
-    desk: Desk, pin: Pin, plan: "TrainingPlan", *, study: "StudyAsker | None" = None
+    desk: Desk, pin: Pin, plan: "TrainingPlan", *, study: "Studies | None" = None
 ) -> "Sums":
     """Read this partner's table by the plan's rules; DataError if it does not fit.
 
-    For a head, ask for its joint rows; TransportError if nobody can be asked now.
+    For a head and a table of premiums, ask for joint sums; TransportError if nobody can be
+    asked now.
     """
-    return _sums_of(desk, (pin.manifest, pin.schema), plan, _rows_of(study))
+    from partner_node.study import NoStudies  # noqa: PLC0415 - loads numpy
+
+    asked = NoStudies("no scoring stream here to ask") if study is None else study
+    return _sums_of(desk, (pin.manifest, pin.schema), plan, asked)
 
 
 def _sums_of(
     desk: Desk,
     under: "tuple[Manifest, Schema]",
     plan: "TrainingPlan",
-    joint_rows: "Callable[[Digest], JointRows]",
+    studies: "Studies",
 ) -> "Sums":
     from consortium.plan import ModelKind  # noqa: PLC0415 - as the rest here
 
     if plan.model is ModelKind.HEAD:
         from partner_node.head_sums import HeadSums  # noqa: PLC0415 - loads models
 
-        return HeadSums(plan, desk.config.partner, joint_rows=joint_rows)
+        return HeadSums(plan, desk.config.partner, joint_rows=studies.rows)
     if plan.model is ModelKind.TABLE:
         from partner_node.credit.figures import entries_of  # noqa: PLC0415 - loads DuckDB
         from partner_node.table_sums import TableSums  # noqa: PLC0415 - likewise
 
-        return TableSums(plan, desk.config.partner, load=lambda spec: entries_of(desk, spec))
+        return TableSums(
+            plan, desk.config.partner, load=lambda spec: entries_of(desk, spec, studies)
+        )
     if plan.model is ModelKind.HAZARD:
         return hazard_sums(desk, plan)
     from partner_node import ingest  # noqa: PLC0415 - loads DuckDB
@@ -838,13 +843,6 @@ def hazard_sums(desk: Desk, plan: "TrainingPlan") -> "HazardSums":
     )
 
 
-def _rows_of(study: "StudyAsker | None") -> "Callable[[Digest], JointRows]":
-    def unavailable(_base: Digest) -> "JointRows":
-        raise TransportError("no scoring stream here to ask for joint rows")
-
-    return unavailable if study is None else study.rows
-
-
 # --- audits -----------------------------------------------------------------------------------
 
 
@@ -855,18 +853,18 @@ def premises(desk: Desk, *, joint_rows: bool = False) -> "Premises":
     them no more, it asks the other partners again.
     """
     from partner_node.replaying import Premises  # noqa: PLC0415 - loads numpy and models
-    from partner_node.study import SOCKET, rows_of_socket  # noqa: PLC0415
+    from partner_node.study import SOCKET, NoStudies, SocketStudies  # noqa: PLC0415
 
-    def rows(base: Digest) -> "JointRows":
-        if not joint_rows:
-            raise TransportError("joint rows are in no file")
-        return rows_of_socket(desk.config.directory / SOCKET, base)
-
+    studies: Studies = NoStudies("joint sums are in no file")
+    if joint_rows:
+        studies = SocketStudies(desk.config.directory / SOCKET)
     return Premises(
         store=desk.store(),
         member=desk.config.partner,
         agreement=desk.keys.agreement(),
-        open_sums=lambda plan, manifest, schema: _sums_of(desk, (manifest, schema), plan, rows),
+        open_sums=lambda plan, manifest, schema: _sums_of(
+            desk, (manifest, schema), plan, studies
+        ),
         code=code_digest(),
     )
 

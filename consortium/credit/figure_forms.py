@@ -26,6 +26,11 @@ NONE = "none"
 STATES = tuple(bucket.value for bucket in Bucket)
 CAUSES = (NONE, *(cause.value for cause in Cause))
 TIERS = tuple(tier.value for tier in Tier)
+LOST_EDGES = (-40, -20, -10, -5, 0, 5, 10, 20, 40, 80)
+"""Points lost between the bands of a premium; a band is open above."""
+LOST = (*(f"to{edge}" for edge in LOST_EDGES), "more")
+MOVES = ("weaker", "same", "better")
+"""What became of the grade of a person whose history is lost."""
 DECISIONS = ("APPROVE", "REFER", "DECLINE")
 OUTCOMES = tuple(outcome.value for outcome in Outcome)
 ARMS = tuple(arm.value for arm in StudyArm)
@@ -58,6 +63,8 @@ class Form:
     """Whether its period may be of weeks."""
     per_period: bool = False
     """Whether a person may fill a cell for each week or month; else one in all."""
+    one_period: bool = False
+    """Whether it is of one month only: what it counts is of a day."""
 
 
 def periods(first: str, last: str) -> tuple[str, ...]:
@@ -150,6 +157,8 @@ VOCABULARIES: Mapping[str, Vocabulary] = {
     "after": _exactly(*STATES),
     "cause": _exactly(*CAUSES),
     "tier": _exactly(*TIERS),
+    "lost": _exactly(*LOST),
+    "move": _exactly(*MOVES),
     "decision": _exactly(*DECISIONS),
     "outcome": _exactly(*OUTCOMES),
     "arm": _exactly(*ARMS),
@@ -188,6 +197,12 @@ FORMS: Mapping[FigureKind, Form] = {
     FigureKind.CONCENTRATION: Form(
         axes=(("segment",),), counts=("persons",), amounts=("balance",)
     ),
+    FigureKind.PREMIUM: Form(
+        axes=(("tier", "lost", "move"),),
+        counts=("persons",),
+        filters={"closing": (), "head": ()},
+        one_period=True,
+    ),
     FigureKind.ELASTICITY: Form(axes=(("grade", "arm", "outcome"),), counts=("persons",)),
     FigureKind.FAIRNESS: Form(
         axes=(("group", "decision", "outcome"),), counts=("persons",), amounts=("expected",)
@@ -209,10 +224,7 @@ def check_cells(spec: FigureSpec) -> None:
     names = tuple(axis.name for axis in spec.axes)
     if names not in form.axes:
         raise ConfigurationError(f"figure: {spec.kind} has no axes {', '.join(names)}")
-    if ("W" in spec.first) and not form.weekly:
-        raise ConfigurationError(f"figure: {spec.kind} is of months")
-    if ("W" in spec.first) != ("week" in names) and names[0] in ("week", "month"):
-        raise ConfigurationError("figure: the axis and the period are of weeks, or neither")
+    _check_period(form, spec, names)
     for axis in spec.axes:
         if not VOCABULARIES[axis.name](spec, axis):
             raise ConfigurationError(f"figure: cells of {axis.name} are not the public ones")
@@ -221,6 +233,15 @@ def check_cells(spec: FigureSpec) -> None:
     most = len(periods(spec.first, spec.last)) if form.per_period else 1
     if spec.cells_per_person > most:
         raise ConfigurationError(f"figure: {spec.kind} has {most} cells a person at most")
+
+
+def _check_period(form: Form, spec: FigureSpec, names: tuple[str, ...]) -> None:
+    if ("W" in spec.first) and not form.weekly:
+        raise ConfigurationError(f"figure: {spec.kind} is of months")
+    if form.one_period and spec.first != spec.last:
+        raise ConfigurationError(f"figure: {spec.kind} is of one month")
+    if ("W" in spec.first) != ("week" in names) and names[0] in ("week", "month"):
+        raise ConfigurationError("figure: the axis and the period are of weeks, or neither")
 
 
 def _check_measures(form: Form, measures: tuple[Measure, ...]) -> None:

@@ -11,6 +11,8 @@ from consortium.credit.figure_forms import (
     CAUSES,
     DECISIONS,
     FORMS,
+    LOST,
+    MOVES,
     NONE,
     OUTCOMES,
     PPM,
@@ -23,6 +25,9 @@ from consortium.credit.figure_forms import (
 from consortium.credit.terms import GRADES
 from consortium.errors import ConfigurationError
 from consortium.figure import Axis, FigureKind, FigureSpec, Filter, Measure
+
+HEAD_DIGITS = 40
+"""Digits of a head's version by which a premium names it: as long as a label may be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +44,10 @@ class Wanted:
     ages: int = 12
     """Oldest age of a vintage, in months."""
     late: str = "30"
+    closing: str = ""
+    """Of a premium: the partner whose part is lost."""
+    head: str = ""
+    """Of a premium: version of the head in force, at least its first 40 digits."""
     bound: int = 0
     """Of an amount, minor units; 0: no amount is added up."""
     cells_per_person: int = 1
@@ -66,7 +75,17 @@ def figure(kind: FigureKind, first: str, last: str, wanted: Wanted) -> FigureSpe
             measures.append(Measure(name=name, bound=PPM))
         elif wanted.bound:
             measures.append(Measure(name=name, bound=wanted.bound))
-    filters = [Filter(name="late", value=wanted.late)] if form.filters else []
+    needed = form.filters or {}
+    if "head" in needed and (not wanted.closing or len(wanted.head) < HEAD_DIGITS):
+        raise ConfigurationError(
+            f"figure: {kind} is of a partner that closes and of a head, by {HEAD_DIGITS} digits"
+        )
+    told = {
+        "late": wanted.late,
+        "closing": wanted.closing,
+        "head": wanted.head[:HEAD_DIGITS],
+    }
+    filters = [Filter(name=name, value=told.get(name, "")) for name in sorted(needed)]
     spec = FigureSpec(
         kind=kind,
         first=first,
@@ -104,4 +123,6 @@ _FIXED = {
     "decision": DECISIONS,
     "outcome": OUTCOMES,
     "arm": ARMS,
+    "lost": LOST,
+    "move": MOVES,
 }

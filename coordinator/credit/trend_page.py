@@ -79,7 +79,9 @@ def _picture(section: Section, mark: str) -> Markup:
     )
 
 
-_BARS = frozenset({"closure_rate", "transition", "balance_share", "group_approval"})
+_BARS = frozenset(
+    {"closure_rate", "transition", "balance_share", "group_approval", "grade_lost"}
+)
 _PERCENT = "%"
 
 
@@ -146,7 +148,7 @@ def _interval(one: Shown) -> str:
 _RATES = frozenset(
     {
         *("approval_rate", "ever_late", "transition", "closure_rate", "balance_share"),
-        *("group_approval", "opportunity_gap"),
+        *("group_approval", "opportunity_gap", "grade_lost"),
     }
 )
 

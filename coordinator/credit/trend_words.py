@@ -29,7 +29,16 @@ SECTIONS: Mapping[str, Pair] = {
     "closures": ("关闭率", "Closure rates"),
     "concentration": ("集中度", "Concentration"),
     "fairness": ("公平性检验", "Fairness test"),
+    "premium": ("信息损失溢价", "Information-loss premium"),
 }
+_PREMIUM_ZH = (
+    "一家机构关闭时, 其客户因失去该机构的信贷记录而损失的分数 (中位数), 以及降级者的比例。"
+    "正数为损失。"
+)
+_PREMIUM_EN = (
+    "What the customers of a partner that closes lose with its record of them: points "
+    "(median), and the share that falls to a weaker grade. Positive is harm."
+)
 ABOUT: Mapping[str, Pair] = {
     "demand": (
         "每周申请金额 (逐笔截断), 以最初十二周的均值为 100。",
@@ -60,6 +69,7 @@ ABOUT: Mapping[str, Pair] = {
         "与人数最多的组比较。这是政策检验, 不是法律结论。",
         "Against the largest group. A policy test, not a legal finding.",
     ),
+    "premium": (_PREMIUM_ZH, _PREMIUM_EN),
 }
 FIGURES: Mapping[str, Pair] = {
     "demand_index": ("需求指数", "demand index"),
@@ -74,6 +84,8 @@ FIGURES: Mapping[str, Pair] = {
     "impact_ratio": ("不利影响比", "adverse impact ratio"),
     "opportunity_gap": ("机会均等差", "equal opportunity gap"),
     "calibration": ("预期/实际", "expected over observed"),
+    "points_lost": ("损失分数 (中位数)", "points lost, median"),
+    "grade_lost": ("降级比例", "share losing a grade"),
 }
 WHY: Mapping[Why, Pair] = {
     Why.FEW: ("人数过少, 不予显示", "too few persons: not shown"),
@@ -101,6 +113,7 @@ AXES: Mapping[str, Pair] = {
     "after": ("期末", "after"),
     "cause": ("原因", "cause"),
     "group": ("组", "group"),
+    "tier": ("客群", "tier"),
 }
 COLUMNS: Mapping[str, Pair] = {
     "figure": ("数字", "figure"),

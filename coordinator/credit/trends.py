@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from consortium.credit import indices, market, trends
+from consortium.credit import indices, market, premium_figure, trends
 from consortium.credit.figures import NoisyTable
 from consortium.credit.shown import Section, Shown
 from consortium.errors import ConfigurationError
@@ -42,6 +42,7 @@ MAKERS: Mapping[FigureKind, tuple[Maker, ...]] = {
     FigureKind.CLOSURES: (trends.closures,),
     FigureKind.CONCENTRATION: (market.concentration,),
     FigureKind.FAIRNESS: (market.fairness,),
+    FigureKind.PREMIUM: (premium_figure.section,),
 }
 """What is made of a table of each kind."""
 
@@ -82,7 +83,7 @@ def report_of(tables: Iterable[NoisyTable]) -> Report:
         if (section := make(table)).figures
     )
     if not sections:
-        raise ConfigurationError("no table of demand, approvals, trends or concentration")
+        raise ConfigurationError("no table that the report is made of")
     return Report(sections=sections)
 
 

@@ -32,7 +32,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="riskweave trends",
         description="The market's mood from noisy tables: demand, appetite, vintages, roll "
-        "rates, closures, concentration, fairness. A table that is there costs nothing more.",
+        "rates, closures, concentration, fairness, premium. A table that is there costs "
+        "nothing more.",
     )
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(verbs)
@@ -76,6 +77,8 @@ def _add_run(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     verb.add_argument("--segments", default=",".join(SEGMENTS), help="(%(default)s)")
     verb.add_argument("--ages", type=int, default=12, help="oldest age, months (%(default)s)")
     verb.add_argument("--late", choices=LATE, default=LATE[0], help="days (%(default)s)")
+    verb.add_argument("--closing", default="", help="of a premium: whose part is lost")
+    verb.add_argument("--head", default="", help="of a premium: version of the head in force")
     verb.add_argument("--bound", type=int, default=0, help="of one amount, minor units")
     verb.add_argument(
         "--cells-per-person", type=int, default=1, help="most weeks or months that count"
@@ -107,6 +110,8 @@ def _spec(arguments: argparse.Namespace) -> FigureSpec:
         segments=_names(arguments.segments),
         ages=arguments.ages,
         late=arguments.late,
+        closing=arguments.closing,
+        head=arguments.head,
         bound=arguments.bound,
         cells_per_person=arguments.cells_per_person,
         synthetic=arguments.synthetic,

@@ -20,23 +20,34 @@ from partner_node.credit.figure_decisions import (
 )
 from partner_node.credit.figure_elasticity import elasticity_entries
 from partner_node.credit.figure_lines import COUNTERS, line_entries
+from partner_node.credit.figure_premium import lost_entries
 from partner_node.credit.lines import histories, lines_source
 from partner_node.credit.opening import subjects_of
 from partner_node.credit.rules import FOLDER
 from partner_node.credit.storage import CreditStore
 from partner_node.credit.storage_elsewhere import arms
+from partner_node.study import Studies
 
 
-def entries_of(desk: wiring.Desk, spec: FigureSpec) -> Iterable[Entry]:
+def entries_of(desk: wiring.Desk, spec: FigureSpec, studies: Studies) -> Iterable[Entry]:
     """The entries of a table from this node's own files. Private.
 
+    Args:
+        desk: The node's.
+        spec: What is counted.
+        studies: Where joint sums come from, which are in no file: a premium is made of them.
+
     Raises:
+        RefusalError: a look at a campaign, or a head, is not the one that is due, or in force.
+        TransportError: joint sums are needed and cannot be had now.
         ConfigurationError: a file is missing. DataError, DomainError: a row that cannot be.
         StorageError: the desk's database cannot be read.
     """
     folder = desk.config.directory / FOLDER
     if spec.kind is FigureKind.CAMPAIGN:
         return campaign_entries(desk, spec)
+    if spec.kind is FigureKind.PREMIUM:
+        return lost_entries(desk, spec, studies)
     if spec.kind in COUNTERS:
         return line_entries(spec, histories(lines_source(folder)), desk.config.partner)
     if spec.kind is FigureKind.ELASTICITY:

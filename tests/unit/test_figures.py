@@ -149,8 +149,8 @@ def test_figures_of_the_view_have_public_forms_and_others_are_refused(case: Case
 
 
 def test_a_kind_without_a_source_cannot_be_asked_for() -> None:
-    with pytest.raises(ConfigurationError, match="no node counts premium"):
-        check_cells(replace(SPEC, kind=FigureKind.PREMIUM))
+    with pytest.raises(ConfigurationError, match="no node counts dependence"):
+        check_cells(replace(SPEC, kind=FigureKind.DEPENDENCE))
     with pytest.raises(ConfigurationError, match="cells a person at most"):
         figure(FigureKind.ROLL_RATES, "2026-01", "2026-02", Wanted(cells_per_person=2))
 

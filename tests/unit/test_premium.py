@@ -17,16 +17,14 @@ from consortium.credit.attestation import (
     UtilisationBand,
 )
 from consortium.credit.attested import FEATURES, features_of, schema_lines
+from consortium.credit.figure_forms import LOST
+from consortium.credit.figure_specs import Wanted, figure
 from consortium.credit.figures import contribution, simulated_release
-from consortium.credit.premium_figure import (
-    LOST,
-    premium_entries,
-    premium_spec,
-    tiers_of,
-)
+from consortium.credit.premium_figure import premium_entries, tiers_of
 from consortium.crypto.keys import Secret
 from consortium.errors import DomainError, ShapeError
 from consortium.features.schema import parse_schema
+from consortium.figure import FigureKind
 from consortium.scoring.head import ONE, Head, plain_head
 from consortium.scoring.layout import JointSums
 from consortium.scoring.premium import (
@@ -38,10 +36,14 @@ from consortium.scoring.premium import (
     with_attested,
     without_part,
 )
+from coordinator.credit.trend_page import trend_page
+from coordinator.credit.trends import as_csv, report_of
 from tests.overlap_house import COUNTER
 from tests.simulator import SCHEMA
 
 UNIT = 1 << 32
+FIGURES_OF = ("points_lost", "grade_lost")
+WANTED = Wanted(closing="bank_a", head="ab" * 32)
 FAMILIES = ("repayment", "billing", ATTESTATION)
 HEAD = plain_head(FAMILIES, -UNIT)
 
@@ -167,7 +169,7 @@ def test_noisy_table_of_premiums_says_quartiles_and_lost_grades_and_hides_small_
     entries = premium_entries(
         lost, [str(n) for n in range(rows)], ("0.02", "0.05", "0.1", "0.2")
     )
-    spec = premium_spec("2026-10", "2026-10")
+    spec = figure(FigureKind.PREMIUM, "2026-10", "2026-10", WANTED)
     own = contribution(spec, entries)
     seeds = [Secret(hashlib.sha256(bytes([n])).digest()) for n in range(4)]
     table = simulated_release(spec, [own, 0 * own, 0 * own, 0 * own], seeds)
@@ -181,7 +183,19 @@ def test_noisy_table_of_premiums_says_quartiles_and_lost_grades_and_hides_small_
     assert 0 < middle <= 5
     assert upper >= middle
     assert abs(prime.losing_a_grade.value - 0.25) < 2 * prime.losing_a_grade.half
+    assert prime.median is not None
+    assert prime.median[0] <= middle <= prime.median[1]
+    assert prime.median[1] - prime.median[0] < 6
     assert near.quartiles is None
     assert low.quartiles is None
+    report = report_of([table])
+    rows_ = [row.split(",") for row in as_csv(report).splitlines()[1:]]
+    assert [(row[7], row[8], row[13]) for row in rows_] == [
+        ("points_lost", "PRIME", ""),
+        ("grade_lost", "PRIME", ""),
+        *((name, tier, "few") for tier in ("NEAR", "LOW") for name in FIGURES_OF),
+    ]
+    assert float(rows_[0][9]) == round(middle, 6)
+    assert "Information-loss premium" in trend_page(report)
     with pytest.raises(DomainError):
         premium_entries(lost, ["one"], ("0.02", "0.05", "0.1", "0.2"))

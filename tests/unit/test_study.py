@@ -24,7 +24,18 @@ from consortium.errors import (
     TransportError,
 )
 from consortium.ids import Digest
-from partner_node.study import JointRows, StudyAsker, StudyServer, pack, rows_of_socket, unpack
+from consortium.scoring.premium import Premium
+from partner_node.premium_bytes import pack_premium, unpack_premium
+from partner_node.study import (
+    JointRows,
+    NoStudies,
+    SocketStudies,
+    StudyAsker,
+    StudyServer,
+    pack,
+    rows_of_socket,
+    unpack,
+)
 from tests.head_house import BASE, joint_rows
 
 OTHER = Digest("0d" * 32)
@@ -87,6 +98,10 @@ def test_rows_that_do_not_belong_together_are_refused(name: str) -> None:
         BROKEN[name](joint_rows(1, 9))
 
 
+LOST = Premium(before=np.array([0, -6]), after=np.array([3, 4]), strata=np.array([1, 3]))
+"""Of two persons; the log-odds before rise with every question."""
+
+
 class Serving:
     """A loop in a thread, as the serving process has one."""
 
@@ -96,13 +111,19 @@ class Serving:
         self.answer: JointRows | RiskWeaveError = joint_rows(5, 30)
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self._thread.start()
-        self.server = StudyServer(self.study, self.loop)
+        self.server = StudyServer(self.study, self.premium, self.loop)
 
     async def study(self, base: Digest) -> JointRows:
         self.asked.append(base)
         if isinstance(self.answer, RiskWeaveError):
             raise self.answer
         return replace(self.answer, base=base)
+
+    async def premium(self, head: Digest) -> Premium:
+        self.asked.append(head)
+        if isinstance(self.answer, RiskWeaveError):
+            raise self.answer
+        return replace(LOST, before=LOST.before + len(self.asked) - 1)
 
     def stop(self) -> None:
         self.loop.call_soon_threadsafe(self.loop.stop)
@@ -199,7 +220,7 @@ def test_answers_wait_for_the_study_that_is_under_way(serving: Serving) -> None:
         await asyncio.wrap_future(gate)
         return await usual(base)
 
-    serving.server = StudyServer(slow, serving.loop)
+    serving.server = StudyServer(slow, serving.premium, serving.loop)
     askers = [_asker(serving) for _ in range(2)]
     found: list[JointRows] = []
     threads = [
@@ -213,3 +234,42 @@ def test_answers_wait_for_the_study_that_is_under_way(serving: Serving) -> None:
         thread.join(5)
     assert len(found) == 2
     assert serving.asked == [BASE]
+
+
+def test_premium_is_the_same_within_its_month_and_pushes_no_joint_rows_out(
+    serving: Serving, tmp_path: Path
+) -> None:
+    door = tmp_path / "study.sock"
+    assert serving.server.listen(door)
+    asker = _asker(serving)
+    rows = asker.rows(BASE)
+    first = asker.premium(OTHER, "2026-11")
+    assert [part.tolist() for part in (first.before, first.after, first.strata)] == [
+        [1, -5],
+        [3, 4],
+        [1, 3],
+    ]
+    again = SocketStudies(door).premium(OTHER, "2026-11")
+    assert again.before.tolist() == first.before.tolist()
+    assert _same(asker.rows(BASE), rows)
+    assert serving.asked == [BASE, OTHER]
+    # A month later consents and tables have changed.
+    assert asker.premium(OTHER, "2026-12").before.tolist() == [2, -4]
+    serving.answer = TransportError("a value: 17")
+    with pytest.raises(TransportError, match="cannot be made now") as raised:
+        asker.premium(BASE, "2026-12")
+    assert "17" not in str(raised.value)
+
+
+def test_premium_of_other_bytes_or_another_head_is_refused() -> None:
+    data = pack_premium(BASE, LOST)
+    for broken in (data[:-1], data + b"0", b"X" + data[1:], data[:20], data[:-1] + b"\x7f"):
+        with pytest.raises(DecodeError):
+            unpack_premium(broken, BASE)
+    with pytest.raises(DecodeError, match="another head"):
+        unpack_premium(data, OTHER)
+
+
+def test_process_that_can_ask_nobody_says_so() -> None:
+    with pytest.raises(TransportError, match="no stream: no premium under baba"):
+        NoStudies("no stream").premium(BASE, "2026-11")
