@@ -12,7 +12,7 @@ STAMP  := $(VENV)/installed
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check proto bench clean
+.PHONY: help demo test test-slow check proto bench sbom clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -24,7 +24,8 @@ demo: $(STAMP)  ## train a private scorecard on 30,000 real clients; report in b
 test: $(STAMP)  ## all tests but the slow ones
 	$(PYTEST) -m "not slow" -n $(WORKERS) --dist loadfile
 
-test-slow: $(STAMP)  ## the slow ones: stock Flower, large tables, crashes
+test-slow: $(STAMP)  ## the slow ones: stock Flower, large tables, crashes, fuzzing (RISKWEAVE_FUZZ_SECONDS a decoder)
+	-$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt atheris
 	$(PYTEST) -m slow
 
 check: $(STAMP)  ## lint, format, types, import contracts, containers' files, generated code in step
@@ -42,6 +43,13 @@ proto: $(STAMP)  ## regenerate proto/v1 from the .proto files
 
 bench: $(STAMP)  ## run the benchmarks, or one of them with only=NAME; results in build/bench
 	$(BIN)/python -m bench.run $(only)
+
+sbom: $(STAMP)  ## the bill of materials of the environment, CycloneDX, in build/riskweave.cdx.json
+	@mkdir -p build
+	@test -x build/sbom/bin/cyclonedx-py || { $(PYTHON) -m venv --clear build/sbom && \
+	  build/sbom/bin/python -m pip install -q --disable-pip-version-check cyclonedx-bom==7.5.0; }
+	build/sbom/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --mc-type application \
+	  --output-reproducible --validate --of JSON --output-file build/riskweave.cdx.json
 
 clean:  ## remove the environment, caches and everything in build/
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -129,8 +129,11 @@ def _plain(value: object) -> object:
 
 
 def reason_of(code: str, zh: str, en: str, points: int, source: str) -> Reason:  # noqa: PLR0917 - a row
-    """A reason as it was kept or sent; ValueError for a source that there is not."""
-    return Reason(code, zh, en, points, Source(source))
+    """A reason as it was kept or sent; DecodeError for a source that there is not."""
+    try:
+        return Reason(code, zh, en, points, Source(source))
+    except ValueError as error:
+        raise DecodeError(f"no source of a reason: {source[:40]!r}") from error
 
 
 def assemble(

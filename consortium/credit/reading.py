@@ -6,7 +6,6 @@ nothing.
 """
 
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import date
 from enum import StrEnum
@@ -15,6 +14,7 @@ from typing import TypeVar
 
 from consortium.credit.terms import LARGEST_MINOR, Ppm, Span, parse_currency, parse_ppm
 from consortium.errors import DomainError, PolicyError
+from consortium.features.toml_text import tables_of
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -276,7 +276,7 @@ def read_toml(data: bytes, source: str) -> Table:
         raise PolicyError(f"{source}: {len(data)} bytes, expected at most {LARGEST_FILE}")
     try:
         text = data.decode("utf-8")
-        values = tomllib.loads(text, parse_float=str)
+        values = tables_of(text)
     except ValueError as error:
         raise PolicyError(f"{source}: not TOML: {error}") from error
     return Table(values, Source(source, text))

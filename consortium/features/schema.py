@@ -8,7 +8,6 @@ A column that may never be used is refused here, so that no plan, model or node 
 remember to (credit 5.3). The TOML form is documented by ``examples/own_data/schema.toml``.
 """
 
-import tomllib
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from consortium.features.columns import (
     read_group,
 )
 from consortium.features.fields import Fields
+from consortium.features.toml_text import tables_of
 from consortium.ids import Digest, digest_of
 
 __all__ = [
@@ -140,8 +140,8 @@ def parse_schema(text: str, *, source: str) -> Schema:
         SchemaError: naming file, feature, key, what was seen and what is expected.
     """
     try:
-        data: dict[str, object] = tomllib.loads(text, parse_float=str)
-    except tomllib.TOMLDecodeError as error:
+        data = tables_of(text)
+    except ValueError as error:
         raise SchemaError(f"{source}: not TOML: {error}") from error
     grids = Fields(data.pop("grid", {}), f"{source}: grid")
     reasons = Fields(data.pop("reason", {}), f"{source}: reason")

@@ -5,7 +5,7 @@ import tomllib
 import types
 import typing
 from datetime import date
-from enum import Enum
+from enum import EnumType
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -48,23 +48,21 @@ def filled(kind: type[T], **given: object) -> T:
 
 
 def _value(hint: object, name: str) -> object:
-    if hint in _NAMED:
-        return _NAMED[hint]
-    if hasattr(hint, "__supertype__"):
-        return _value(hint.__supertype__, name)
-    if isinstance(hint, type) and hasattr(hint, "_fields"):  # a named tuple
-        return hint(
-            **{one: _value(what, one) for one, what in typing.get_type_hints(hint).items()}
-        )
-    origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if origin is tuple:
+    hint = hint if hint in _NAMED else getattr(hint, "__supertype__", hint)
+    inner = typing.get_args(hint)
+    if typing.get_origin(hint) is tuple:
         return tuple(_value(one, name) for one in inner if one is not Ellipsis)
-    if origin in (types.UnionType, typing.Union):
+    if inner:  # or None
         return _value(next(one for one in inner if one is not types.NoneType), name)
+    if isinstance(hint, type) and hasattr(hint, "_fields"):  # a named tuple
+        fields = typing.get_type_hints(hint)
+        return hint(**{one: _value(what, one) for one, what in fields.items()})
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return filled(hint)
-    if isinstance(hint, type) and issubclass(hint, Enum):
-        return next(iter(hint))
+    return next(iter(hint)) if isinstance(hint, EnumType) else _plain(hint, name)
+
+
+def _plain(hint: object, name: str) -> object:
     plain: dict[object, object] = {
         str: _TEXTS.get(name, "S01" if name == "code" else "word"),
         int: 1,
@@ -73,7 +71,7 @@ def _value(hint: object, name: str) -> object:
         date: date(2026, 11, 1),
         float: 0.5,
     }
-    return plain[hint]
+    return (_NAMED | plain)[hint]
 
 
 @cache

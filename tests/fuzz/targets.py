@@ -9,7 +9,7 @@ Whoever writes a decoder enters it here.
 import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -361,6 +361,10 @@ def _note(data: bytes) -> object:
     return checkpoint.parse_checkpoint(found.text)
 
 
+def _vkey() -> str:
+    return checkpoint.log_verifier(short_house().manifest).vkey
+
+
 def _proof_sample() -> bytes:
     tree = short_house().tree
     head_note = short_house().files[f"checkpoints/{tree.size}"]
@@ -388,7 +392,7 @@ LOG = {
     "log proof": _one(proof.parse_proof, _proof_sample),
     "verifier key": _one(
         _text(note.parse_vkey),
-        lambda: checkpoint.log_verifier(short_house().manifest).vkey.encode(),
+        lambda: _vkey().encode(),
     ),
     "tile path": Target(
         read=_text(tiles.parse_path),
@@ -423,7 +427,7 @@ def _state_sample() -> bytes:
 
 def _npy(dtype: str) -> Target:
     def sample() -> bytes:
-        return vectors._header(3, dtype) + bytes(24)  # noqa: SLF001 - the header is private
+        return vectors._header(3, dtype) + bytes(24)
 
     return _one(lambda data: vectors.read_vector(data, dtype), sample)
 
