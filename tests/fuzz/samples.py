@@ -110,7 +110,7 @@ def example_table(path: str) -> dict[str, object]:
 
 
 def requests() -> tuple[bytes, ...]:
-    """Certificate requests: as ours, over another curve, over RSA."""
+    """Certificate requests: as ours, over another curve, over RSA, over no known curve."""
     keys = (
         ec.generate_private_key(ec.SECP256R1()),
         ec.generate_private_key(ec.SECP384R1()),
@@ -119,4 +119,6 @@ def requests() -> tuple[bytes, ...]:
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "bank-a")])
     builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
     der = serialization.Encoding.DER
-    return tuple(builder.sign(key, hashes.SHA256()).public_bytes(der) for key in keys)
+    made = [builder.sign(key, hashes.SHA256()).public_bytes(der) for key in keys]
+    curve = bytes.fromhex("06082a8648ce3d030107")  # the object identifier of P-256
+    return (*made, made[0].replace(curve, curve[:-1] + b"\x22"))

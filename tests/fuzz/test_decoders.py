@@ -2,7 +2,7 @@
 
 import re
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -94,8 +94,10 @@ def test_honest_bytes_are_read(name: str) -> None:
     target = TARGETS[name]
     honest = target.samples()
     assert honest
-    for data in honest[:1] if name in FOREIGN else honest:
-        target.read(data)
+    target.read(honest[0])
+    for data in honest[1:]:
+        with suppress(RiskWeaveError) if name in FOREIGN else nullcontext():
+            target.read(data)
 
 
 @EVERY
