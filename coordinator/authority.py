@@ -206,6 +206,10 @@ def spki_of_key(key: Secret) -> Digest:
     return _key_digest(private.public_key())
 
 
+_UNREADABLE = (ValueError, InvalidSignature, UnsupportedAlgorithm, x509.InvalidVersion)
+"""What the library raises of a request that somebody made up; they have no common root."""
+
+
 def spki_of_request(csr: bytes) -> Digest:
     """SPKI digest of the key in a certificate request; raises EnrolmentError."""
     return _key_digest(_requested_key(csr))
@@ -226,7 +230,7 @@ def _requested_key(csr: bytes) -> ec.EllipticCurvePublicKey:
         request = x509.load_der_x509_csr(csr)
         key = request.public_key()
         valid = request.is_signature_valid
-    except (ValueError, InvalidSignature, UnsupportedAlgorithm) as error:
+    except _UNREADABLE as error:
         raise EnrolmentError("the certificate request cannot be read") from error
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
         raise EnrolmentError("the certificate request is not over a P-256 key")

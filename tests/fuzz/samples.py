@@ -110,7 +110,7 @@ def example_table(path: str) -> dict[str, object]:
 
 
 def requests() -> tuple[bytes, ...]:
-    """Certificate requests: as ours, over another curve, over RSA, over no known curve."""
+    """Certificate requests: as ours, over another curve, over RSA, over no known curve, of no version."""
     keys = (
         ec.generate_private_key(ec.SECP256R1()),
         ec.generate_private_key(ec.SECP384R1()),
@@ -121,4 +121,5 @@ def requests() -> tuple[bytes, ...]:
     der = serialization.Encoding.DER
     made = [builder.sign(key, hashes.SHA256()).public_bytes(der) for key in keys]
     curve = bytes.fromhex("06082a8648ce3d030107")  # the object identifier of P-256
-    return (*made, made[0].replace(curve, curve[:-1] + b"\x22"))
+    unknown = made[0].replace(curve, curve[:-1] + b"\x22")
+    return (*made, unknown, made[0].replace(b"\x02\x01\x00", b"\x02\x01\x40", 1))
