@@ -110,7 +110,7 @@ def example_table(path: str) -> dict[str, object]:
 
 
 def requests() -> tuple[bytes, ...]:
-    """Certificate requests: as ours, over another curve, over RSA, over no known curve, of no version."""
+    """Certificate requests: as ours, of other curves, of RSA, of no known curve or version."""
     keys = (
         ec.generate_private_key(ec.SECP256R1()),
         ec.generate_private_key(ec.SECP384R1()),
