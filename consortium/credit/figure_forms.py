@@ -14,10 +14,11 @@ from consortium.credit.closures import Cause
 from consortium.credit.elasticity import Arm as StudyArm
 from consortium.credit.elasticity import Outcome
 from consortium.credit.outcomes import Bucket
+from consortium.credit.scenario import BASE, MOST_SCENARIOS, scenario_of
 from consortium.credit.shock import Tier
 from consortium.credit.terms import GRADES, Segment, add_months
 from consortium.credit.waves import Arm, Fate, wave_label
-from consortium.errors import ConfigurationError
+from consortium.errors import ConfigurationError, DomainError
 from consortium.figure import Axis, FigureKind, FigureSpec, Measure
 
 NONE = "none"
@@ -65,6 +66,8 @@ class Form:
     """Whether a person may fill a cell for each week or month; else one in all."""
     one_period: bool = False
     """Whether it is of one month only: what it counts is of a day."""
+    worlds: bool = False
+    """Whether a person fills one cell in every world, each but the base named by a filter."""
 
 
 def periods(first: str, last: str) -> tuple[str, ...]:
@@ -143,6 +146,18 @@ def _waves(_: FigureSpec, axis: Axis) -> bool:
     return axis.cells == tuple(map(wave_label, range(len(axis.cells))))
 
 
+def _worlds(spec: FigureSpec, axis: Axis) -> bool:
+    """The base, and scenarios whose drivers stand under their names in the filters."""
+    base, names = axis.cells[0], axis.cells[1:]
+    told = {one.name: one.value for one in spec.filters}
+    if base != BASE or not 1 <= len(names) <= MOST_SCENARIOS or set(told) != set(names):
+        return False
+    try:
+        return not any(scenario_of(name, told[name]).empty for name in names)
+    except DomainError:
+        return False
+
+
 VOCABULARIES: Mapping[str, Vocabulary] = {
     "week": _period,
     "month": _period,
@@ -165,6 +180,7 @@ VOCABULARIES: Mapping[str, Vocabulary] = {
     "wave": _waves,
     "wave_arm": _exactly(*Arm),
     "fate": _exactly(*Fate),
+    "world": _worlds,
 }
 """Name of an axis to the cells that it may have, the same in every kind."""
 
@@ -212,6 +228,13 @@ FORMS: Mapping[FigureKind, Form] = {
         counts=("persons",),
         filters={"campaign": (), "look": (), "plan": (), "turn": ()},
     ),
+    FigureKind.SCENARIO: Form(
+        axes=(("world", "grade"),),
+        counts=("persons", "approvals"),
+        amounts=("pd", "loss"),
+        one_period=True,
+        worlds=True,
+    ),
 }
 """Kinds of which nodes count something by themselves; no other can be asked for."""
 
@@ -229,6 +252,9 @@ def check_cells(spec: FigureSpec) -> None:
         if not VOCABULARIES[axis.name](spec, axis):
             raise ConfigurationError(f"figure: cells of {axis.name} are not the public ones")
     _check_measures(form, spec.measures)
+    if form.worlds:
+        _check_worlds(form, spec)
+        return
     _check_filters(form, spec)
     most = len(periods(spec.first, spec.last)) if form.per_period else 1
     if spec.cells_per_person > most:
@@ -256,6 +282,14 @@ def _check_measures(form: Form, measures: tuple[Measure, ...]) -> None:
         raise ConfigurationError("figure: a count has the bound 1")
     if any(one.signed for one in measures):
         raise ConfigurationError("figure: no measure of it is signed")
+
+
+def _check_worlds(form: Form, spec: FigureSpec) -> None:
+    """Its filters were checked with its axis; noise is made for a cell in every world."""
+    if spec.cells_per_person != len(spec.axes[0].cells):
+        raise ConfigurationError(f"figure: {spec.kind} has a cell a person in every world")
+    if len(spec.measures) != len(form.counts) + len(form.amounts):
+        raise ConfigurationError(f"figure: {spec.kind} has all its measures")
 
 
 def _check_filters(form: Form, spec: FigureSpec) -> None:

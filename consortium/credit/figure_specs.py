@@ -64,6 +64,8 @@ def figure(kind: FigureKind, first: str, last: str, wanted: Wanted) -> FigureSpe
     form = FORMS.get(kind)
     if form is None:
         raise ConfigurationError(f"figure: no node counts {kind}")
+    if form.worlds:
+        raise ConfigurationError(f"figure: {kind} is of a file: `riskweave stress plan`")
     names = wanted.by or next(
         (axes for axes in form.axes if ("week" in axes) == ("W" in first)), form.axes[0]
     )

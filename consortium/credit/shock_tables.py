@@ -1,8 +1,7 @@
 """The tables that stress runs read: how each is laid out, and what its cells mean (4.8, 4.15).
 
-Nodes fill tiers and elasticities from their lines (``partner_node.credit.figures``); tables of
-scenarios are made by ``scenario.amounts_of`` alone, no node has the rows that it wants. An
-operator, and an auditor after it, reads them back here and gets the same figures.
+Nodes fill them from their lines (``partner_node.credit.figures``). An operator, and an auditor
+after it, reads them back here and gets the same figures.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from consortium.credit.elasticity import OUTCOMES, TierStudy, elasticities_of
+from consortium.credit.figure_forms import check_cells
 from consortium.credit.figure_specs import Wanted, figure
 from consortium.credit.figures import NoisyTable
 from consortium.credit.scenario import BASE, MEASURES, Scenario, counted, scenario_of
@@ -76,7 +76,7 @@ def scenario_spec(
     if len(worlds) == 1:
         raise ConfigurationError("no scenario shocks anything: all of them are the base")
     bounds = {"pd": MILLION, "loss": bound}
-    return FigureSpec(
+    spec = FigureSpec(
         kind=FigureKind.SCENARIO,
         first=month,
         last=month,
@@ -92,6 +92,8 @@ def scenario_spec(
         cells_per_person=len(worlds),
         synthetic=synthetic,
     )
+    check_cells(spec)
+    return spec
 
 
 def scenarios_of(spec: FigureSpec) -> tuple[Scenario, ...]:

@@ -8,8 +8,9 @@ from rich.console import Console
 
 from consortium.credit.scenario import parse_scenarios
 from consortium.credit.shock import MOST_ROUNDS, TIERS, Tier
-from consortium.credit.shock_tables import elasticity_spec, tiers_spec
+from consortium.credit.shock_tables import elasticity_spec, scenario_spec, tiers_spec
 from consortium.errors import ConfigurationError
+from consortium.figure import FigureSpec
 from consortium.ids import PartnerId, parse_partner_id
 from coordinator import wiring
 from coordinator.credit import scenario_report, stress_report
@@ -74,15 +75,22 @@ def _add_plan(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     defaults = FigureTerms()
     plan = verbs.add_parser(
         "plan",
-        help="print the plan of a table that a closure is reckoned from",
-        description="Print the plan of the table of tiers, or of elasticities, of a month, for "
-        "`riskweave coordinator train`. Nothing is started and nothing is charged yet.",
+        help="print the plan of a table that a closure or a scenario is reckoned from",
+        description="Print the plan of the table of tiers, of elasticities, or of a file of "
+        "scenarios, of a month, for `riskweave coordinator train`. Nothing is started and "
+        "nothing is charged yet.",
     )
     plan.add_argument("directory", metavar="DIR", type=Path, help="coordinator directory")
-    plan.add_argument("kind", choices=("tiers", "elasticity"))
+    plan.add_argument("kind", choices=("tiers", "elasticity", "scenario"))
     plan.add_argument("--month", required=True, help="YYYY-MM: its end, or of the inquiries")
     plan.add_argument(
-        "--bound", type=int, default=0, help="of tiers: most exposure of a person, minor units"
+        "--bound",
+        type=int,
+        default=0,
+        help="most that a person adds, minor units: of tiers exposure, of scenarios loss",
+    )
+    plan.add_argument(
+        "--scenario", metavar="FILE.toml", type=Path, help="of scenarios: the shocks"
     )
     plan.add_argument("--without", default="", help="a,b: do not count, such as who withdrew")
     plan.add_argument("--epsilon", default=defaults.epsilon, help="of a person (%(default)s)")
@@ -119,16 +127,24 @@ def _plan(arguments: argparse.Namespace) -> int:
         raise ConfigurationError("no manifest is in force: nobody could be asked")
     without = {parse_partner_id(name) for name in arguments.without.split(",") if name}
     partners = sorted(one.id for one in manifest.partners if one.id not in without)
-    synthetic = arguments.synthetic
-    if arguments.kind == "elasticity":
-        spec = elasticity_spec(arguments.month, synthetic=synthetic)
-    elif arguments.bound < 1:
-        raise ConfigurationError("--bound: a table of tiers needs the most of a person")
-    else:
-        spec = tiers_spec(arguments.month, partners, bound=arguments.bound, synthetic=synthetic)
+    spec = _spec(arguments, partners)
     terms = FigureTerms(epsilon=arguments.epsilon, holders=tuple(partners) if without else ())
     print(table_plan_text(spec, terms), end="")
     return 0
+
+
+def _spec(arguments: argparse.Namespace, partners: Sequence[PartnerId]) -> FigureSpec:
+    kind, month, synthetic = arguments.kind, arguments.month, arguments.synthetic
+    if (arguments.scenario is not None) != (kind == "scenario"):
+        raise ConfigurationError("--scenario: a plan of the kind scenario needs it, no other")
+    if kind == "elasticity":
+        return elasticity_spec(month, synthetic=synthetic)
+    if arguments.bound < 1:
+        raise ConfigurationError(f"--bound: a table of {kind} needs the most of a person")
+    if kind == "tiers":
+        return tiers_spec(month, partners, bound=arguments.bound, synthetic=synthetic)
+    scenarios = parse_scenarios(_bytes(arguments.scenario), arguments.scenario.name)
+    return scenario_spec(month, scenarios, bound=arguments.bound, synthetic=synthetic)
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from consortium.credit.scenario import Scenario, counted
 from consortium.credit.scenario_table import GradeLine, World, worlds_of
 from consortium.credit.shock_tables import scenarios_of, worlds_table
 from consortium.errors import NotFoundError
-from coordinator.credit.stress import Stored, table_behind
+from coordinator.credit.stress import TABLE_PRICE, Stored, table_behind
 from coordinator.credit.stress_report import ALL, Document
 
 KIND = "scenario stress"
@@ -59,8 +59,8 @@ def _table(stored: Stored, scenarios: Sequence[Scenario], month: str) -> NoisyTa
         names = ", ".join(one.name for one in wanted) or "one that shocks something"
         raise NotFoundError(
             f"no SCENARIO release{f' of {month}' if month else ''} of these drivers "
-            f"({names}). No node counts one by itself, so there is no plan to run: bring a "
-            "table that was made with consortium/credit/scenario.py by --from"
+            f"({names}): run the figure scenario; `riskweave stress plan DIR scenario "
+            f"--scenario FILE` prints its plan ({TABLE_PRICE})"
         )
     return max(found, key=lambda one: (one.spec.last, one.release))
 

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable
 from contextlib import closing
+from datetime import timedelta
 
+from consortium.credit.figure_forms import day_after
 from consortium.credit.figures import Entry
 from consortium.errors import ConfigurationError
 from consortium.figure import FigureKind, FigureSpec
@@ -21,9 +23,10 @@ from partner_node.credit.figure_decisions import (
 from partner_node.credit.figure_elasticity import elasticity_entries
 from partner_node.credit.figure_lines import COUNTERS, line_entries
 from partner_node.credit.figure_premium import lost_entries
+from partner_node.credit.figure_scenario import scenario_entries
 from partner_node.credit.lines import histories, lines_source
 from partner_node.credit.opening import subjects_of
-from partner_node.credit.rules import FOLDER
+from partner_node.credit.rules import FOLDER, RulesBook
 from partner_node.credit.storage import CreditStore
 from partner_node.credit.storage_elsewhere import arms
 from partner_node.study import Studies
@@ -40,7 +43,8 @@ def entries_of(desk: wiring.Desk, spec: FigureSpec, studies: Studies) -> Iterabl
     Raises:
         RefusalError: a look at a campaign, or a head, is not the one that is due, or in force.
         TransportError: joint sums are needed and cannot be had now.
-        ConfigurationError: a file is missing. DataError, DomainError: a row that cannot be.
+        ConfigurationError: a file is missing, or no rules were in force.
+        DataError, DomainError: a row that cannot be.
         StorageError: the desk's database cannot be read.
     """
     folder = desk.config.directory / FOLDER
@@ -48,10 +52,8 @@ def entries_of(desk: wiring.Desk, spec: FigureSpec, studies: Studies) -> Iterabl
         return campaign_entries(desk, spec)
     if spec.kind is FigureKind.PREMIUM:
         return lost_entries(desk, spec, studies)
-    if spec.kind in COUNTERS:
-        return line_entries(spec, histories(lines_source(folder)), desk.config.partner)
-    if spec.kind is FigureKind.ELASTICITY:
-        return _elasticities(desk, spec)
+    if spec.kind in _OF_LINES:
+        return _of_lines(desk, spec)
     if spec.kind not in KINDS or not desk.config.credit_database.exists():
         raise ConfigurationError(f"no source of {spec.kind} here")
     with closing(CreditStore(desk.config.credit_database)) as store:
@@ -63,6 +65,20 @@ def entries_of(desk: wiring.Desk, spec: FigureSpec, studies: Studies) -> Iterabl
     groups = groups_of(groups_source(folder), subject)
     outcomes = outcomes_of(histories(lines_source(folder)), subject, after)
     return fairness_entries(spec, decisions, groups, outcomes)
+
+
+_OF_LINES = {*COUNTERS, FigureKind.ELASTICITY, FigureKind.SCENARIO}
+
+
+def _of_lines(desk: wiring.Desk, spec: FigureSpec) -> Iterable[Entry]:
+    """From the monthly lines, and of some kinds from rules or inquiries beside them."""
+    if spec.kind is FigureKind.ELASTICITY:
+        return _elasticities(desk, spec)
+    lines = histories(lines_source(desk.config.directory / FOLDER))
+    if spec.kind is not FigureKind.SCENARIO:
+        return line_entries(spec, lines, desk.config.partner)
+    month_end = day_after(spec.last) - timedelta(days=1)
+    return scenario_entries(spec, lines, RulesBook(desk.config.directory).at(month_end).rules)
 
 
 def _elasticities(desk: wiring.Desk, spec: FigureSpec) -> Iterable[Entry]:

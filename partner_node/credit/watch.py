@@ -15,6 +15,7 @@ from consortium.credit.capacity import (
     CapacityState,
     DueKind,
     Income,
+    IncomeState,
     Obligation,
     Usage,
     capacity_state,
@@ -42,7 +43,7 @@ from consortium.credit.outcomes import (
     bucket_of,
     use_of,
 )
-from consortium.credit.policy import Policy, StageRules
+from consortium.credit.policy import DecisionRules, Policy, StageRules
 from consortium.credit.stages import (
     Condition,
     Stage,
@@ -260,19 +261,29 @@ def _observed(months: Sequence[LineMonth]) -> Observed:
     )
 
 
+def income_in(
+    months: Sequence[LineMonth], rules: DecisionRules
+) -> tuple[Income | None, IncomeState]:
+    """The income that a line's last months tell, and whether it may be used."""
+    last = months[-1]
+    known = tuple(one.income for one in months[-CREDITS:] if one.income is not None)
+    income = Income(credits=known, latest_on=last.end.on) if len(known) == CREDITS else None
+    return income, income_state(
+        income, today=last.end.on, rules=rules, consented=last.income_consent
+    )
+
+
+def dues_in(last: LineMonth, rules: DecisionRules) -> int:
+    """Monthly dues that a line's month tells: its own, and those elsewhere if known."""
+    kind = DueKind.REVOLVING if last.months_left is None else DueKind.TERM
+    here = Obligation(kind=kind, scheduled=max(0, last.due), balance=max(0, last.end.balance))
+    return dues_of([here], [], last.dues_elsewhere, rules)
+
+
 def capacity_of(months: Sequence[LineMonth], policy: Policy) -> CapacityState:
     """The capacity monitor's answer for a line's last month (row 27)."""
     last = months[-1]
-    credits_ = [month.income for month in months[-CREDITS:]]
-    known = tuple(one for one in credits_ if one is not None)
-    income = None
-    if len(known) == CREDITS:
-        income = Income(credits=known, latest_on=last.end.on)
-    state = income_state(
-        income, today=last.end.on, rules=policy.rules, consented=last.income_consent
-    )
-    kind = DueKind.REVOLVING if last.months_left is None else DueKind.TERM
-    here = Obligation(kind=kind, scheduled=max(0, last.due), balance=max(0, last.end.balance))
+    income, state = income_in(months, policy.rules)
     usage = Usage(
         utilisation=utilisation(last.end.balance, last.limit),
         misused=funds_misused(last.barred_debits, last.end.debits, policy.rules),
@@ -282,7 +293,7 @@ def capacity_of(months: Sequence[LineMonth], policy: Policy) -> CapacityState:
         income,
         state,
         usage,
-        dues=dues_of([here], [], last.dues_elsewhere, policy.rules),
+        dues=dues_in(last, policy.rules),
         cap=policy.rules.dsr_cap,
     )
 

@@ -130,7 +130,9 @@ def test_missing_releases_are_named_with_what_to_run_and_its_price(
         run(some, "--close", "bank_a", "--month", "2026-04")
     other = tmp_path / "s.toml"
     other.write_text("[[scenario]]\nname = 'winter'\nincome_loss = '0.2'\n")
-    with pytest.raises(NotFoundError, match=r"no SCENARIO release.*winter.*No node counts"):
+    with pytest.raises(
+        NotFoundError, match=r"no SCENARIO release.*winter.*stress plan DIR scenario"
+    ):
         run(some, "--scenario", str(other))
 
 
@@ -238,6 +240,29 @@ def test_a_plan_of_tiers_has_a_cell_for_each_partner_and_passes_the_nodes_form(
     plan = tomllib.loads(capsys.readouterr().out)
     assert plan["plan"]["holders"] == ["bank_b"]
     assert [axis["name"] for axis in plan["axis"]] == ["grade", "arm", "outcome"]
+
+
+def test_a_plan_of_scenarios_has_their_drivers_and_its_table_is_found_in_the_registry(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    house = House.build(tmp_path / "c")
+    words = ["plan", str(tmp_path / "c"), "scenario", "--month", "2026-03"]
+    with pytest.raises(ConfigurationError, match="--scenario"):
+        main([*words, "--bound", "1"])
+    words += ["--scenario", str(SCENARIOS)]
+    with pytest.raises(ConfigurationError, match="--bound"):
+        main(words)
+    with pytest.raises(ConfigurationError, match="--scenario"):
+        main([*words[:2], "tiers", *words[3:], "--bound", "1"])
+    assert main([*words, "--bound", "500000", "--synthetic"]) == 0
+    plan = tomllib.loads(capsys.readouterr().out)
+    assert plan["axis"][0]["cells"] == ["base", "winter", "new_rules", "dry_funding"]
+    assert plan["figure"]["cells_per_person"] == 4
+    assert plan["filter"]["winter"] == "u2:i0.1"
+    scenarios = parse_scenarios(SCENARIOS.read_bytes(), "winter.toml")
+    fill_registry(house.desk.store, [scenario_table(scenarios)])
+    out = ["--out", str(tmp_path / "out")]
+    assert main(["run", str(tmp_path / "c"), "--scenario", str(SCENARIOS), *out]) == 0
 
 
 def test_a_policy_is_read_strictly_and_the_shipped_one_assumes_both_signs() -> None:
