@@ -100,6 +100,7 @@ class Label(StrEnum):
     ATTESTATION = "riskweave/attestation/v1\n"
     ATTESTATION_SIGNATURE = "riskweave/attestation-sig/v1\n"
     REVOCATIONS = "riskweave/revocations/v1\n"
+    REVOCATIONS_SIGNATURE = "riskweave/revocations-sig/v1\n"
     ENTRY = "riskweave/entry/v1\n"
     STATEMENT = "riskweave/statement/v1\n"
     EMPIRICAL_AUDIT = "riskweave/empirical-audit/v1\n"

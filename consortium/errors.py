@@ -368,6 +368,11 @@ class AttestationError(TrustError):
     code = "attestation"
     public = "attestation refused"
 
+    def __init__(self, detail: str, *, rule: str) -> None:
+        super().__init__(detail)
+        self.rule = rule
+        """Which rule it breaks, in one word (credit_path.md, 12.2)."""
+
 
 class DigestMismatchError(TrustError):
     """Content that is not what its name says."""

@@ -81,6 +81,32 @@ def read_bundle(bundle: ManifestBundle, digest: Digest | None = None) -> Pin:
     return Pin(manifest=manifest, schema=schema, bundle=bundle)
 
 
+def read_pin(path: Path) -> Pin:
+    """A manifest from a file as a node keeps the one that it trusts.
+
+    Raises:
+        ManifestError: the file is damaged.
+    """
+    try:
+        stored = json.loads(read_file(path))
+        digest = parse_digest(stored["manifest"])
+        bundle = ManifestBundle(
+            body=bytes.fromhex(stored["body"]),
+            schema=bytes.fromhex(stored["schema"]),
+            signatures=tuple(
+                Signed(
+                    digest=digest,
+                    member=parse_partner_id(member),
+                    signature=bytes.fromhex(signature),
+                )
+                for member, signature in stored["signatures"].items()
+            ),
+        )
+        return read_bundle(bundle, digest)
+    except (ValueError, KeyError, TypeError, AttributeError, RiskWeaveError) as error:
+        raise ManifestError(f"{path} is damaged: {error}") from error
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
     """What a channel shows and checks, PEM each."""
@@ -297,24 +323,7 @@ class Keystore:
         """
         if not self._trust.exists():
             return None
-        try:
-            stored = json.loads(read_file(self._trust))
-            digest = parse_digest(stored["manifest"])
-            bundle = ManifestBundle(
-                body=bytes.fromhex(stored["body"]),
-                schema=bytes.fromhex(stored["schema"]),
-                signatures=tuple(
-                    Signed(
-                        digest=digest,
-                        member=parse_partner_id(member),
-                        signature=bytes.fromhex(signature),
-                    )
-                    for member, signature in stored["signatures"].items()
-                ),
-            )
-            return read_bundle(bundle, digest)
-        except (ValueError, KeyError, TypeError, AttributeError, RiskWeaveError) as error:
-            raise ManifestError(f"{self._trust} is damaged: {error}") from error
+        return read_pin(self._trust)
 
     def pin(self, pin: Pin) -> None:
         """Trust this manifest from now on, instead of the one before."""

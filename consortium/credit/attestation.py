@@ -123,11 +123,23 @@ class RevocationList:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Revocations:
-    """A list that a cosigned checkpoint vouches for; made by ``trusted_revocations`` only."""
+class SignedRevocations:
+    """A list and its issuer's Ed25519 signature over its canonical bytes."""
 
     listed: RevocationList
-    checkpoint_on: date
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revocations:
+    """A list that somebody vouches for.
+
+    Made by ``trusted_revocations`` and ``signed_revocations`` only.
+    """
+
+    listed: RevocationList
+    checkpoint_on: date | None
+    """Of the cosigned checkpoint; None: its issuer alone says that it is the newest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +212,15 @@ def revocation_bytes(issuer: PartnerId, revoked: Sequence[Digest], *, as_of: dat
     return document_of(RevocationList(issuer=issuer, as_of=as_of, revoked=rising))
 
 
+def sign_revocations(
+    key: IdentityKey, issuer: PartnerId, revoked: Sequence[Digest], *, as_of: date
+) -> bytes:
+    """The same list, signed by its issuer: a file that says by itself whose it is."""
+    listed = parse_document(RevocationList, revocation_bytes(issuer, revoked, as_of=as_of))
+    signature = key.sign(Label.REVOCATIONS_SIGNATURE, document_of(listed))
+    return document_of(SignedRevocations(listed=listed, signature=signature))
+
+
 def revocation_digest(data: bytes) -> Digest:
     """What the log holds of a list."""
     return hash_with(Label.REVOCATIONS, data)
@@ -250,6 +271,21 @@ def trusted_revocations(data: bytes, *, digest: Digest, checkpoint_on: date) -> 
     return Revocations(listed=listed, checkpoint_on=checkpoint_on)
 
 
+def signed_revocations(data: bytes, issuer: tuple[PartnerId, VerifyKey]) -> Revocations:
+    """The list that an issuer signed, without the log: it makes no attestation VALID.
+
+    An old list is as well signed as a new one, so what comes after its day is not known.
+
+    Raises:
+        AttestationError: another issuer's. SignatureError: altered. DecodeError: no list.
+    """
+    signed = parse_document(SignedRevocations, data)
+    if signed.listed.issuer != issuer[0]:
+        raise AttestationError("the revocation list is another issuer's", rule="list")
+    issuer[1].verify(Label.REVOCATIONS_SIGNATURE, document_of(signed.listed), signed.signature)
+    return Revocations(listed=signed.listed, checkpoint_on=None)
+
+
 def check_attestation(
     data: bytes,
     *,
@@ -269,7 +305,8 @@ def check_attestation(
 
     Returns:
         VALID with a list whose checkpoint is at most seven days old; else VALID_AS_OF the day
-        of the older list, or the day of issue without any.
+        of the older list, or of one that its issuer alone vouches for, or the day of issue
+        without any.
 
     Raises:
         DecodeError: no attestation of this form. SignatureError: it was altered, or another
@@ -279,16 +316,24 @@ def check_attestation(
     signed = parse_document(SignedAttestation, data)
     one = signed.attestation
     if one.issuer != issuer[0]:
-        raise AttestationError("the attestation names another issuer")
+        raise AttestationError("the attestation names another issuer", rule="issuer")
     issuer[1].verify(Label.ATTESTATION_SIGNATURE, document_of(one), signed.signature)
     if one.version != VERSION:
-        raise AttestationError(f"attestation of version {one.version}, expected {VERSION}")
+        raise AttestationError(
+            f"attestation of version {one.version}, expected {VERSION}", rule="form"
+        )
     if (one.epoch, one.subject) != subject:
-        raise AttestationError("the attestation is another person's, or of another epoch")
+        raise AttestationError(
+            "the attestation is another person's, or of another epoch", rule="person"
+        )
     if not one.issued_on < one.expires_on <= one.issued_on + timedelta(days=LONGEST_DAYS):
-        raise AttestationError(f"the attestation would live more than {LONGEST_DAYS} days")
+        raise AttestationError(
+            f"the attestation would live more than {LONGEST_DAYS} days", rule="form"
+        )
     if not one.issued_on <= today < one.expires_on:
-        raise AttestationError("the attestation has expired, or is not valid yet")
+        raise AttestationError(
+            "the attestation has expired, or is not valid yet", rule="expired"
+        )
     return _against(one, revocations, today)
 
 
@@ -296,10 +341,13 @@ def _against(one: Attestation, revocations: Revocations | None, today: date) -> 
     if revocations is None:
         return Checked(one, Validity.VALID_AS_OF, one.issued_on)
     if revocations.listed.issuer != one.issuer:
-        raise AttestationError("the revocation list is another issuer's")
+        raise AttestationError("the revocation list is another issuer's", rule="list")
     if one.digest in revocations.listed.revoked:
-        raise AttestationError("the attestation was revoked")
+        raise AttestationError("the attestation was revoked", rule="revoked")
     known = revocations.checkpoint_on
+    if known is None:
+        day = min(revocations.listed.as_of, today)
+        return Checked(one, Validity.VALID_AS_OF, max(one.issued_on, day))
     if known <= today <= known + timedelta(days=FRESH_DAYS):
         return Checked(one, Validity.VALID, today)
     return Checked(one, Validity.VALID_AS_OF, max(one.issued_on, min(known, today)))

@@ -38,6 +38,7 @@ _MORE = (
     "partner_node.credit.cli_audit",
     "partner_node.credit.cli_closures",
     "partner_node.credit.cli_campaign",
+    "partner_node.credit.cli_attest",
 )
 """Files that add verbs of their own."""
 

@@ -22,6 +22,7 @@ from consortium.errors import ConfigurationError, DataError
 from consortium.inquiries import Purpose
 from partner_node import budget, wiring
 from partner_node.credit import (
+    storage_attested,
     storage_elsewhere,
     storage_people,
     storage_rights,
@@ -182,6 +183,8 @@ def withdraw(
         every = storage_rights.lines_of(connection, subject) | set(lines)
         for purpose in purposes:
             _add(gone, _ended(connection, subject, purpose, every))
+        if ConsentPurpose.ATTESTATION in purposes:
+            _add(gone, storage_attested.revoke_of(connection, subject, ports.today))
     return gone
 
 
@@ -296,6 +299,7 @@ def delete(
     epochs = ports.node.forget(subject)
     with ports.store.transaction() as connection:
         erased = _erased(connection, subject, lines, _before(ports))
+        _add(erased, storage_attested.forget(connection, subject, ports.today))
         kept, newest = storage_people.unlink_decisions(connection, subject)
         erased[storage_people.WITHDRAWN.name] = storage_people.drop_withdrawals(
             connection, subject
@@ -379,6 +383,7 @@ def sweep(ports: RightsPorts) -> dict[str, int]:
         dropped = storage_people.drop_deletions(connection, until)
         _add(gone, {storage_people.DELETIONS.name: dropped})
         _add(gone, storage_rights.drop_orphans(connection))
+        _add(gone, storage_attested.drop_expired(connection, ports.today))
     return gone
 
 
