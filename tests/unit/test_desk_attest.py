@@ -26,7 +26,7 @@ from consortium.ids import PartnerId, PersonToken
 from consortium.manifest import Role, manifest_bytes
 from consortium.messages import ManifestBundle, Signed
 from partner_node import scoring_parts, wiring
-from partner_node.credit import attesting
+from partner_node.credit import attesting, storage_attested
 from partner_node.credit.cli import main
 from partner_node.credit.cli_attest import REFUSED
 from partner_node.credit.lines import FILE
@@ -261,6 +261,22 @@ def test_deletion_takes_back_what_was_attested_and_leaves_it_under_nobody(
     assert one.digest.encode() in listed(bank, tmp_path / "list")
     with pytest.raises(NotFoundError):
         issued(bank, tmp_path / "after", LEAVER)
+
+
+def test_list_has_what_was_revoked_until_it_expires_by_itself(
+    bank: Path, tmp_path: Path
+) -> None:
+    one = issued(bank, tmp_path / "paper", PERSON, "--days", "1").attestation
+    other = issued(bank, tmp_path / "other", PERSON, "--days", "2").attestation
+    assert main(["revoke-attestation", str(bank), one.digest]) == 0
+    over = one.expires_on + timedelta(days=1)
+    desk = wiring.open_desk(bank)
+    with open_service(desk) as service, service.ports.store.transaction() as connection:
+        assert storage_attested.drop_expired(connection, one.expires_on) == {"attestations": 0}
+        assert storage_attested.revoked(connection, one.expires_on) == [one.digest]
+        assert storage_attested.revoked(connection, over) == []
+        assert storage_attested.drop_expired(connection, over) == {"attestations": 1}
+        assert storage_attested.issued_by(connection, other.digest) is not None
 
 
 def test_closure_for_arrears_is_attested_though_a_cut_came_before_it() -> None:
