@@ -181,6 +181,7 @@ def test_points_are_evaluated_neither_for_nor_with_a_revoked_partner(tmp_path: P
     run(tmp_path, story)
 
 
+@pytest.mark.slow
 def test_request_under_way_when_others_hear_of_a_revocation_is_asked_again_without_it(
     tmp_path: Path,
 ) -> None:

@@ -57,6 +57,7 @@ def released(live: Federation, text: str) -> tuple[str, TableRow, NoisyTable]:
     return end.run, row, parse_table_document(row.document).table
 
 
+@pytest.mark.slow
 def test_a_table_is_counted_released_once_charged_at_each_node_and_proven_by_the_audit(
     counted: Federation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -67,7 +67,7 @@ def test_older_coordinator_that_was_restored_is_refused_and_a_fresh_one_is_not(
     federation: Federation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home = federation.root / "c"
-    with federation.serving():
+    with federation.serving(logged=True):
         federation.found("bank_a", "bank_b")
         nodes = list(federation.nodes.values())
         for node in nodes:
@@ -90,7 +90,7 @@ def test_older_coordinator_that_was_restored_is_refused_and_a_fresh_one_is_not(
         assert "shorter" in capsys.readouterr().out
         federation.desk = operator.open_desk(home)
         assert len(federation.desk.store.log_entries()) == after
-        with federation.serving():
+        with federation.serving(logged=True):
             if name == "fresh":
                 asked(nodes[0], witnesses[0])
                 continue
@@ -105,7 +105,7 @@ def test_older_coordinator_that_was_restored_is_refused_and_a_fresh_one_is_not(
 def test_node_is_made_again_with_keys_budget_and_what_left(
     federation: Federation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with federation.serving():
+    with federation.serving(logged=True):
         federation.found("bank_a", "bank_b")
     node = federation.nodes["bank_a"]
     node.store().close()

@@ -18,6 +18,7 @@ from consortium.errors import (
     SignatureError,
 )
 from consortium.ids import Digest, PartnerId, RunId
+from consortium.ledger.bodies import OprfUsage
 from consortium.ledger.checkpoint import open_checkpoint, witness_name
 from consortium.ledger.entries import (
     Body,
@@ -504,7 +505,7 @@ def test_entry_that_rests_on_a_head_nobody_cosigned_is_not_taken_into_the_log(
         cosign_at(house, log, one, house.now)
 
     def bring(hint: int) -> None:
-        body = Incident(kind="brought", text=Digest("ab" * 32))
+        body = OprfUsage(epoch=1, day=1, points="0")
         bare = Entry(seq_hint=hint, at=1, actor=name, body=body)
         data = sign_entry(bare, house.identities[name]).to_jcs()
         log.on_witness(WitnessQuestion(known=5, entries=(data,)), name, house.manifest)
