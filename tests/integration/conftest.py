@@ -22,21 +22,11 @@ def federation(tmp_path: Path, loop: Loop) -> Federation:
     return Federation(tmp_path, loop)
 
 
-def _running(factory: pytest.TempPathFactory) -> Iterator[processes.Federation]:
-    directory = factory.mktemp("f")
+@pytest.fixture(scope="session")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[processes.Federation]:
+    """Five processes for all tests that break one of them; each leaves it as it was."""
+    directory = tmp_path_factory.mktemp("f")
     file = processes.write_rehearsal(directory)
     disks = ("shop_d", COORDINATOR)
     with processes.Federation.running(directory, file, disks=disks) as found:
         yield found
-
-
-@pytest.fixture(scope="session")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[processes.Federation]:
-    """Five processes for all tests that look at one of them; each leaves it as it was."""
-    yield from _running(tmp_path_factory)
-
-
-@pytest.fixture(scope="session")
-def hurt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[processes.Federation]:
-    """Five more, for tests that kill them: an audit of their log has warnings for good."""
-    yield from _running(tmp_path_factory)

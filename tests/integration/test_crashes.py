@@ -5,8 +5,6 @@ import socket
 import time
 from collections.abc import Callable
 
-import pytest
-
 from consortium.privacy.mechanism import mechanism_for
 from rehearsal.federation import COORDINATOR
 from tests.integration.federation import (
@@ -20,12 +18,6 @@ BACK_S = 5.0
 """Nodes are back so soon after the coordinator's port is open again (issue A)."""
 
 Note = Callable[[str, object], None]
-
-
-@pytest.fixture
-def live(hurt: Federation) -> Federation:
-    """The federation whose processes are killed here."""
-    return hurt
 
 
 def test_node_killed_in_a_round_is_left_out_rejoins_and_stays_charged(

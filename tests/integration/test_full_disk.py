@@ -13,12 +13,6 @@ from tests.integration.federation import (
 )
 
 
-@pytest.fixture
-def live(hurt: Federation) -> Federation:
-    """The federation whose processes are killed here."""
-    return hurt
-
-
 def test_node_whose_disk_is_full_is_left_out_and_back_when_there_is_space(
     live: Federation,
 ) -> None:
