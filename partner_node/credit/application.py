@@ -23,7 +23,7 @@ from consortium.errors import DomainError, NotFoundError, RiskWeaveError
 from partner_node.credit import admission, storage
 from partner_node.credit.admission import Granting
 from partner_node.credit.committer import Committer
-from partner_node.credit.deciding import Deciding, Draft, answer_to, check_same
+from partner_node.credit.deciding import Deciding, Draft, answer_to
 from partner_node.credit.forms import Application, OverrideWish, application_of, check_key
 from partner_node.credit.looking import SharedLook
 from partner_node.credit.ports import DeskServicePorts
@@ -137,19 +137,21 @@ class DeskService:
         if not check_key(key):
             return await self._make(asked, None, call)
         keyed = self._keyed(plain, key, call.caller)
-        running = self._running.get(keyed.key)
-        if running is not None:
-            check_same(keyed.question, running[0])
-            call.turn.over()  # nobody waits for an answer that is another call's
-            return await asyncio.shield(running[1])
-        kept = answer_to(keyed, await self._keys.find(keyed.key))
-        if kept is not None:
-            return kept
+        while (running := self._running.get(keyed.key)) is not None:
+            if running[0] == keyed.question:
+                call.turn.over()  # nobody waits for an answer that is another call's
+                return await asyncio.shield(running[1])
+            # Whether the key is taken is known when the other question is answered, or refused.
+            await asyncio.wait({running[1]})
         # A task of its own: who asked may hang up, who asks again gets the same bytes.
-        task = asyncio.create_task(self._make(asked, keyed, call))
+        task = asyncio.create_task(self._answer(asked, keyed, call))
         self._running[keyed.key] = (keyed.question, task)
         task.add_done_callback(lambda _: self._running.pop(keyed.key, None))
         return await asyncio.shield(task)
+
+    async def _answer(self, asked: Application, keyed: KeyedQuestion, call: "_Call") -> bytes:
+        kept = answer_to(keyed, await self._keys.find(keyed.key))
+        return kept if kept is not None else await self._make(asked, keyed, call)
 
     def _keyed(self, plain: object, key: str, caller: str) -> KeyedQuestion:
         ports = self._ports

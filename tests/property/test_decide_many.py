@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from consortium.credit.facts import ScoreFacts
@@ -44,8 +44,7 @@ asked = st.tuples(
 
 
 def told(one: bytes | RiskWeaveError) -> object:
-    """Bytes, or that it was refused: of two rules that are broken either may be named."""
-    return one if isinstance(one, bytes) else "refused"
+    return one if isinstance(one, bytes) else (type(one), str(one))
 
 
 async def single(service: DeskService, plain: object, key: str) -> object:
@@ -86,7 +85,13 @@ def ask(pairs: list[Any], *, at_once: bool) -> tuple[list[object], object]:
             return [*found, *again], kept(service)
 
 
+_LATER = ({"person": "good", "wish": {}, "standing": {}, "consents": []}, str(UUID(int=1)), 0)
+_FIRST = ({"person": "good", "wish": {}, "standing": {}}, str(UUID(int=1)), 0)
+
+
 @settings(max_examples=12, deadline=None)
+@example([_FIRST, _LATER])
+@example([_LATER, _FIRST])
 @given(st.lists(asked, min_size=1, max_size=12))
 def test_applications_at_a_time_come_to_the_bytes_of_single_ones(drawn: list[Any]) -> None:
     pairs = [(application(f"a-{name}", **parts), key) for parts, key, name in drawn]
