@@ -42,6 +42,7 @@ from coordinator.membership import partner_for_token
 from coordinator.pseudonym_epochs import EpochStatus
 from coordinator.scoring_storage import InquiryCount, ScoringStore
 from coordinator.storage import ModelRow
+from coordinator.verbs import add_verb, with_json
 
 _EPOCH_DAY = date(1970, 1, 1)
 
@@ -88,22 +89,26 @@ def _parser() -> argparse.ArgumentParser:
     _add_init(verbs)
     _token_verb(verbs)
 
-    verb = _verb(verbs, "manifest", _manifest, "propose the next manifest, or show the newest")
+    verb = add_verb(
+        verbs, "manifest", _manifest, "propose the next manifest, or show the newest"
+    )
     verb.add_argument("action", choices=("propose", "show"))
     verb.add_argument("--min-partners", type=int, help="instead of the configuration's")
     verb.add_argument("--vote-quorum", type=int, help="instead of the configuration's")
-    _json(verb)
+    with_json(verb)
 
-    _verb(verbs, "serve", _serve, "serve partners until SIGTERM or Ctrl-C")
+    add_verb(verbs, "serve", _serve, "serve partners until SIGTERM or Ctrl-C")
 
-    verb = _verb(verbs, "train", _train, "start a run on the serving coordinator and follow it")
+    verb = add_verb(
+        verbs, "train", _train, "start a run on the serving coordinator and follow it"
+    )
     verb.add_argument("plan", metavar="PLAN.toml", type=Path, nargs="?")
     verb.add_argument(
         "--watch", metavar="RUN", nargs="?", const="", help="follow a run (default: newest)"
     )
-    _json(verb)
+    with_json(verb)
 
-    verb = _verb(
+    verb = add_verb(
         verbs, "calibrate", _calibrate, "train the head of the active model, for joint scores"
     )
     defaults = HeadSettings()
@@ -114,11 +119,13 @@ def _parser() -> argparse.ArgumentParser:
         "--askers", default="", help="a,b: who studies its customers (first block's holders)"
     )
     verb.add_argument("--print", action="store_true", help="print the plan, start nothing")
-    _json(verb)
+    with_json(verb)
 
-    _json(_verb(verbs, "status", _status, "who is connected, which run, which model"))
-    _json(
-        _verb(verbs, "inquiries", _inquiries, "how many joint scores were asked for, by whom")
+    with_json(add_verb(verbs, "status", _status, "who is connected, which run, which model"))
+    with_json(
+        add_verb(
+            verbs, "inquiries", _inquiries, "how many joint scores were asked for, by whom"
+        )
     )
     _add_overlap(verbs)
     _add_governance(verbs)
@@ -130,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_overlap(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     text = "count the persons that two partners have in common, by tier of the second"
-    verb = _verb(verbs, "overlap", _overlap, text)
+    verb = add_verb(verbs, "overlap", _overlap, text)
     verb.add_argument("counter", help="partner that counts, and learns the exact counts")
     verb.add_argument("peer", help="partner whose tiers are looked at")
     verb.add_argument("period", metavar="YYYY-MM", help="active lines at this month's end")
@@ -140,18 +147,18 @@ def _add_overlap(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         help="NAME:PD,...: each tier with the PD that ends it, the last with 1 (%(default)s)",
     )
     verb.add_argument("--epsilon", default="1", help="of a person (%(default)s)")
-    _json(verb)
+    with_json(verb)
 
 
 def _add_governance(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     text = "propose the charter of a file to all partners, or show the newest"
-    verb = _verb(verbs, "charter", _governs("charter"), text)
+    verb = add_verb(verbs, "charter", _governs("charter"), text)
     verb.add_argument("file", metavar="FILE.toml", type=Path, nargs="?")
-    _json(verb)
+    with_json(verb)
     text = "how far partners are on board, who has left, and what is owed; 2: it is late"
-    _json(_verb(verbs, "governance", _governs("governance"), text))
+    with_json(add_verb(verbs, "governance", _governs("governance"), text))
     text = "check a contribution statement and say in the log that it was made"
-    verb = _verb(verbs, "contribution", _governs("contribution"), text)
+    verb = add_verb(verbs, "contribution", _governs("contribution"), text)
     verb.add_argument("statement", metavar="STATEMENT.json", type=Path)
     verb.add_argument("--html", metavar="FILE", type=Path, help="write it as one page")
 
@@ -173,7 +180,7 @@ def _governs(name: str) -> Callable[[argparse.Namespace], int]:
 
 
 def _add_bundle(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    verb = _verb(verbs, "bundle", _bundle, "write the log as one file for an auditor")
+    verb = add_verb(verbs, "bundle", _bundle, "write the log as one file for an auditor")
     verb.add_argument("out", metavar="OUT.zip", type=Path)
     verb.add_argument(
         "--uploads",
@@ -211,12 +218,12 @@ def _models_parser() -> argparse.ArgumentParser:
                 type=Path,
                 help="take up an empirical audit of the software, and make the gate again",
             )
-        _json(verb)
+        with_json(verb)
     return parser
 
 
 def _add_init(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    verb = _verb(verbs, "init", _init, "make a new coordinator directory with its own keys")
+    verb = add_verb(verbs, "init", _init, "make a new coordinator directory with its own keys")
     verb.add_argument("--name", required=True, help="name of the federation")
     verb.add_argument("--schema", required=True, type=Path, help="feature schema (TOML)")
     verb.add_argument(
@@ -240,7 +247,7 @@ def _add_init(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 
 def _token_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    verb = _verb(verbs, "token", _token, "issue a one-time join token")
+    verb = add_verb(verbs, "token", _token, "issue a one-time join token")
     verb.add_argument("partner", metavar="PARTNER", help="id: a-z, 0-9, hyphen, underscore")
     whom = verb.add_mutually_exclusive_group(required=True)
     whom.add_argument("--families", default="", help="feature families it holds: a,b")
@@ -249,22 +256,6 @@ def _token_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     verb.add_argument("--hours", type=int, default=24, help="validity (%(default)s)")
     verb.add_argument("--out", type=Path, help="write to this new file, mode 0600")
-
-
-def _verb(
-    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]",
-    name: str,
-    command: Callable[[argparse.Namespace], int],
-    text: str,
-) -> argparse.ArgumentParser:
-    verb = verbs.add_parser(name, help=text, description=text)
-    verb.set_defaults(command=command)
-    verb.add_argument("directory", metavar="DIR", type=Path, help="coordinator directory")
-    return verb
-
-
-def _json(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--json", action="store_true", help="print JSON for scripts")
 
 
 # --- coordinator ------------------------------------------------------------------------------

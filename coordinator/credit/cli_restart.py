@@ -15,6 +15,7 @@ from coordinator.credit.opening import registers_of
 from coordinator.credit.restart_plan import parse_campaign
 from coordinator.credit.restart_waves import PERSONS, Campaigns, Decider
 from coordinator.table_storage import TableStore
+from coordinator.verbs import add_verb, with_json
 from coordinator.wiring import Desk
 
 WAITING = 3
@@ -35,9 +36,9 @@ def _parser() -> argparse.ArgumentParser:
         "the log; nodes read them there and offer by themselves.",
     )
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
-    verb = _verb(verbs, "plan", _plan, "lay a campaign before everybody")
+    verb = with_json(add_verb(verbs, "plan", _plan, "lay a campaign before everybody"))
     verb.add_argument("file", metavar="PLAN.toml", type=Path)
-    verb = _verb(verbs, "run", _run, "take the look that is due, or order a move")
+    verb = with_json(add_verb(verbs, "run", _run, "take the look that is due, or order a move"))
     verb.add_argument("name", metavar="NAME", help="of the campaign")
     verb.add_argument(
         "--order", choices=[one.value for one in PERSONS], help="what a person decides"
@@ -47,23 +48,12 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument(
         "--print", action="store_true", help="print the plan of the table, count nothing"
     )
-    verb = _verb(verbs, "report", _report, "the day's report: JSON, CSV and a page")
+    verb = with_json(
+        add_verb(verbs, "report", _report, "the day's report: JSON, CSV and a page")
+    )
     verb.add_argument("name", metavar="NAME", help="of the campaign")
     verb.add_argument("--out", metavar="FOLDER", type=Path, help="write the three files")
     return parser
-
-
-def _verb(
-    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]",
-    name: str,
-    command: Callable[[argparse.Namespace], int],
-    text: str,
-) -> argparse.ArgumentParser:
-    verb = verbs.add_parser(name, help=text, description=text)
-    verb.set_defaults(command=command)
-    verb.add_argument("directory", metavar="DIR", type=Path, help="coordinator directory")
-    verb.add_argument("--json", action="store_true", help="print JSON for scripts")
-    return verb
 
 
 def _campaigns(desk: Desk) -> Campaigns:

@@ -22,6 +22,7 @@ from coordinator import wiring
 from coordinator.credit.opening import registers_of
 from coordinator.credit.readings import shock_readings
 from coordinator.credit.register import Registers
+from coordinator.verbs import add_verb, with_json
 
 LATE = 2
 """Exit status of ``check`` for an overdue item or an expired waiver."""
@@ -45,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         ("list", _list, "everything that is not green, the worst first"),
         ("check", _check, "the same; exit status 2 for what is overdue or no longer waived"),
     ):
-        verb = _verb(verbs, name, command, text)
+        verb = with_json(add_verb(verbs, name, command, text))
         verb.add_argument(
             "--stress",
             metavar="REPORT.json",
@@ -54,29 +55,16 @@ def _parser() -> argparse.ArgumentParser:
             default=[],
             help="a stored report of riskweave stress; its date is today",
         )
-    verb = _verb(verbs, "waive", _waive, "live with a red trigger for a while")
+    verb = with_json(add_verb(verbs, "waive", _waive, "live with a red trigger for a while"))
     _subject(verb)
     verb.add_argument("--reason", required=True, help="a code of your own")
     verb.add_argument("--days", type=int, default=30, help=f"1 to {WAIVER_DAYS} (%(default)s)")
-    verb = _verb(verbs, "act", _act, "say what was done about a red trigger")
+    verb = with_json(add_verb(verbs, "act", _act, "say what was done about a red trigger"))
     _subject(verb)
     verb.add_argument("--action", required=True, help="a code of your own")
     verb.add_argument("--days", type=int, default=30, help="within which it must show")
     verb.add_argument("--evidence", default="", help="digest of what shows it")
     return parser
-
-
-def _verb(
-    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]",
-    name: str,
-    command: Callable[[argparse.Namespace], int],
-    text: str,
-) -> argparse.ArgumentParser:
-    verb = verbs.add_parser(name, help=text, description=text)
-    verb.set_defaults(command=command)
-    verb.add_argument("directory", metavar="DIR", type=Path, help="coordinator directory")
-    verb.add_argument("--json", action="store_true", help="print JSON for scripts")
-    return verb
 
 
 def _subject(verb: argparse.ArgumentParser) -> None:

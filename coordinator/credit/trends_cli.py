@@ -19,6 +19,7 @@ from coordinator.credit.trends import MAKERS, as_csv, as_json, report_of
 from coordinator.figure_plans import FigureTerms, table_plan_text
 from coordinator.table_releases import figure_digest
 from coordinator.table_storage import TableRow, TableStore
+from coordinator.verbs import add_verb
 
 
 def main(argv: Sequence[str]) -> int:
@@ -37,9 +38,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(verbs)
-    verb = _verb(verbs, "list", _list, "published tables, oldest first")
+    verb = add_verb(verbs, "list", _list, "published tables, oldest first")
     verb.add_argument("--json", action="store_true", help="print JSON for scripts")
-    verb = _verb(verbs, "show", _show, "the report over published tables: HTML, CSV and JSON")
+    verb = add_verb(
+        verbs, "show", _show, "the report over published tables: HTML, CSV and JSON"
+    )
     verb.add_argument(
         "releases",
         metavar="RELEASE",
@@ -54,20 +57,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _verb(
-    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]",
-    name: str,
-    command: Callable[[argparse.Namespace], int],
-    about: str,
-) -> argparse.ArgumentParser:
-    verb = verbs.add_parser(name, help=about, description=about)
-    verb.set_defaults(command=command)
-    verb.add_argument("directory", metavar="DIR", type=Path, help="coordinator directory")
-    return verb
-
-
 def _add_run(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    verb = _verb(verbs, "run", _run, "release a table; what is there already is shown instead")
+    verb = add_verb(
+        verbs, "run", _run, "release a table; what is there already is shown instead"
+    )
     verb.add_argument("kind", choices=[kind.value for kind in MAKERS])
     verb.add_argument("--first", required=True, help="first month 2026-01 or week 2026-W01")
     verb.add_argument("--last", required=True, help="last one")
