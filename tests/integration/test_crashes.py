@@ -50,7 +50,7 @@ def test_node_killed_in_a_round_is_left_out_rejoins_and_stays_charged(
     made = document.statement["attempts"]
     assert isinstance(made, dict)
     assert [one["missing"] for one in made["aborted"]] == [["bank_b"]]
-    # On a loaded machine another one's stream may be down for a round: it is left out of it, too.
+    # On a loaded machine the stream of another may be down for a round, which leaves it out.
     assert isinstance(made["rosters"], list)
     assert {"bank_a, bank_b, shop_c, shop_d", "bank_a, shop_c, shop_d"} <= set(made["rosters"])
     assert made["made"] == len(attempts)
