@@ -217,12 +217,11 @@ class AuditLog:
         """Raise DecodeError unless an entry rests on a head that the quorum cosigned.
 
         The audit finds any other (8.7 (9)), and the log is never pruned: one member could
-        spoil it for all. An incident may rest on more than this log has: that is what it says.
+        spoil it for all. An incident may rest on any: that this log lacks the head, or has
+        another one of its size that nobody cosigned, is what it says.
         """
         size = entry.seq_hint
-        if not size or size in self._rested:
-            return
-        if isinstance(entry.body, Incident) and size > self.newest()[0]:
+        if not size or size in self._rested or isinstance(entry.body, Incident):
             return
         note, manifest = self.head_of(size), self._manifest()
         known = [] if manifest is None else self._chain(manifest)

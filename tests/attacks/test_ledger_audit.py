@@ -529,12 +529,14 @@ def test_sum_that_is_not_that_of_the_words_is_found() -> None:
     assert found["sum.wrong"].entries == (index,)
 
 
-def with_extra(house: House, at: int, *entries: tuple[PartnerId, Body]) -> Files:
+def with_extra(
+    house: House, at: int, *entries: tuple[PartnerId, Body], hint: int = 0
+) -> Files:
     """The log with more entries from index ``at`` on, signed by whoever they name."""
     log = list(house.entries)
     made = [
         sign_entry(
-            Entry(seq_hint=0, at=START, actor=actor, body=body),
+            Entry(seq_hint=hint, at=START, actor=actor, body=body),
             IdentityKey.from_secret(secret_of(f"identity {actor}")),
         ).to_jcs()
         for actor, body in entries
@@ -905,6 +907,18 @@ def test_incident_is_shown_as_a_warning(honest: House) -> None:
     incident = Incident(kind="fork", text=Digest("ab" * 32))
     found = audit(with_extra(honest, len(honest.entries), (honest.names[0], incident)), honest)
     assert [one.name for one in found.findings] == ["incident"]
+    assert found.worst is Grade.WARNING
+
+
+@pytest.mark.parametrize(("hint", "name"), [(3, "entry.head"), (10**9, "entry.hint")])
+def test_incident_that_rests_on_another_history_is_no_error_of_the_log(
+    honest: House, hint: int, name: str
+) -> None:
+    incident = Incident(kind="log.rewritten", text=Digest("ab" * 32))
+    extra = (honest.names[0], incident)
+    files = with_extra(honest, len(honest.entries), extra, hint=hint)
+    found = audit(files, honest)
+    assert {one.name for one in found.findings} == {"incident", name}
     assert found.worst is Grade.WARNING
 
 

@@ -517,6 +517,21 @@ def test_entry_that_rests_on_a_head_nobody_cosigned_is_not_taken_into_the_log(
     assert log.newest()[0] == 6
 
 
+@pytest.mark.parametrize("hint", [4, 6, 10**9], ids=["uncosigned", "to come", "far"])
+def test_incident_is_taken_by_a_log_that_was_written_over(
+    house: House, make: Make, hint: int
+) -> None:
+    log, name = make("log.db"), house.names[0]
+    log._manifest = lambda: house.manifest
+    for one in house.names[:3]:
+        cosign_at(house, log, one, house.now)
+    body = Incident(kind="log.rewritten", text=Digest("ab" * 32))
+    bare = Entry(seq_hint=hint, at=1, actor=name, body=body)
+    data = sign_entry(bare, house.identities[name]).to_jcs()
+    log.on_witness(WitnessQuestion(known=5, entries=(data,)), name, house.manifest)
+    assert log._store.log_entries()[-1] == data
+
+
 def test_mirror_that_is_far_behind_is_filled_in_portions_each_under_a_head(
     house: House, make: Make
 ) -> None:
