@@ -9,7 +9,7 @@ import importlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ from rehearsal.budgets import NodeBudget, parse_budget, parse_reason
 from rehearsal.config import Party, Rehearsal, policy_text, settings_text, source_of
 from rehearsal.desk import decide_all, furnish_desk
 from rehearsal.desk_forms import CreditDoor
-from rehearsal.heads import calibrate
+from rehearsal.heads import calibrate, check_in_use
 from rehearsal.joint import Desk, Tokens, ask_all, serves, token_loads
 from rehearsal.processes import Processes, RehearsalError, free_ports, riskweave
 from rehearsal.published import parse_published
@@ -109,7 +109,10 @@ def run_federation(
             watcher.step("every partner tests the model on its own hold-out and votes")
             version = events[-1].version
             votes = federation.vote_all(version)
-            scored = federation.score(tokens, watcher) if tokens else None
+            scored = None
+            if tokens:
+                federation.check_in_use(version, votes, what="model")
+                scored = federation.score(tokens, watcher)
             decided = federation.decide(watcher) if scored else None
         asked = time.monotonic()
         budgets = tuple(federation.budget(party) for party in rehearsal.parties)
@@ -215,6 +218,12 @@ class _Federation:
         """Every partner's vote on a version."""
         return {str(party.id): self.vote(party, version) for party in self._rehearsal.parties}
 
+    def check_in_use(
+        self, version: str, votes: Mapping[str, bool | None], *, what: str
+    ) -> None:
+        """Raise RehearsalError with the reasons if the votes did not bring it into use."""
+        check_in_use(self._places.coordinator, version, votes, what=what)
+
     @contextlib.contextmanager
     def tokens(self) -> Iterator[Tokens]:
         """Every node gives its customers pseudonyms, beside the training."""
@@ -226,7 +235,7 @@ class _Federation:
         """Head, votes on it, and joint scores for the hold-out persons of all askers.
 
         Raises:
-            RehearsalError: a load, the head's run or a question failed.
+            RehearsalError: a load, the head's run or a question failed, or the head is refused.
         """
         rehearsal = self._rehearsal
         watcher.step("waiting for the pseudonyms of all customers")
@@ -236,7 +245,7 @@ class _Federation:
             watcher.step("training the head of joint scores")
             events = calibrate(self._places.coordinator, rehearsal.head, watcher.event)
             head = events[-1].version
-            self.vote_all(head)
+            self.check_in_use(head, self.vote_all(head), what="the head of joint scores")
             spent = {"head": rehearsal.head.epsilon, "both": rehearsal.epsilon}
         askers = [rehearsal.party(name) for name in rehearsal.askers]
         desks = {

@@ -1,5 +1,9 @@
 """Release gates without a run: rows of the registry, tables and sums with planted truths."""
 
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 
 from consortium.credit.gate import (
@@ -9,9 +13,13 @@ from consortium.credit.gate import (
     Moments,
     Verdict,
 )
+from consortium.crypto.keys import Secret
 from consortium.ids import Digest, PartnerId
 from consortium.ledger.entries import Entry, ReleaseGate
+from consortium.privacy.mechanism import COUNT_SCALE
+from consortium.privacy.noise import noise_share
 from coordinator.storage import GateRow
+from models.head import band_centres
 
 CODE = Digest("c0" * 32)
 
@@ -43,6 +51,44 @@ def evaluated(
     each = persons / 16
     table = np.stack([each * (1 - rate), each * rate], axis=1)
     return Evaluated(subject="banks", table=table, eta=eta, deviation=noise)
+
+
+BANDS_OF_ONE = (20, 89, 881, 393, 107, 67, 71, 80, 85, 75)
+BANDS_OF_THREE = (3, 60, 228, 462, 912, 734, 416, 325, 261, 131, 203, 202, 274)
+"""Held-out persons of the Taiwan rehearsal by band of a head, for one and three families."""
+
+
+def count_noise(*, variance: int, seed: int) -> Callable[[int], np.ndarray]:
+    """The product's own noise for counts, in persons, fresh at every call."""
+    numbers = itertools.count()
+
+    def draw(count: int) -> np.ndarray:
+        context = Digest(f"{next(numbers):064x}")
+        secret = Secret(seed.to_bytes(32, "big"))
+        return noise_share(secret, context, variance=variance, count=count) / COUNT_SCALE
+
+    return draw
+
+
+def small_head(draw: Callable[[int], np.ndarray], *, off: float = 0.0) -> GateInputs:
+    """A calibrated head on few persons: the Taiwan rehearsal's bands, fresh noise.
+
+    Args:
+        draw: Noise of so many counts, in persons; of deviation 30.86, as there.
+        off: What is wrong with its log-odds.
+    """
+    eta, found = band_centres(), []
+    for subject, bands in zip(
+        ("1", "2", "3+"), (BANDS_OF_ONE, (), BANDS_OF_THREE), strict=True
+    ):
+        persons = np.zeros(16)
+        persons[16 - len(bands) :] = bands
+        bad = persons / (1 + np.exp(-(eta + off)))
+        table = np.stack([persons - bad, bad], axis=1) + draw(32).reshape(16, 2)
+        found.append(Evaluated(subject=subject, table=table, eta=eta, deviation=30.86))
+    whole = np.sum([one.table for one in found], axis=0)
+    every = Evaluated(subject="all", table=whole, eta=eta, deviation=30.86 * 3**0.5)
+    return replace(inputs(*found, every), partners=(), families=("one",))
 
 
 def moments(

@@ -2,7 +2,9 @@
 
 Coordinator, nodes and auditor run this on the same published sums and compare what it says
 (protocol 13.9). A figure comes with the interval of its noise and of the sample; where that is
-too wide for the range, the check says "not assessed" instead of guessing either way.
+too wide for the range, the check says "not assessed" instead of guessing either way. Intervals
+are as wide as all lines of a gate together ask for: a release whose figures are in order meets
+a refusal by chance in one of a hundred gates at the most.
 """
 
 import math
@@ -24,6 +26,9 @@ Float = NDArray[np.float64]
 
 OVERALL = "all"
 """Subject of a check that is not about one part."""
+
+REFUSED_BY_CHANCE = 0.01
+"""Most that the noise may refuse of what is in order, over all lines of a gate together."""
 
 
 class Verdict(StrEnum):
@@ -72,7 +77,7 @@ class GateCheck:
     """The range, from the policy."""
     high: str
     at_least: str
-    """The 95 % interval."""
+    """The interval; empty where it has no end."""
     at_most: str
     verdict: str
     why: str = ""
@@ -150,12 +155,25 @@ def gate_checks(
         code_is_named: Whether that manifest names the software that may train.
         audit: Of the software, if there is one.
     """
+    width = width_of(inputs)
     return (
         audit_check(audit, inputs, policy, code_is_named=code_is_named),
-        *(line for one in inputs.evaluated for line in calibration_checks(one, policy)),
+        *(
+            line
+            for one in inputs.evaluated
+            for line in calibration_checks(one, policy, width=width)
+        ),
         stability_check(policy),
-        *dominance_checks(inputs, policy),
+        *dominance_checks(inputs, policy, width=width),
     )
+
+
+def width_of(inputs: GateInputs) -> float:
+    """Deviations to either side of a figure, for all figures of a gate together (13.9)."""
+    figures = 2 * len(inputs.evaluated)
+    if inputs.moments is not None:
+        figures += len(inputs.partners) + len(inputs.families)
+    return intervals.width_for(figures, REFUSED_BY_CHANCE)
 
 
 def refused(checks: Iterable[GateCheck]) -> bool:
@@ -167,7 +185,7 @@ def refused(checks: Iterable[GateCheck]) -> bool:
 
 
 def judged(
-    name: str, subject: str, figure: intervals.Figure | None, allowed: Range
+    name: str, subject: str, figure: intervals.Interval | None, allowed: Range
 ) -> GateCheck:
     """Compare a figure with its range.
 
@@ -178,11 +196,11 @@ def judged(
     bounds = {"low": _text(allowed.low), "high": _text(allowed.high)}
     if figure is None:
         return _line(name, subject, bounds, why=Why.UNDEFINED)
-    low, high = figure.value - figure.half, figure.value + figure.half
+    low, high = figure.low, figure.high
     shown = {
         "value": _decimal(figure.value),
-        "at_least": _decimal(low),
-        "at_most": _decimal(high),
+        "at_least": _end(low),
+        "at_most": _end(high),
     }
     if _inside(low, allowed) and _inside(high, allowed):
         verdict = Verdict.PASSED
@@ -262,7 +280,9 @@ def fits(audit: EmpiricalAudit, inputs: GateInputs) -> bool:
 # --- calibration ------------------------------------------------------------------------------
 
 
-def calibration_checks(one: Evaluated, policy: GatePolicy) -> tuple[GateCheck, ...]:
+def calibration_checks(
+    one: Evaluated, policy: GatePolicy, *, width: float
+) -> tuple[GateCheck, ...]:
     """E/O and slope of a table, if it has enough persons."""
     large = _range(policy, "least_in_the_large", "most_in_the_large")
     slope = _range(policy, "least_slope", "most_slope")
@@ -279,8 +299,8 @@ def calibration_checks(one: Evaluated, policy: GatePolicy) -> tuple[GateCheck, .
             for name, allowed in zip(names, (large, slope), strict=True)
         )
     figures = (
-        intervals.in_the_large(one.table, one.eta, deviation=one.deviation),
-        intervals.slope(one.table, one.eta, deviation=one.deviation),
+        intervals.in_the_large(one.table, one.eta, deviation=one.deviation, width=width),
+        intervals.slope(one.table, one.eta, deviation=one.deviation, width=width),
     )
     return tuple(
         judged(name, one.subject, figure, allowed)
@@ -305,7 +325,9 @@ def stability_check(policy: GatePolicy) -> GateCheck:
 # --- dominance --------------------------------------------------------------------------------
 
 
-def dominance_checks(inputs: GateInputs, policy: GatePolicy) -> list[GateCheck]:
+def dominance_checks(
+    inputs: GateInputs, policy: GatePolicy, *, width: float
+) -> list[GateCheck]:
     """Shares of the joint score's variance, by partner and by family (credit 4.18)."""
     tolerance = policy.number("tolerance")
     partner = Range(low=None, high=policy.number("most_partner"), tolerance=tolerance)
@@ -320,7 +342,7 @@ def dominance_checks(inputs: GateInputs, policy: GatePolicy) -> list[GateCheck]:
     for name in inputs.partners:
         if name in found.askers:
             own = found.own[found.askers.index(name)].tolist()
-            share = _share(found, (own[1], own[3]))
+            share = _share(found, (own[1], own[3]), width)
             lines.append(judged("dominance.partner", name, share, partner))
         else:
             texts = {"high": _text(partner.high)}
@@ -332,24 +354,31 @@ def dominance_checks(inputs: GateInputs, policy: GatePolicy) -> list[GateCheck]:
             _line("dominance.family", inputs.families[0], texts, why=Why.UNDEFINED),
         ]
     for name, (part, product) in zip(inputs.families, found.parts.tolist(), strict=True):
-        share = _share(found, (part, product))
+        share = _share(found, (part, product), width)
         lines.append(judged("dominance.family", name, share, family))
     return lines
 
 
-def _share(found: Moments, part: tuple[float, float]) -> intervals.Figure | None:
+def _share(
+    found: Moments, part: tuple[float, float], width: float
+) -> intervals.Interval | None:
     """``Cov(p, u) / Var(u)`` over the persons of all askers, p being 0 elsewhere."""
     count, _, whole, _, squared = (math.fsum(column) for column in found.own.T.tolist())
     spread = math.sqrt(len(found.askers))
     return intervals.share(
         (count, part[0], whole, part[1], squared),
         deviation=found.deviation,
+        width=width,
         spread=(spread, 1.0, spread, 1.0, spread),
     )
 
 
 def _text(bound: Fraction | None) -> str:
     return "" if bound is None else _decimal(float(bound))
+
+
+def _end(value: float) -> str:
+    return _decimal(value) if math.isfinite(value) else ""
 
 
 def _decimal(value: float) -> str:

@@ -1,13 +1,16 @@
-"""Figures of a noisy table with the half width of their 95 % interval (credit 4.5).
+"""Figures of a noisy table with their intervals (credit 4.5).
 
-By the delta method and not by drawing: every count has the variance of a Poisson variable of
-its own size and that of the noise, and a figure's variance follows from its derivatives. So
-coordinator, nodes and auditor have the same bits. ``None`` means "not defined".
+By formulas and not by drawing: every count has the variance of a Poisson variable of its own
+size and that of the noise. The interval of a ratio is Fieller's, for the noise of what it is
+divided by is as large as the figure itself in a small stratum; of slope and share, the variance
+follows from the derivatives. So coordinator, nodes and auditor have the same bits. ``None``
+means "not defined".
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,21 +33,58 @@ class Figure:
     half: float
 
 
-def in_the_large(table: Float, eta: Float, *, deviation: float) -> Figure | None:
-    """Expected over observed bads; arguments as ``tables.in_the_large``."""
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A value and the ends of its interval; infinite where nothing bounds it."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def half(self) -> float:
+        """Half of its width."""
+        return (self.high - self.low) / 2
+
+
+def width_for(lines: int, chance: float) -> float:
+    """Deviations to either side, so that all of ``lines`` intervals hold but for ``chance``.
+
+    Bonferroni's: each fails with ``chance / lines``, however they hang together. Rounded to
+    four decimals, so that the last bit of a logarithm shows in no gate.
+    """
+    return round(NormalDist().inv_cdf(1 - chance / (2 * max(1, lines))), 4)
+
+
+def in_the_large(
+    table: Float, eta: Float, *, deviation: float, width: float
+) -> Interval | None:
+    """Expected over observed bads; arguments as ``tables.in_the_large``.
+
+    All r for which ``E − r·O``, which is linear in the counts, is within ``width`` of its own
+    deviations of 0 (Fieller, 1954). By derivatives a table whose noise adds bads would have a
+    smaller ratio and a narrower interval at once, and an honest model would fail for it.
+    """
     goods, bads, _, total = columns_of(table)
     chances = chances_of(eta, len(goods))
     if total <= 0:
         return None
-    value = _dot([g + b for g, b in zip(goods, bads, strict=True)], chances) / total
-    terms = []
-    for good, bad, p in zip(goods, bads, chances, strict=True):
-        terms.append((p / total) ** 2 * _variance(good, deviation))
-        terms.append(((p - value) / total) ** 2 * _variance(bad, deviation))
-    return Figure(value, NORMAL_95 * math.sqrt(math.fsum(terms)))
+    expected = _dot([g + b for g, b in zip(goods, bads, strict=True)], chances)
+    squared = width * width
+    of_good = [_variance(good, deviation) for good in goods]
+    of_bad = [_variance(bad, deviation) for bad in bads]
+    both = [g + b for g, b in zip(of_good, of_bad, strict=True)]
+    a = total * total - squared * math.fsum(of_bad)
+    b = expected * total - squared * _dot(chances, of_bad)
+    c = expected * expected - squared * _dot([p * p for p in chances], both)
+    value = expected / total
+    if a <= 0:  # the bads do not stand out of their noise
+        return Interval(value, -math.inf, math.inf)
+    root = math.sqrt(max(0.0, b * b - a * c))
+    return Interval(value, (b - root) / a, (b + root) / a)
 
 
-def slope(table: Float, eta: Float, *, deviation: float) -> Figure | None:
+def slope(table: Float, eta: Float, *, deviation: float, width: float) -> Interval | None:
     """The Platt slope; arguments as ``tables.slope``.
 
     The fit solves ``score(counts, line) = 0``, so a count moves the line by
@@ -71,20 +111,22 @@ def slope(table: Float, eta: Float, *, deviation: float) -> Figure | None:
         lever = (h00 * x - h01) / determinant
         terms.append((lever * p) ** 2 * _variance(good, deviation))
         terms.append((lever * (1 - p)) ** 2 * _variance(bad, deviation))
-    return Figure(line[1], NORMAL_95 * math.sqrt(math.fsum(terms)))
+    return _around(line[1], width * math.sqrt(math.fsum(terms)))
 
 
 def share(
     sums: Sequence[float],
     *,
     deviation: float,
+    width: float,
     spread: Sequence[float] = (1.0,) * _MOMENTS,
-) -> Figure | None:
+) -> Interval | None:
     """``Cov(p, u) / Var(u)`` from noisy ``(1, p, u, p·u, u²)``; the interval is the noise's.
 
     Args:
         sums: Noisy, added over persons.
         deviation: Of the noise of one of them.
+        width: Deviations of the figure to either side.
         spread: Of each, in units of ``deviation``: sums of several sums have more.
 
     Returns:
@@ -107,7 +149,11 @@ def share(
     slopes = [
         (c - value * v) / variance for c, v in zip(of_covariance, of_variance, strict=True)
     ]
-    return Figure(value, NORMAL_95 * math.sqrt(_dot([d * d for d in slopes], noise)))
+    return _around(value, width * math.sqrt(_dot([d * d for d in slopes], noise)))
+
+
+def _around(value: float, half: float) -> Interval:
+    return Interval(value, value - half, value + half)
 
 
 def _variance(count: float, deviation: float) -> float:

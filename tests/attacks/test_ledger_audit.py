@@ -529,9 +529,7 @@ def test_sum_that_is_not_that_of_the_words_is_found() -> None:
     assert found["sum.wrong"].entries == (index,)
 
 
-def with_extra(
-    house: House, at: int, *entries: tuple[PartnerId, Body], hint: int = 0
-) -> Files:
+def with_extra(house: House, at: int, *entries: tuple[PartnerId, Body], hint: int = 0) -> Files:
     """The log with more entries from index ``at`` on, signed by whoever they name."""
     log = list(house.entries)
     made = [

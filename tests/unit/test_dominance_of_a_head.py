@@ -2,7 +2,13 @@
 
 import pytest
 
-from consortium.credit.gate import GateCheck, dominance_checks, gate_checks, refused
+from consortium.credit.gate import (
+    GateCheck,
+    dominance_checks,
+    gate_checks,
+    refused,
+    width_of,
+)
 from consortium.gates import GatePolicy
 from consortium.ids import PartnerId
 from consortium.plan import ReleaseKind
@@ -23,7 +29,8 @@ def trained(first: int, second: int) -> RunSession:
 
 
 def lines(session: RunSession, name: str) -> dict[str, GateCheck]:
-    found = dominance_checks(gate_inputs(session), POLICY)
+    inputs = gate_inputs(session)
+    found = dominance_checks(inputs, POLICY, width=width_of(inputs))
     return {one.subject: one for one in found if one.name == name}
 
 
