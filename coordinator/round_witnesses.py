@@ -5,6 +5,7 @@ head that the quorum cosigned goes out with all of them: no round trip of its ow
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -24,7 +25,11 @@ T = TypeVar("T")
 
 BACKLOG = 4096
 """Entries that a proposal may bring; a node that lacks more fills its mirror first."""
+CATCH_UP_S = 10.0
+"""What a member that is connected gets in a run to say what its mirror holds: it asks every
+two seconds, and for the first time as soon as it is up."""
 _LOOK_S = 1.0
+_GLANCE_S = 0.25
 _PATIENT_S = 5.0
 """How long a quorum is waited for without a word about it."""
 
@@ -55,6 +60,8 @@ class RoundWitnesses:
     def __init__(self, ports: WitnessedRun) -> None:
         self._ports = ports
         self._round = _Round()
+        self._late_since: dict[PartnerId, float] = {}
+        """When this run first waited for a word of a member."""
 
     def lagging(self, names: Iterable[PartnerId]) -> set[PartnerId]:
         """Who has not said what its mirror holds, or lacks more than a proposal may bring."""
@@ -63,6 +70,22 @@ class RoundWitnesses:
         return {
             name for name in names if (known := held(name)) is None or size - known > BACKLOG
         }
+
+    def left_behind(self, names: Iterable[PartnerId]) -> set[PartnerId]:
+        """Who lags although this run has waited for it once, ``CATCH_UP_S`` at the most.
+
+        A stream is up before the mirror's first word, and a coordinator that has just started
+        knows of no mirror: a round that asked at once would go without members that are there.
+        Who had its time and lags again costs the run no second wait.
+        """
+        named = tuple(names)
+        while True:
+            late, now = self.lagging(named), self._ports.monotonic()
+            since = [self._late_since.setdefault(name, now) for name in late]
+            left = max(since, default=-math.inf) + CATCH_UP_S - now
+            if left <= 0 or self._ports.stopping():
+                return late
+            self._ports.log.witnesses.wait(min(_GLANCE_S, left))
 
     def propose(self, names: Iterable[PartnerId]) -> Mapping[PartnerId, LogHead]:
         """The newest head for each of them, with the entries that it lacks."""

@@ -309,7 +309,7 @@ class SumStrategy(Strategy):
             self._offer([node for node in here if node not in self._members], grid)
             roster = {node: self._members[node] for node in here if node in self._members}
             if self._ports.witnesses is not None:
-                behind = self._ports.witnesses.lagging(roster.values())
+                behind = self._ports.witnesses.left_behind(roster.values())
                 roster = {node: name for node, name in roster.items() if name not in behind}
             lacking = self._session.lacks(tuple(sorted(roster.values())))
             if not lacking:

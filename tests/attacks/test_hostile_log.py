@@ -3,6 +3,7 @@
 Every node then refuses with R08 before it charges anything for the round (protocol 8.6).
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +29,7 @@ from consortium.ledger.witness import WitnessKey
 from consortium.manifest import Manifest
 from consortium.messages import LogHead, PlanOffer, SumRequest
 from coordinator.audit_log import AuditLog, LogKeys
-from coordinator.round_witnesses import RoundWitnesses, WitnessedRun
+from coordinator.round_witnesses import CATCH_UP_S, RoundWitnesses, WitnessedRun
 from coordinator.run_record import RunRecord, proposed
 from coordinator.storage import Store
 from models.run import ClosedSum, RunFailedError, RunSession
@@ -62,7 +63,11 @@ class House:
 
     @property
     def ports(self) -> WitnessedRun:
-        return WitnessedRun(log=self.log, manifest=self.house.manifest)
+        # A look at this clock takes longer than anybody is waited for.
+        clock = itertools.count(0, 2 * CATCH_UP_S)
+        return WitnessedRun(
+            log=self.log, manifest=self.house.manifest, monotonic=lambda: next(clock)
+        )
 
     def gate(self, node: Node, manifest: Manifest) -> tuple[LogGate, Callable[[], int]]:
         store = LogStore(Database(self.directory / f"{node.member}.db"), now=lambda: self.now)
@@ -292,6 +297,29 @@ def test_plan_that_a_node_refuses_is_said_for_the_log_once(house: House) -> None
     assert [one.body for one in said] == [
         PlanRefused(run=house.house.run, plan=said[0].body.plan, reason="R12")  # type: ignore[union-attr]
     ]
+
+
+def test_member_whose_mirror_has_not_spoken_yet_is_waited_for_and_not_left_out(
+    house: House,
+) -> None:
+    witnesses = house.log.witnesses
+    witnesses.forget_held(SHOP_D)
+    witnesses.wait = lambda _seconds: witnesses.note_held(SHOP_D, 0)  # type: ignore[method-assign]
+    house.train()
+    assert all(SHOP_D in one.roster for one in house.session.state.attempts)
+
+
+def test_member_whose_mirror_never_speaks_holds_a_run_up_once_and_no_more(
+    house: House,
+) -> None:
+    witnesses, waits = house.log.witnesses, list[float]()
+    witnesses.forget_held(SHOP_D)
+    witnesses.wait = waits.append  # type: ignore[method-assign]
+    house.train()
+    attempts = house.session.state.attempts
+    assert house.session.finished
+    assert not any(SHOP_D in one.roster for one in attempts)
+    assert len(waits) == 1 < len(attempts)
 
 
 def test_adoption_that_is_not_in_the_log_stops_the_first_round(house: House) -> None:
