@@ -46,6 +46,7 @@ max_partners_per_person = 2
 
 [rehearsal.gate]
 {gate}
+{scoring}
 
 [plan]
 rounds = {rounds}
@@ -73,6 +74,18 @@ label = "bad"
 """
 
 
+JOINT = """
+[rehearsal.scoring]
+delivery = "joint"
+epoch = 1
+identifier = "test/customer"
+load_hours = 0
+tokens_per_second = 100000
+tokens_per_day = 1000000
+customers = { north = 2000, south = 2000 }
+"""
+"""Joint scores among both lenders."""
+
 LENIENT = 'most_changes = "1"\nleast_agreement = "0"'
 """Small tables at strong noise fail the stability of reasons, as they should."""
 
@@ -84,6 +97,7 @@ def furnish(
     rounds: int = 5,
     gate: str = LENIENT,
     worse_when_held_out: bool = False,
+    scoring: str = "",
 ) -> Path:
     """Write schema, tables and rehearsal file; return the file's path.
 
@@ -101,7 +115,7 @@ def furnish(
                 for row in found
             )
     path = directory / "rehearsal.toml"
-    path.write_text(FILE.format(rounds=rounds, gate=gate), encoding="utf-8")
+    path.write_text(FILE.format(rounds=rounds, gate=gate, scoring=scoring), encoding="utf-8")
     return path
 
 

@@ -11,7 +11,8 @@ from consortium.ledger.entries import ReleaseGate, ReleaseServed, ReleaseVote, f
 from consortium.ledger.findings import Findings
 from consortium.ledger.tiles import decode_bundle
 from rehearsal.cli import main
-from tests.rehearsal_house import furnish
+from rehearsal.processes import RehearsalError
+from tests.rehearsal_house import JOINT, furnish
 
 
 def bodies_of(report: Path) -> list[object]:
@@ -42,6 +43,19 @@ def test_miscalibrated_candidate_is_refused_by_every_node_and_never_served(
     votes = [body for body in bodies if isinstance(body, ReleaseVote)]
     assert [(one.accept, one.reason) for one in votes] == [(False, "gate")] * 2
     assert not [body for body in bodies if isinstance(body, ReleaseServed)]
+
+
+@pytest.mark.slow
+def test_refused_candidate_ends_a_rehearsal_of_joint_scores_at_once_with_the_reasons(
+    near: Path,
+) -> None:
+    report = near / "report"
+    gate = 'least_rows = 100\nmost_changes = "1"\nleast_agreement = "0"'
+    file = furnish(
+        near, rows=1200, rounds=6, gate=gate, worse_when_held_out=True, scoring=JOINT
+    )
+    with pytest.raises(RehearsalError, match=r"gate refuses it: calibration\.in_the_large"):
+        main([str(file), "--report", str(report), "--json"])
 
 
 @pytest.mark.slow
