@@ -4,6 +4,9 @@ Plans, requests, acceptances and uploads are hashed and signed as these bytes. A
 with an unknown field, a missing field or a value of another type is refused, so that two
 parties never read different things out of the same bytes.
 
+A field that came later and is not always there may be marked ``LEFT_OUT``: where it is None its
+name is in no document, so that what was hashed before there was such a field is the same bytes.
+
 What writes and what reads a type is put together once, from its fields' types: a decision has
 a millisecond, and some hundred fields. A value that is not of its field's type is written by
 the plain way, which is the rule.
@@ -37,6 +40,9 @@ Reader = Callable[[object], object]
 """Takes a value of parsed JSON; raises ``_MisreadError``."""
 Writer = Callable[[object], str]
 """Makes the text of a value; raises DecodeError."""
+
+LEFT_OUT = "left out"
+"""In the metadata of an optional field, default None: without a value it has no name either."""
 
 _UNIONS = (types.UnionType, typing.Union)
 _AS_THEY_ARE = frozenset({str, int, bool})
@@ -84,9 +90,11 @@ def _plain(value: object) -> object:
     if isinstance(value, Enum):
         return value.value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        absent = _left_out(type(value))
         return {
             name: _optional(getattr(value, name)) if optional else _plain(getattr(value, name))
             for name, optional in _fields(type(value))
+            if name not in absent or getattr(value, name) is not None
         }
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
@@ -103,6 +111,13 @@ def _fields(kind: type) -> tuple[tuple[str, bool], ...]:
         (field.name, typing.get_origin(hints[field.name]) in _UNIONS)
         for field in dataclasses.fields(kind)
     )
+
+
+@lru_cache(maxsize=256)
+def _left_out(kind: type) -> frozenset[str]:
+    """Names of fields that a document has only where they have a value."""
+    fields = dataclasses.fields(kind)
+    return frozenset(one.name for one in fields if one.metadata.get(LEFT_OUT))
 
 
 @lru_cache(maxsize=256)
@@ -183,6 +198,10 @@ def _write_optional(write: Writer, value: object) -> str:
     return "[]" if value is None else f"[{write(value)}]"
 
 
+def _write_left_out(lead: str, write: Writer, value: object) -> str:
+    return "" if value is None else f"{lead}[{write(value)}]"
+
+
 def _write_dataclass(kind: type, value: object) -> str:
     form = _form(kind)
     if type(value) is not kind:
@@ -202,15 +221,20 @@ class _Form(NamedTuple):
 
 @lru_cache(maxsize=256)
 def _form(kind: type) -> _Form:
-    hints, fields = _hints(kind), sorted(_fields(kind))
+    hints, fields, absent = _hints(kind), sorted(_fields(kind)), _left_out(kind)
     names = [name for name, _ in fields]
+    if names and names[0] in absent:
+        raise DecodeError(f"{kind.__name__}.{names[0]}: the first name may not be left out")
     leads = [f"{',' if place else '{'}{_by_rule(name)}:" for place, name in enumerate(names)]
-    writers = [
-        partial(_write_optional, _writer(_inner(hints[name])))
-        if optional
-        else _writer(hints[name])
-        for name, optional in fields
-    ]
+    writers = []
+    for place, (name, optional) in enumerate(fields):
+        write = _writer(_inner(hints[name]) if optional else hints[name])
+        if name in absent:
+            write = partial(_write_left_out, leads[place], write)
+            leads[place] = ""
+        elif optional:
+            write = partial(_write_optional, write)
+        writers.append(write)
     return _Form(tuple(leads), tuple(writers), _getter(names))
 
 
@@ -317,15 +341,19 @@ def _tuple(read: Reader, value: object) -> tuple[object, ...]:
 def _dataclass(kind: type, value: object) -> object:
     if not isinstance(value, dict):
         raise _MisreadError(f"expected an object, seen {type(value).__name__}")
-    fields = _field_readers(kind)
-    if value.keys() != fields.keys():
-        odd = sorted(value.keys() ^ fields.keys())
+    fields, absent = _field_readers(kind), _left_out(kind)
+    if value.keys() != fields.keys() and (
+        odd := sorted((value.keys() ^ fields.keys()) - (absent - value.keys()))
+    ):
         raise _MisreadError(f"unknown or missing fields {', '.join(odd)[:200]}")
     found: dict[str, object] = {}
     name = ""
     try:
         for name, read in fields.items():
-            found[name] = read(value[name])
+            if name in value:
+                found[name] = read(value[name])
+                if name in absent and found[name] is None:
+                    raise _MisreadError("nothing in a field that is left out without a value")
     except _MisreadError as error:
         error.place = f".{name}{error.place}"
         raise

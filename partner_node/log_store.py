@@ -39,6 +39,7 @@ BROUGHT = (
     "decision.batch",
     "decision.answer",
     "charter.agreed",
+    "attestation.listed",
 )
 """Entries of this node that go with no answer: the witness brings them."""
 

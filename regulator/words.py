@@ -193,6 +193,7 @@ CHECKS: Mapping[str, Mapping[Check, str]] = {
         Check.DECISIONS: "credit decisions: commitments, draws, replays",
         Check.TABLES: "tables",
         Check.GOVERNING: "campaigns, waivers and the charter",
+        Check.ATTESTATIONS: "lists of attestations that were taken back",
     },
     "zh": {
         Check.BUNDLE: "审计包符合唯一格式",
@@ -219,5 +220,6 @@ CHECKS: Mapping[str, Mapping[Check, str]] = {
         Check.DECISIONS: "信贷决定: 承诺、抽取与重放",
         Check.TABLES: "统计表",
         Check.GOVERNING: "重启活动、豁免与章程",
+        Check.ATTESTATIONS: "已撤回信用证明的清单",
     },
 }

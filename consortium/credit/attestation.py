@@ -26,6 +26,8 @@ VERSION = 1
 LONGEST_DAYS = 90
 FRESH_DAYS = 7
 """A revocation list counts in full for so many days after its checkpoint."""
+LIST_AGAIN_DAYS = 3
+"""An issuer lists again after so many days, though nothing was revoked: no list goes stale."""
 
 
 class Use(StrEnum):
@@ -117,6 +119,8 @@ class RevocationList:
     """All attestations that an issuer took back. Public: digests only."""
 
     issuer: PartnerId
+    number: int
+    """Of this issuer's lists, from 0: a later list has a higher one."""
     as_of: date
     revoked: tuple[Digest, ...]
     """Strictly rising."""
@@ -206,23 +210,25 @@ def attestation_bytes(signed: SignedAttestation) -> bytes:
     return document_of(signed)
 
 
-def revocation_bytes(issuer: PartnerId, revoked: Sequence[Digest], *, as_of: date) -> bytes:
-    """An issuer's list of what it took back."""
-    rising = tuple(sorted(set(revoked)))
-    return document_of(RevocationList(issuer=issuer, as_of=as_of, revoked=rising))
-
-
-def sign_revocations(
-    key: IdentityKey, issuer: PartnerId, revoked: Sequence[Digest], *, as_of: date
+def revocation_bytes(
+    issuer: PartnerId, revoked: Sequence[Digest], *, number: int, as_of: date
 ) -> bytes:
-    """The same list, signed by its issuer: a file that says by itself whose it is."""
-    listed = parse_document(RevocationList, revocation_bytes(issuer, revoked, as_of=as_of))
+    """An issuer's list of what it took back, the ``number``-th from 0."""
+    rising = tuple(sorted(set(revoked)))
+    return document_of(
+        RevocationList(issuer=issuer, number=number, as_of=as_of, revoked=rising)
+    )
+
+
+def sign_revocations(key: IdentityKey, plain: bytes) -> bytes:
+    """The list of ``revocation_bytes``, signed: a file that says by itself whose it is."""
+    listed = parse_document(RevocationList, plain)
     signature = key.sign(Label.REVOCATIONS_SIGNATURE, document_of(listed))
     return document_of(SignedRevocations(listed=listed, signature=signature))
 
 
 def revocation_digest(data: bytes) -> Digest:
-    """What the log holds of a list."""
+    """What the log holds of a list: of its bytes, without the signature."""
     return hash_with(Label.REVOCATIONS, data)
 
 
@@ -269,6 +275,15 @@ def trusted_revocations(data: bytes, *, digest: Digest, checkpoint_on: date) -> 
         raise DigestMismatchError("the revocation list", seen, digest)
     listed = parse_document(RevocationList, data)
     return Revocations(listed=listed, checkpoint_on=checkpoint_on)
+
+
+def plain_revocations(data: bytes) -> bytes:
+    """The bytes of a signed list without its signature, which the log's digest is of.
+
+    Raises:
+        DecodeError: no list.
+    """
+    return document_of(parse_document(SignedRevocations, data).listed)
 
 
 def signed_revocations(data: bytes, issuer: tuple[PartnerId, VerifyKey]) -> Revocations:

@@ -215,6 +215,21 @@ class OverlapReleased:
     """By tier, in 1,024ths; 0: fewer than 50."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttestationsListed:
+    """A partner has published a list of the attestations that it took back (credit path 12).
+
+    How many they are is in the list, which is elsewhere.
+    """
+
+    number: int
+    """Of this partner's lists, from 0, without a gap."""
+    listing: Digest
+    """Of the list's bytes, without its signature."""
+    day: int
+    """Of the list, days since 1970: from it on its age is counted."""
+
+
 OVERLAP = OverlapDebit | OverlapReleased
 """What the two say of a count; it comes with their answer and only so."""
 
@@ -239,6 +254,7 @@ ScoringBody = (
     | OverlapPlanned
     | OverlapDebit
     | OverlapReleased
+    | AttestationsListed
 )
 
 _PARTNER = frozenset({Role.PARTNER})
@@ -262,6 +278,7 @@ SCORING_TYPES: Mapping[str, type[ScoringBody]] = {
     "overlap.planned": OverlapPlanned,
     "overlap.debit": OverlapDebit,
     "overlap.released": OverlapReleased,
+    "attestation.listed": AttestationsListed,
 }
 
 SCORING_ACTORS: Mapping[type[object], frozenset[Role]] = {
@@ -282,6 +299,7 @@ SCORING_ACTORS: Mapping[type[object], frozenset[Role]] = {
     OverlapPlanned: frozenset({Role.COORDINATOR}),
     OverlapDebit: _PARTNER,
     OverlapReleased: _PARTNER,
+    AttestationsListed: _PARTNER,
 }
 
 

@@ -49,6 +49,7 @@ class Check(StrEnum):
     DECISIONS = "8.7(22)"
     TABLES = "8.7(23)"
     GOVERNING = "8.7(24)"
+    ATTESTATIONS = "8.7(25)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

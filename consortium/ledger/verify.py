@@ -15,6 +15,7 @@ from consortium.errors import ManifestError, RiskWeaveError, TrustError
 from consortium.identity.overlap import OverlapCount
 from consortium.ids import Digest, PartnerId
 from consortium.ledger.answers import audit_answers
+from consortium.ledger.attestations import audit_attestations
 from consortium.ledger.checkpoint import Cosigned, open_checkpoint
 from consortium.ledger.claims import ReleaseFacts, audit_claims
 from consortium.ledger.consents import audit_consents
@@ -150,6 +151,7 @@ def verify_log(
     audit_governing(timeline, findings)
     audit_answers(timeline, runs, findings, now=now)
     audit_decisions(timeline, findings, now=now)
+    audit_attestations(timeline, findings, now=now)
     audit = _audit(findings, pinned, state, runs, releases)
     heads = tuple(state.heads)
     return replace(audit, timeline=timeline, heads=heads, tables=tables, overlaps=overlaps)

@@ -296,6 +296,10 @@ BODIES: dict[str, tuple[str, dict[str, object]]] = {
         "bank-a",
         {"release": named("overlap"), "attempt": 1, "counts": [1_234_567, 0, 98_765]},
     ),
+    "attestation.listed": (
+        "bank-a",
+        {"number": 4, "listing": named("taken back"), "day": 20_602},
+    ),
     "campaign.planned": (
         "coordinator",
         {
