@@ -325,6 +325,14 @@ def _one_or_none(read: Reader, value: object) -> object:
     return found[0] if found else None
 
 
+def _one(read: Reader, value: object) -> object:
+    """Of a field that would be left out without a value: else there were two forms."""
+    found = _tuple(read, value)
+    if len(found) != 1:
+        raise _MisreadError(f"{len(found)} values, expected one or no such field")
+    return found[0]
+
+
 def _tuple(read: Reader, value: object) -> tuple[object, ...]:
     if not isinstance(value, list):
         raise _MisreadError(f"expected a list, seen {type(value).__name__}")
@@ -352,8 +360,6 @@ def _dataclass(kind: type, value: object) -> object:
         for name, read in fields.items():
             if name in value:
                 found[name] = read(value[name])
-                if name in absent and found[name] is None:
-                    raise _MisreadError("nothing in a field that is left out without a value")
     except _MisreadError as error:
         error.place = f".{name}{error.place}"
         raise
@@ -362,5 +368,10 @@ def _dataclass(kind: type, value: object) -> object:
 
 @lru_cache(maxsize=256)
 def _field_readers(kind: type) -> Mapping[str, Reader]:
-    hints = _hints(kind)
-    return {name: _reader(hints[name]) for name, _ in _fields(kind)}
+    hints, absent = _hints(kind), _left_out(kind)
+    return {
+        name: partial(_one, _reader(_inner(hints[name])))
+        if name in absent
+        else _reader(hints[name])
+        for name, _ in _fields(kind)
+    }

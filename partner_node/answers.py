@@ -7,7 +7,7 @@ came back, are shown by no ``repr``.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from consortium.ids import Digest
+from consortium.ids import Digest, PartnerId
 from consortium.inquiries import Purpose
 
 BANDS = ("0", "1", "2", "3+")
@@ -53,6 +53,15 @@ class ConsentReference:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """What a verified attestation says; nothing that a caller sends becomes one. Private."""
+
+    issuer: PartnerId
+    features: Mapping[str, str] = field(repr=False)
+    """Of ``attested.features_of``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Applicant:
     """One person that is asked about. Private."""
 
@@ -62,6 +71,8 @@ class Applicant:
     attributes: Mapping[str, float | str | None] | None = field(default=None, repr=False)
     """The own families' features of an applicant who may be nobody's customer yet, a missing
     one as None; None altogether: the customer's own row counts."""
+    shown: Shown | None = field(default=None, repr=False)
+    """The history that the person carries."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from consortium.credit.attested import refuse_plain
 from consortium.errors import DataError, PersonError
 from consortium.features.bins import MISSING, Bins, encode_column
 from consortium.features.schema import Feature, Kind, Schema
@@ -251,16 +252,51 @@ class ScoreTable:
         Raises:
             DataError: an attribute that is no own feature, or not of its kind. The text
                 names it and no value.
+            AttestationError: one that is read from a signed history and from nothing else.
         """
+        refuse_plain(attributes)
         unknown = sorted(attributes.keys() - set(self.columns))
         if unknown:
             raise DataError(f"attributes: {unknown[0]!r} is no feature of this partner's")
-        codes = np.empty((1, len(self.columns)), dtype=np.uint8)
+        codes = np.zeros((1, len(self.columns)), dtype=np.uint8)
         for place, feature in enumerate(self.customers.features):
-            value = np.array([_number(feature, attributes.get(feature.name))])
-            edges = self.document.bins.of(feature.name)
-            codes[0, place] = encode_column(feature, edges, value).codes[0]
+            if feature.family == ATTESTATION:
+                codes[0, place] = MISSING
+            else:
+                codes[0, place] = self._code(feature, attributes.get(feature.name))
         return codes
+
+    def encode_shown(self, codes: Codes, features: Mapping[str, str]) -> Codes:
+        """The same person's codes with what a verified attestation says, shape (1, features).
+
+        What the model has no column for is left out.
+        """
+        found = codes.copy()
+        for place, feature in enumerate(self.customers.features):
+            if feature.family == ATTESTATION and feature.name in features:
+                found[0, place] = self._code(feature, features[feature.name])
+        return found
+
+    def shown_logit(self, codes: Codes) -> int | None:
+        """Logit of the family of attestations, units; None where it is not served here."""
+        parts = self.serving.parts(codes)
+        if ATTESTATION not in parts.logits or not parts.covered[ATTESTATION][0]:
+            return None
+        return int(parts.logits[ATTESTATION][0])
+
+    def nothing(self) -> Codes:
+        """The codes of somebody of whom nothing is known, shape (1, features)."""
+        return np.full((1, len(self.columns)), MISSING, dtype=np.uint8)
+
+    def families_of(self, member: PartnerId) -> tuple[str, ...]:
+        """Families in which a partner answers, by the model's plan; no attestations."""
+        held = [block for block in self.document.plan.blocks if member in block.holders]
+        names = {name for block in held for name in (block.name, *block.families)}
+        return tuple(one for one in self.layout.families if one in names and one != ATTESTATION)
+
+    def _code(self, feature: Feature, value: float | str | None) -> int:
+        edges, number = self.document.bins.of(feature.name), _number(feature, value)
+        return int(encode_column(feature, edges, np.array([number])).codes[0])
 
     def _flags(self, parts: Parts, rows: int) -> Flags:
         """Covered families as columns in the order of the layout, shape (rows, families)."""

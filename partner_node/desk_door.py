@@ -51,6 +51,7 @@ _STATUS: tuple[tuple[type[errors.RiskWeaveError], grpc.StatusCode], ...] = (
     (errors.OutOfOrderError, grpc.StatusCode.FAILED_PRECONDITION),
     (errors.ProtocolError, grpc.StatusCode.INVALID_ARGUMENT),
     (errors.DataError, grpc.StatusCode.INVALID_ARGUMENT),
+    (errors.AttestationError, grpc.StatusCode.INVALID_ARGUMENT),
     (errors.TrustError, grpc.StatusCode.FAILED_PRECONDITION),
     (errors.ConfigurationError, grpc.StatusCode.FAILED_PRECONDITION),
     (errors.StorageError, grpc.StatusCode.UNAVAILABLE),

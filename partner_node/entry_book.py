@@ -11,6 +11,7 @@ from consortium.crypto.keys import IdentityKey
 from consortium.documents import plan_digest
 from consortium.ids import Digest, PartnerId, RunId, digest_of
 from consortium.ledger.bodies import (
+    AttestationsListed,
     ConsentBatch,
     DecisionAnswer,
     DecisionBatch,
@@ -169,9 +170,15 @@ class EntryBook:
         )
 
     def signed(
-        self, body: ConsentBatch | OprfUsage | OprfFault | DecisionBatch | DecisionAnswer
+        self,
+        body: ConsentBatch
+        | OprfUsage
+        | OprfFault
+        | DecisionBatch
+        | DecisionAnswer
+        | AttestationsListed,
     ) -> bytes:
-        """What the node says of a day, of a key holder's proof, or of its decisions."""
+        """What the node says of a day, a key holder's proof, its decisions or attestations."""
         return self._signed(body)
 
     def said(self, body: OverlapDebit | OverlapReleased) -> bytes:

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from typing import Protocol, cast
 
 from consortium.canonical import Label, hash_with
+from consortium.credit.attested import refuse_plain
 from consortium.errors import (
+    AttestationError,
     DecodeError,
     MessageTooLargeError,
     RepeatedKeyError,
@@ -22,7 +24,7 @@ from consortium.errors import (
     ScoreRefusalError,
 )
 from consortium.inquiries import LARGEST_BATCH, Purpose
-from partner_node.answers import Applicant, ConsentReference, JointAnswer
+from partner_node.answers import Applicant, ConsentReference, JointAnswer, Shown
 from partner_node.desk import Score, Served, assemble
 
 DEADLINE_MS = 500
@@ -61,6 +63,8 @@ class Question:
     key: str = field(default="", repr=False)
     """Idempotency key; empty: none."""
     brief: bool = False
+    shown: Shown | None = field(default=None, repr=False)
+    """Set by the credit desk alone, of an attestation that it verified; never with a key."""
 
     def digest(self) -> str:
         """Over all that was asked. Private: who guesses the question finds it by this."""
@@ -145,6 +149,7 @@ def applicant_of(question: Question, now: int) -> Applicant:
     Raises:
         ScoreRefusalError: no consent, expired, or not for a joint score (S08).
         DecodeError: a field that is not of its form.
+        AttestationError: attributes say what a signed history says.
     """
     if not 0 < len(question.person) <= LONGEST_TEXT:
         raise DecodeError(f"person: not 1 to {LONGEST_TEXT} characters")
@@ -154,6 +159,7 @@ def applicant_of(question: Question, now: int) -> Applicant:
     if attributes is not None:
         if len(attributes) > MOST_ATTRIBUTES:
             raise DecodeError(f"attributes: more than {MOST_ATTRIBUTES}")
+        refuse_plain(attributes)
         texts = (value for value in attributes.values() if isinstance(value, str))
         if any(len(text) > LONGEST_TEXT for text in texts):
             raise DecodeError(f"attributes: a text of more than {LONGEST_TEXT} characters")
@@ -161,6 +167,7 @@ def applicant_of(question: Question, now: int) -> Applicant:
         person=question.person,
         consent=_consent_of(question.consent, now),
         attributes=attributes,
+        shown=question.shown,
     )
 
 
@@ -202,6 +209,8 @@ def failure_of(error: RiskWeaveError) -> Failure:
     """Code and text of an error for the desk's own systems, which may read them in full."""
     if isinstance(error, ScoreRefusalError):
         return Failure(error.reason.value, str(error))
+    if isinstance(error, AttestationError):
+        return Failure(error.code, f"{error.rule}: {error}")
     return Failure(error.code, str(error) or error.public)
 
 

@@ -65,6 +65,7 @@ _STATUS: tuple[tuple[type[errors.RiskWeaveError], int], ...] = (
     (errors.OutOfOrderError, 503),
     (errors.ProtocolError, _BAD_REQUEST),
     (errors.DataError, 422),
+    (errors.AttestationError, 422),
     (errors.TrustError, 503),
     (errors.ConfigurationError, 503),
     (errors.StorageError, 503),

@@ -102,6 +102,8 @@ class Part:
     receipt: bytes = field(repr=False)
     """Digest of the receipt."""
     roster: int
+    partners: tuple[PartnerId, ...]
+    """Whose answers are in the sums, the asker among them."""
     model: Digest
     """Which the sums are of."""
 
@@ -392,6 +394,7 @@ class Asker:
                         context=secrets.context,
                         receipt=bytes.fromhex(consent.receipt_digest(receipts[place])),
                         roster=newest.version,
+                        partners=group.roster,
                         model=version,
                     )
                 )

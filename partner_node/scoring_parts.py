@@ -5,7 +5,7 @@ and entropy come from ``wiring``.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,14 +16,15 @@ from consortium.canonical import Label, hash_with
 from consortium.crypto.keys import Secret
 from consortium.errors import DecodeError
 from consortium.identity.person import PersonRule, person_input
-from consortium.ids import Digest
+from consortium.ids import Digest, PersonToken
 from consortium.inquiries import Purpose
 from consortium.manifest import Manifest
 from consortium.plan import ModelKind
 from consortium.scoring.layout import Layout
+from consortium.scoring.premium import ATTESTATION
 from models.document import Document, HeadDocument, ModelDocument, parse_any, verify_version
 from models.partials import families_of
-from partner_node.answers import JointAnswer
+from partner_node.answers import JointAnswer, Shown
 from partner_node.budget import caps
 from partner_node.credit import lines
 from partner_node.credit.forms import Attributes
@@ -190,8 +191,10 @@ def decision_scores(
         bases.note(score, answer)
         return score
 
-    def alone(person: str, attributes: Attributes | None, why: str) -> Score:
-        answer = session.alone(person, attributes, why=why)
+    def alone(
+        person: str, attributes: Attributes | None, shown: Shown | None, why: str
+    ) -> Score:
+        answer = session.alone(person, attributes, shown=shown, why=why)
         score = assemble(answer, explain(answer), brief=True, answered_at=now())
         bases.note(score, answer)
         return score
@@ -200,7 +203,20 @@ def decision_scores(
         manifest = session.manifest
         return manifest.schema if manifest is not None else ""
 
-    return ScorePorts(joint=joint, alone=alone, schema=schema, basis=bases.take)
+    return ScorePorts(
+        joint=joint, alone=alone, schema=schema, carried=bases.carried, basis=bases.take
+    )
+
+
+def tokens(
+    session: ScoringSession,
+) -> Callable[[str, float], Awaitable[tuple[int, PersonToken]]]:
+    """Where the credit desk has an applicant's pseudonym from."""
+
+    async def token(person: str, seconds: float) -> tuple[int, PersonToken]:
+        return await session.token(person, timeout_s=seconds)
+
+    return token
 
 
 class Bases:
@@ -215,6 +231,13 @@ class Bases:
         self._kept[id(score)] = (score, answer)
         while len(self._kept) > _MOST_BASES:
             self._kept.popitem(last=False)
+
+    def carried(self, score: Score) -> bool:
+        """Whether a history that was shown is in a score that is held."""
+        found = self._kept.get(id(score))
+        return found is not None and any(
+            part.name == ATTESTATION and part.holders > 0 for part in found[1].families
+        )
 
     def take(self, score: Score) -> Basis | None:
         """What it was made from, once; None if it is not held any more."""

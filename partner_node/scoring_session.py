@@ -51,7 +51,14 @@ from consortium.scoring.premium import ATTESTATION, Premium, study_variants
 from consortium.scoring.roster import Rosters
 from consortium.scoring_frames import ScoringBody
 from partner_node import answers
-from partner_node.answers import Applicant, ConsentReference, FamilyPart, JointAnswer
+from partner_node.answers import (
+    Applicant,
+    ConsentReference,
+    FamilyPart,
+    JointAnswer,
+    Shown,
+)
+from partner_node.carried import Carried, View, carried_of, with_carried
 from partner_node.closure_asking import askable, bits_of_parts
 from partner_node.closure_table import ClosurePorts, ClosureShelf
 from partner_node.credit.standing import PersonStanding
@@ -163,6 +170,8 @@ class _Asked:
     """Arrays of one; None while this node has no table."""
     table: ScoreTable | None = field(repr=False)
     """Of which codes and holding are."""
+    carried: Carried | None = field(default=None, repr=False)
+    """What a history that the person showed adds; None without one that the model knows."""
 
 
 class _Era:
@@ -517,7 +526,7 @@ class ScoringSession:
         began = loop.time()
         until = began + deadline_ms / 1000
         parts = await self._parts(era, asked, purpose, until=until)
-        joint = self._joint_all(era, [part for part in parts if isinstance(part, Part)])
+        joint = self._joint_all(era, asked, parts)
         made = [
             self._joint(era, one, part, joint)
             if isinstance(part, Part)
@@ -533,6 +542,7 @@ class ScoringSession:
         person: str,
         attributes: Mapping[str, float | str | None] | None = None,
         *,
+        shown: Shown | None = None,
         why: str,
     ) -> JointAnswer:
         """This partner's own answer; nobody is asked, so no consent to JOINT_SCORE is needed.
@@ -540,6 +550,7 @@ class ScoringSession:
         Args:
             person: Private, as the partner writes it.
             attributes: Own features; None: the customer's own row counts.
+            shown: A verified history of the person. Private.
             why: One of ``answers.FALLBACKS``.
 
         Raises:
@@ -551,9 +562,31 @@ class ScoringSession:
             era = _Era(self._ports.manifest(), self._ports)  # raises why
         x = era.people.form(person)
         nothing = ConsentReference(reference="", purposes=(), expires=0)
-        applicant = Applicant(person=person, consent=nothing, attributes=attributes)
+        applicant = Applicant(
+            person=person, consent=nothing, attributes=attributes, shown=shown
+        )
         (asked,) = _asked_of(era.shelf.current, [applicant], [x], [era.people.subject(x)])
         return self._local(era, asked, LocalError(why))
+
+    async def token(self, person: str, *, timeout_s: float) -> tuple[int, PersonToken]:
+        """Epoch and pseudonym of a person, asked of the key holders if it is not known here.
+
+        They see a blinded point. No consent is looked at: the person has agreed to that for
+        which the pseudonym is compared, or nobody may ask.
+
+        Raises:
+            TransportError: none can be had in time.
+            ScoreRefusalError: the key holders refuse.
+            DataError, ManifestError: as ``ask``.
+        """
+        self._first_era()
+        era = self._era
+        if era is None:
+            era = _Era(self._ports.manifest(), self._ports)  # raises why
+        era.heed(self._ports.revoked())
+        x = era.people.form(person)
+        (found,) = await era.pseudonyms.tokens_of([x], timeout_s=timeout_s)
+        return era.manifest.policy.scoring.epoch, found
 
     def basis(self, answer: JointAnswer) -> Basis | None:
         """What an answer was made with, for the desk's reasons; None if it is not served."""
@@ -620,18 +653,32 @@ class ScoringSession:
         ]
         return await era.asker.parts(persons, purpose, timeout_s=until - loop.time())
 
-    def _joint_all(self, era: _Era, parts: Sequence[Part]) -> "Mapping[int, _Joint]":
+    def _joint_all(
+        self, era: _Era, asked: Sequence[_Asked], parts: Sequence[Part | LocalError]
+    ) -> "Mapping[int, _Joint]":
         """What each request's sums come to, for all of its persons at once."""
         found: dict[int, _Joint] = {}
-        for part in parts:
-            sums, model = part.sums, part.model
+        answered = [
+            (one, part)
+            for one, part in zip(asked, parts, strict=True)
+            if isinstance(part, Part)
+        ]
+        for _, part in answered:
+            model = part.model
             table = era.shelf.tables.get(model)
             # Another version came into force meanwhile: its head would not fit these sums.
-            if id(sums) not in found and table is not None and model == era.shelf.model:
+            if id(part.sums) not in found and table is not None and model == era.shelf.model:
+                views = [
+                    View(other.place, one.carried, frozenset(one.own))
+                    for one, other in answered
+                    if other.sums is part.sums
+                ]
+                sums, carried = with_carried(table, (part.sums, part.partners), views)
                 head, pooled = self._head(era, table, sums)
                 eta, strata = joint_eta(head, sums)
-                found[id(sums)] = _Joint(
+                found[id(part.sums)] = _Joint(
                     model=model,
+                    carried=carried,
                     head=None if pooled is None else era.shelf.head,
                     pooled=pooled,
                     eta=eta.tolist(),
@@ -653,13 +700,16 @@ class ScoringSession:
             how = "pooled"
         else:
             how = "none" if found.pooled is None else "stratum"
+        own, codes = one.own, one.codes
+        if one.carried is not None and place in found.carried:
+            own, codes = {**own, ATTESTATION: one.carried.logit}, one.carried.codes
         return JointAnswer(
             band=band_of(found.partners[place]),
             eta=found.eta[place],
             stratum=stratum,
             calibration=how,
-            families=_families(one.own, part.sums.columns, found, place),
-            codes=one.codes,
+            families=_families(own, part.sums.columns, found, place),
+            codes=codes,
             model=found.model,
             head=found.head,
             policy=era.digest,
@@ -678,17 +728,21 @@ class ScoringSession:
 
     def _local(self, era: _Era, one: _Asked, why: LocalError) -> JointAnswer:
         """This partner's own answer: band 0, and why (protocol 7.10)."""
-        table = one.table
+        table, carried = one.table, one.carried
+        own, eta, codes = one.own, one.eta, one.codes
+        if carried is not None:
+            own = {**own, ATTESTATION: carried.logit}
+            eta, codes = carried.eta, carried.codes
         families: tuple[FamilyPart, ...] = ()
         if table is not None and one.holding is not None:
-            families = _own_families(table, one.own)
+            families = _own_families(table, own)
         return JointAnswer(
             band=answers.BANDS[0],
-            eta=one.eta,
+            eta=eta,
             stratum=min(STRATA, len([part for part in families if part.holders])),
             calibration="local",
             families=families,
-            codes=one.codes,
+            codes=codes,
             model=table.version if table else None,
             head=None,
             policy=era.digest,
@@ -953,7 +1007,7 @@ class _Own:
         """``known``: whose codes count; of others the base alone is said."""
         self._table = table
         self._names, self._base = table.columns, table.serving.base
-        self._holding, self._known = holding, known.tolist()
+        self._holding, self._known, self._rows = holding, known.tolist(), codes
         self._codes, self._eta = codes.tolist(), table.local(codes).tolist()
         self._parts: list[tuple[str, list[bool], list[int]]] = [
             (
@@ -968,9 +1022,11 @@ class _Own:
     def asked(self, place: int, applicant: Applicant, x: bytes) -> _Asked:
         """One of them."""
         known = self._known[place]
+        codes = self._rows[place : place + 1] if known else self._table.nothing()
         return _Asked(
             applicant=applicant,
             x=x,
+            carried=carried_of(self._table, codes, applicant.shown),
             codes=dict(zip(self._names, self._codes[place], strict=True)) if known else {},
             eta=self._eta[place] if known else self._base,
             own={name: logits[place] for name, held, logits in self._parts if held[place]},
@@ -983,6 +1039,8 @@ class _Own:
 class _Joint:
     """What one request's sums come to, as plain numbers by person. Private."""
 
+    carried: frozenset[int]
+    """Places of persons whose shown histories are in it."""
     model: Digest
     head: Digest | None
     pooled: tuple[int, ...] | None

@@ -479,7 +479,8 @@ async def _serve(desk: Desk, worker: Worker) -> None:
         loans = scoring_parts.loan_desk(desk, session, now, entropy=entropy)
         scores = scoring_parts.decision_scores(desk, session, loans, now)
         async with AsyncExitStack() as stack:
-            service = stack.enter_context(open_service(desk, scores))
+            token = scoring_parts.tokens(session)
+            service = stack.enter_context(open_service(desk, scores, token))
             papers = stack.enter_context(open_papers(desk, service))
             deadline_ms = desk.config.credit.deadline_ms
             credit = CreditDesk(service, papers, deadline_ms=deadline_ms)
@@ -899,6 +900,8 @@ async def erase_when_due(desk: Desk, stop: asyncio.Event) -> None:
 async def tell_of_days(desk: Desk, mirror: LogMirror, stop: asyncio.Event) -> None:
     """Write up each day that is over, faults of key holders, and commit to decisions (8.4)."""
     from partner_node import scoring_parts  # noqa: PLC0415 - loads DuckDB and models
+    from partner_node.credit.listing import publish_when_due  # noqa: PLC0415 - likewise
+    from partner_node.credit.opening import list_ports  # noqa: PLC0415 - likewise
     from partner_node.credit.sealing import Sealer, SealPorts  # noqa: PLC0415 - likewise
     from partner_node.credit.storage import CreditStore  # noqa: PLC0415 - likewise
     from partner_node.day_book import DayBook, DayPorts  # noqa: PLC0415 - likewise
@@ -917,11 +920,13 @@ async def tell_of_days(desk: Desk, mirror: LogMirror, stop: asyncio.Event) -> No
     sealer = Sealer(
         SealPorts(store=decisions, log=mirror.store, book=mirror.book, entropy=entropy, now=now)
     )
+    lists = list_ports(desk, mirror, decisions)
     try:
         while not stop.is_set():
             try:
                 await asyncio.to_thread(days.write_up)
                 await asyncio.to_thread(sealer.seal_when_due)
+                await asyncio.to_thread(publish_when_due, lists)
             except (StorageError, ManifestError, SignatureError, OutOfOrderError) as error:
                 log.debug("no day is written up: %s", error)
             with suppress(TimeoutError):

@@ -4,6 +4,7 @@ Amounts are whole minor units, yearly prices and shares are decimals, dates are 
 partner's. There is no field for a fact that no rule may see, and none for free text.
 """
 
+import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -87,6 +88,8 @@ class CreditApplication:
     person: str = field(default="", repr=False)
     """The identifier in the federation's form; empty: no score, so a person decides."""
     attributes: Attributes | None = field(default=None, repr=False)
+    attestation: bytes = field(default=b"", repr=False)
+    """The signed history that the person carries; needs the consent ATTESTATION."""
 
     def to_json(self) -> bytes:
         """As the desk reads it."""
@@ -105,6 +108,8 @@ class AskedDecision:
 def _plain(value: object) -> object:
     if isinstance(value, date):
         return value.isoformat()
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, tuple):
@@ -160,6 +165,8 @@ class CreditDecision:
     band: str
     fallback: str
     """Empty for a joint score; else why the score is your own alone."""
+    history_scored: bool | None
+    """Whether the attestation is in the score; None: none was shown."""
     overrides: tuple[Mapping[str, Any], ...]
     """Officers' decisions, oldest first; only of a decision that was asked for by id."""
     document: bytes = field(repr=False)
@@ -194,6 +201,7 @@ def decision_of(document: bytes) -> CreditDecision:
         points=score.get("points"),
         band=score.get("band", ""),
         fallback=score.get("fallback", ""),
+        history_scored=answer["history"]["scored"] if "history" in answer else None,
         overrides=tuple(answer.get("overrides", ())),
         document=document,
     )

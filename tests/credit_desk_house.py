@@ -54,7 +54,7 @@ class Scores:
             raise self.fails
         return _score(self.facts.get(question.person, SCORE))
 
-    def own(self, person: str, _attributes: object, why: str) -> Score:
+    def own(self, person: str, _attributes: object, _shown: object, why: str) -> Score:
         self.alone.append(why)
         known = self.facts.get(person, SCORE)
         local = replace(known, band="0", calibration="local", fallback=why, head="", request="")

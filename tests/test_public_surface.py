@@ -74,7 +74,7 @@ VERBS: dict[str, tuple[str, ...]] = {
         *("init", "decide", "show", "replay", "override", "admission"),
         *("notice", "offer", "list", "sheet", "restart", "ladder", "counsel", "learn"),
         *("watch", "closure-risk", "withdraw", "delete", "sweep", "campaign", "seal", "answer"),
-        *("attest", "revoke-attestation", "verify-attestation"),
+        *("attest", "revoke-attestation", "take-revocations", "verify-attestation"),
     ),
     "restart": ("plan", "run", "report"),
     "risk": ("list", "check", "waive", "act"),

@@ -7,7 +7,9 @@ where it was shown and nowhere else: a holder's own history is in its own famili
 answer to others its attestation would be said twice (protocol 7.18).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
 
 from consortium.credit.attestation import (
     Attestation,
@@ -16,9 +18,13 @@ from consortium.credit.attestation import (
     MonthsBand,
     UtilisationBand,
 )
+from consortium.errors import AttestationError
 from consortium.features.concepts import Concept
+from consortium.ids import Digest, PartnerId
 from consortium.scoring.premium import ATTESTATION
 
+PREFIX = "attested_"
+"""Of all these features; no other feature's name begins with it."""
 FEATURES: Mapping[str, tuple[str, ...]] = {
     "attested_months": tuple(MonthsBand),
     "attested_worst_dpd": tuple(DpdBand),
@@ -33,6 +39,42 @@ _CONCEPTS: Mapping[str, Concept] = {
     "attested_utilisation": Concept.UTILISATION,
     "attested_cause": Concept.LINE_CLOSURE,
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttestedFacts:
+    """A verified attestation as a decision remembers it. Private.
+
+    Neither the pseudonym nor the signature: with the digest the paper is found again, and with
+    the list it is shown that the paper was not revoked as far as anybody could know.
+    """
+
+    digest: Digest
+    issuer: PartnerId
+    issued_on: date
+    expires_on: date
+    months: MonthsBand
+    worst_dpd: DpdBand
+    utilisation: UtilisationBand
+    cause: CauseClass
+    listing: Digest
+    """The issuer's list that was looked at, as the log holds it."""
+    number: int
+    """Of that list."""
+    listed_on: date
+    scored: bool
+    """Whether the score has it; else it was shown, and something spoke against it."""
+
+
+def refuse_plain(names: Iterable[str]) -> None:
+    """Raise AttestationError, rule ``plain``, if an attribute says what only a paper may."""
+    for name in names:
+        if name.startswith(PREFIX):
+            raise AttestationError(
+                f"attributes: {name[:64]!r} is what a signed history says: bring the "
+                "attestation, from which it is read",
+                rule="plain",
+            )
 
 
 def features_of(attestation: Attestation) -> dict[str, str]:

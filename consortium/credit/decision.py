@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Generic, TypeVar
 
 from consortium.canonical import Label, hash_with
+from consortium.credit.attested import AttestedFacts
 from consortium.credit.capacity import (
     IncomeState,
     NewLoan,
@@ -38,6 +39,7 @@ from consortium.credit.verdict import (
     Rule,
 )
 from consortium.errors import (
+    AttestationError,
     ConsentMissingError,
     DigestMismatchError,
     DomainError,
@@ -75,6 +77,7 @@ def decide(inputs: DecisionInput, rules: Rules, *, digest: Digest | None = None)
         DigestMismatchError: they are others than the input names.
         PolicyError: one of them is not in force on the day of the decision.
         ConsentMissingError: CREDIT_DECISION, or JOINT_SCORE for a joint answer.
+        AttestationError: the policy takes none, its list is too old, or no consent to it.
         DomainError: another currency than the policy's.
         ReasonMissingError: a decline that nothing explains: a defect of what scored.
     """
@@ -173,6 +176,22 @@ def admit(inputs: DecisionInput, rules: Rules) -> None:
     joint = inputs.score is not None and inputs.score.band != "0"
     if joint and not inputs.consented(ConsentPurpose.JOINT_SCORE):
         raise ConsentMissingError("a joint score without a consent to JOINT_SCORE in force")
+    _admit_shown(inputs, inputs.attestation, rules)
+
+
+def _admit_shown(inputs: DecisionInput, shown: AttestedFacts | None, rules: Rules) -> None:
+    """The policy takes attestations, the list was fresh by it, and the person agrees."""
+    if shown is None:
+        return
+    taken = rules.policy.attestation
+    if taken is None:
+        raise AttestationError("this policy takes no attestations", rule="policy")
+    if inputs.decided_on - shown.listed_on > timedelta(days=taken.list_days):
+        raise AttestationError(
+            f"the list of {shown.listed_on} is older than {taken.list_days} days", rule="list"
+        )
+    if not inputs.consented(ConsentPurpose.ATTESTATION):
+        raise AttestationError("no consent to ATTESTATION is in force", rule="consent")
 
 
 # --- what the rules look at -------------------------------------------------------------------

@@ -14,9 +14,10 @@ from datetime import date
 from enum import StrEnum
 
 from consortium.canonical import Label, hash_with
+from consortium.credit.attested import AttestedFacts
 from consortium.credit.capacity import Income, Obligation
 from consortium.credit.terms import GRADES, LARGEST_MINOR, ConsentPurpose, Purpose
-from consortium.documents import document_of, parse_document, value_of
+from consortium.documents import LEFT_OUT, document_of, parse_document, value_of
 from consortium.errors import DecodeError, DomainError, ForbiddenFieldError
 from consortium.features.concepts import why_not_a_feature
 from consortium.ids import Digest
@@ -194,6 +195,10 @@ class DecisionInput:
     consents: tuple[Consent, ...] = field(repr=False)
     headroom: tuple[int, ...]
     """What admission leaves of the week's caps, G1 to G5, minor units (row 26)."""
+    attestation: AttestedFacts | None = field(
+        default=None, repr=False, metadata={LEFT_OUT: True}
+    )
+    """A history that the applicant showed; None, and no name in the document: none."""
 
     def __post_init__(self) -> None:
         """Look once at every bound."""
@@ -282,14 +287,20 @@ def _check(inputs: DecisionInput) -> None:
     for name in ("pack", "policy", "catalogue"):
         _formed(name, getattr(inputs, name), _HASH)
     for consent in inputs.consents:
-        _named("consents.id", consent.id)
-        if consent.given_on > inputs.decided_on:
-            raise DomainError("consents.given_on: a date in the future")
-        if consent.withdrawn_on is not None and consent.withdrawn_on > inputs.decided_on:
-            # It would still allow today what the node itself may know to be withdrawn.
-            raise DomainError("consents.withdrawn_on: a date in the future")
+        _check_consent(consent, inputs.decided_on)
     if inputs.score is not None:
         _check_score(inputs.score)
+    if inputs.attestation is not None:
+        _check_attestation(inputs.attestation, inputs.decided_on)
+
+
+def _check_consent(consent: Consent, today: date) -> None:
+    _named("consents.id", consent.id)
+    if consent.given_on > today:
+        raise DomainError("consents.given_on: a date in the future")
+    if consent.withdrawn_on is not None and consent.withdrawn_on > today:
+        # It would still allow today what the node itself may know to be withdrawn.
+        raise DomainError("consents.withdrawn_on: a date in the future")
 
 
 def _check_standing(standing: Standing, today: date) -> None:
@@ -326,6 +337,16 @@ def _check_score(score: ScoreFacts) -> None:
     for reason in score.reasons:
         _bounded("score.reasons.points", reason.points, 1, 1_000)
         _formed("score.reasons.code", reason.code, _CODE)
+
+
+def _check_attestation(shown: AttestedFacts, today: date) -> None:
+    for name in ("digest", "listing"):
+        _formed(f"attestation.{name}", getattr(shown, name), _HASH)
+    _bounded("attestation.number", shown.number)
+    if not shown.issued_on <= today < shown.expires_on:
+        raise DomainError("attestation.expires_on: it was not valid on the day of the decision")
+    if shown.listed_on > today:
+        raise DomainError("attestation.listed_on: a date in the future")
 
 
 def _named(where: str, value: str) -> None:

@@ -6,13 +6,14 @@ refused with file, line, field, what was seen and what is expected.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 from itertools import pairwise
 from typing import cast
 
 from consortium.canonical import Label, canonical_json, hash_with
+from consortium.credit.attestation import FRESH_DAYS
 from consortium.credit.pack import Pack, parse_pack
 from consortium.credit.reading import Table, read_toml
 from consortium.credit.terms import (
@@ -25,7 +26,7 @@ from consortium.credit.terms import (
     Span,
     parse_ppm,
 )
-from consortium.documents import plain_of
+from consortium.documents import LEFT_OUT, plain_of
 from consortium.errors import PolicyError
 from consortium.ids import Digest
 from consortium.scoring.scorecard import cut_units
@@ -150,6 +151,14 @@ class LossRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AttestationRules:
+    """How a history that an applicant shows is taken up (credit path 12.6)."""
+
+    list_days: int
+    """Age up to which an issuer's list of what it took back counts; at most seven."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lever:
     """What a person can do about one feature (credit 4.20); in place of the default."""
 
@@ -186,6 +195,8 @@ class Policy:
     stages: StageRules
     loss: LossRules
     levers: tuple[Lever, ...]
+    attestation: AttestationRules | None = field(default=None, metadata={LEFT_OUT: True})
+    """None: this partner takes no attestations."""
 
     @property
     def digest(self) -> Digest:
@@ -271,6 +282,7 @@ def parse_policy(data: bytes, source: str) -> Policy:
         stages=_stages(top.table("stages", optional=True)),
         loss=_loss(top.table("loss", optional=True)),
         levers=_levers(top.table("levers", optional=True)),
+        attestation=_attestation(top.table("attestation")) if top.has("attestation") else None,
     )
     for table in (head, grades, top):
         table.done()
@@ -441,6 +453,14 @@ def _loss(table: Table) -> LossRules:
     rules = LossRules(
         lgd=table.share("lgd", default="0.60"),
         ccf_revolving=table.share("ccf_revolving", default="0.50"),
+    )
+    table.done()
+    return rules
+
+
+def _attestation(table: Table) -> AttestationRules:
+    rules = AttestationRules(
+        list_days=table.integer("list_days", 1, FRESH_DAYS, default=FRESH_DAYS)
     )
     table.done()
     return rules

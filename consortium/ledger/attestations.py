@@ -46,6 +46,7 @@ _LAST_DAY = (date.max - _EPOCH).days
 class Lists:
     """All lists of one partner, in the log's order."""
 
+    issuer: PartnerId
     found: list[Listed] = field(default_factory=list)
 
     @property
@@ -86,7 +87,7 @@ def lists_of(entries: Iterable[tuple[int, Entry]]) -> Mapping[PartnerId, Lists]:
     lists: dict[PartnerId, Lists] = {}
     for index, entry in entries:
         if isinstance(entry.body, AttestationsListed):
-            found = lists.setdefault(entry.actor, Lists())
+            found = lists.setdefault(entry.actor, Lists(entry.actor))
             found.found.append(Listed(index, entry.at, entry.body))
     return lists
 
@@ -108,7 +109,7 @@ def audit_attestations(timeline: Timeline, findings: Findings, *, now: int) -> N
     active = {one.id for one in manifest.members if one.active}
     for name, lists in lists_of(sorted(timeline.entries.items())).items():
         for before, one in zip((None, *lists.found), lists.found, strict=False):
-            _check_order(name, before, one, lists, findings)
+            _check_order(lists, before, one, findings)
             _check_day(name, before, one, findings)
         newest = lists.newest
         age = end // _DAY_S - newest.body.day
@@ -120,14 +121,12 @@ def audit_attestations(timeline: Timeline, findings: Findings, *, now: int) -> N
             findings.warn(Check.ATTESTATIONS, "listing.stale", text, newest.index)
 
 
-def _check_order(
-    name: PartnerId, before: Listed | None, one: Listed, lists: Lists, findings: Findings
-) -> None:
+def _check_order(lists: Lists, before: Listed | None, one: Listed, findings: Findings) -> None:
     due = 0 if before is None else before.body.number + 1
     number = one.body.number
     if number == due:
         return
-    rest = () if before is None else (before.index,)
+    rest, name = () if before is None else (before.index,), lists.issuer
     other = [
         same.index
         for same in lists.found
@@ -141,9 +140,7 @@ def _check_order(
         findings.error(Check.ATTESTATIONS, "listing.order", text, one.index, *rest)
 
 
-def _check_day(
-    name: PartnerId, before: Listed | None, one: Listed, findings: Findings
-) -> None:
+def _check_day(name: PartnerId, before: Listed | None, one: Listed, findings: Findings) -> None:
     if abs(one.body.day - one.at // _DAY_S) > _ZONES:
         text = f"{name}: list {one.body.number} is dated otherwise than its entry"
         findings.error(Check.ATTESTATIONS, "listing.day", text, one.index)

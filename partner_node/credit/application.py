@@ -15,11 +15,13 @@ from datetime import date
 from typing import TypeVar
 
 from consortium.canonical import Label, hash_with
+from consortium.credit.attested import AttestedFacts
 from consortium.credit.decision import replay
 from consortium.credit.facts import DecisionInput
 from consortium.credit.tiers import Rules
 from consortium.credit.verdict import RULE_TEXTS, Decision, Outcome, Override, override
-from consortium.errors import DomainError, NotFoundError, RiskWeaveError
+from consortium.errors import DomainError, NotFoundError, OutOfOrderError, RiskWeaveError
+from partner_node.answers import Shown
 from partner_node.credit import admission, storage
 from partner_node.credit.admission import Granting
 from partner_node.credit.committer import Committer
@@ -34,7 +36,7 @@ from partner_node.credit.storage import (
     StoredDecision,
     StoredOverride,
 )
-from partner_node.credit.vetting import Vetting
+from partner_node.credit.vetting import Vetted, Vetting
 from partner_node.credit.what_helps import Unhelped
 
 T = TypeVar("T")
@@ -91,6 +93,8 @@ class DeskService:
         Raises:
             ForbiddenFieldError, DecodeError, DomainError, PersonError, ConsentMissingError:
                 the application; nothing is decided or kept.
+            AttestationError: its attestation, by the rule that it breaks; likewise.
+            TransportError: whose attestation it is cannot be told now; likewise.
             RepeatedKeyError: the key came with another application.
             PolicyError: the rules of today are refused.
         """
@@ -172,15 +176,24 @@ class DeskService:
         self, asked: Application, keyed: KeyedQuestion | None, call: "_Call"
     ) -> bytes:
         found = await self._vetting.vetted(asked)
+        facts, shown = await self._shown(found, call)
         scored, scores = Scored(facts=None), self._ports.scores
         if scores is not None:
             scored = await scores.score(
                 found.asked,
+                # A history never outweighs arrears that the lender sees itself.
+                None if found.late else shown,
                 today=found.today,
                 caller=call.caller,
                 deadline_ms=call.deadline_ms,
             )
-        draft = Draft(asked=found.asked, scored=scored, subject=found.subject, keyed=keyed)
+        draft = Draft(
+            asked=found.asked,
+            scored=scored,
+            subject=found.subject,
+            keyed=keyed,
+            shown=facts,
+        )
         await call.turn.come()
         waiting = self._committer.share(self._deciding, draft)
         call.turn.over()
@@ -196,6 +209,22 @@ class DeskService:
                     )
                 )
         return made.answer
+
+    async def _shown(
+        self, found: Vetted, call: "_Call"
+    ) -> tuple[AttestedFacts | None, Shown | None]:
+        """The history that the applicant brought, verified; nothing without one."""
+        if not found.asked.attestation:
+            return None, None
+        showing = self._ports.showing
+        if showing is None:
+            raise OutOfOrderError("no attestation can be verified where no node serves")
+        return await showing.verified(
+            found.asked,
+            found.attestations,
+            today=found.today,
+            deadline_ms=call.deadline_ms,
+        )
 
     # --- what was decided ---------------------------------------------------------------------
 

@@ -14,7 +14,6 @@ from consortium.credit.attestation import (
     SignedAttestation,
     attest,
     check_attestation,
-    sign_revocations,
     signed_revocations,
 )
 from consortium.credit.closures import Cause, first_event
@@ -216,15 +215,6 @@ def revoke(store: CreditStore, name: str, today: date) -> Issued:
     if found is None:
         raise NotFoundError("no attestation of this id")
     return found
-
-
-def revocation_list(
-    store: CreditStore, key: IdentityKey, issuer: PartnerId, today: date
-) -> tuple[bytes, int]:
-    """The signed list of all that is taken back and has not expired, and how many they are."""
-    with store.reading() as connection:
-        names = storage_attested.revoked(connection, today)
-    return sign_revocations(key, issuer, names, as_of=today), len(names)
 
 
 # --- the verifier -----------------------------------------------------------------------------

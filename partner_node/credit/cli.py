@@ -19,7 +19,7 @@ from consortium.credit.verdict import OverrideCode
 from consortium.errors import ConfigurationError, DigestMismatchError
 from partner_node import wiring
 from partner_node.credit import rules
-from partner_node.credit.forms import override_of, parse_json
+from partner_node.credit.forms import override_of, parse_json, with_attestation
 from partner_node.credit.opening import open_service
 from partner_node.credit.papers import promises_kept
 from partner_node.credit.ramp import Ramp
@@ -101,6 +101,12 @@ def _add_decisions(verbs: "Verbs") -> None:
         "--file", metavar="FILE", help="many, one JSON a line; - reads them from stdin"
     )
     verb.add_argument(
+        "--attestation",
+        metavar="PAPER",
+        type=Path,
+        help="with --application: the signed history that the applicant carries",
+    )
+    verb.add_argument(
         "--key",
         default="",
         help="a UUID: the same key, the same decision; of many, each line's follows from it",
@@ -166,9 +172,13 @@ def _decide(arguments: argparse.Namespace) -> int:
 
     socket, key = wiring.open_desk(arguments.directory).config.desk_socket, arguments.key
     if arguments.file is not None:
+        if arguments.attestation is not None:
+            raise ConfigurationError("of many, each line has its own attestation, in base64")
         with DeskCaller(socket) as desk:
             return decide_lines(arguments.file, key, desk.decide_many, as_json=arguments.json)
     data = _bytes(arguments.application)
+    if arguments.attestation is not None:
+        data = with_attestation(data, read_file(arguments.attestation))
     with DeskCaller(socket) as desk:
         answer = json.loads(desk.decide(data, key))
     return show(answer, answer_lines(answer), as_json=arguments.json)

@@ -1,4 +1,4 @@
-"""Verbs of ``riskweave desk`` for attestations: issue, revoke, verify (credit path 12)."""
+"""Verbs of ``riskweave desk`` for attestations: issue, revoke, list, verify (path 12)."""
 
 import argparse
 import contextlib
@@ -16,11 +16,12 @@ from consortium.errors import (
 )
 from consortium.ids import PersonToken
 from partner_node import wiring
-from partner_node.credit import attesting
+from partner_node.credit import attesting, listing, storage_attested
 from partner_node.credit.attesting import AttestPorts
 from partner_node.credit.cli import add_verb, show
 from partner_node.credit.lines import histories, lines_source
-from partner_node.credit.opening import open_service, subjects_of
+from partner_node.credit.listing import TakePorts
+from partner_node.credit.opening import list_ports, open_service, subjects_of
 from partner_node.credit.rules import FOLDER
 from partner_node.keystore import read_file, read_pin, write_file
 
@@ -49,6 +50,9 @@ def add_verbs(verbs: "Verbs") -> None:
     which.add_argument("id", metavar="ID", nargs="?", help="of the attestation, 64 hex")
     which.add_argument("--list", action="store_true", help="write the list")
     verb.add_argument("--out", type=Path, help="file of the list")
+    text = "take signed lists of other partners: files, or none to show what is here"
+    verb = add_verb(verbs, "take-revocations", _take, text)
+    verb.add_argument("files", metavar="FILE", nargs="*", type=Path, help="signed list")
     text = "verify an attestation by files alone"
     verb = verbs.add_parser("verify-attestation", help=text, description=text)
     verb.set_defaults(command=_verify)
@@ -111,19 +115,62 @@ def _revoke(arguments: argparse.Namespace) -> int:
         store, today = service.ports.store, service.today()
         store.make_tables()
         if not arguments.list:
-            made = attesting.revoke(store, arguments.id, today)
-            on = str(made.revoked_on)
+            gone = attesting.revoke(store, arguments.id, today)
+            on = str(gone.revoked_on)
             lines = [
-                f"{made.id}: revoked on {on}",
+                f"{gone.id}: revoked on {on}",
                 "then: revoke-attestation --list --out FILE",
             ]
-            return show({"attestation": made.id, "on": on}, lines, as_json=arguments.json)
-        key, name = desk.keys.identity(), desk.config.partner
-        data, count = attesting.revocation_list(store, key, name, today)
-    write_file(arguments.out, data)
-    found = {"written": str(arguments.out), "as_of": today.isoformat(), "revoked": count}
-    lines = [f"{arguments.out}: written, {count} revoked up to {today}"]
+            return show({"attestation": gone.id, "on": on}, lines, as_json=arguments.json)
+        ports = list_ports(desk, wiring.mirror_of(desk), store)
+        made, listed = listing.publish(ports)
+    write_file(arguments.out, made.document)
+    count, as_of = len(listed.revoked), listed.as_of.isoformat()
+    found = {
+        "written": str(arguments.out),
+        "number": made.number,
+        "as_of": as_of,
+        "revoked": count,
+        "listing": made.digest,
+    }
+    lines = [
+        f"{arguments.out}: list {made.number}, {count} revoked up to {as_of}",
+        f"the log says {made.digest}, as soon as this node is served",
+    ]
     return show(found, lines, as_json=arguments.json)
+
+
+def _take(arguments: argparse.Namespace) -> int:
+    desk = wiring.open_desk(arguments.directory)
+    manifest, mirror = desk.pinned().manifest, wiring.mirror_of(desk)
+    with open_service(desk) as service:
+        store, today = service.ports.store, service.today()
+        ports = TakePorts(
+            store=store, log=mirror.store, manifest=manifest, counted=mirror.counted()
+        )
+        for path in arguments.files:
+            listing.take(ports, read_file(path))
+        with store.reading() as connection:
+            found = [
+                one
+                for member in manifest.members
+                if (one := storage_attested.newest_list(connection, member.id)) is not None
+            ]
+    facts = [
+        {
+            "issuer": one.issuer,
+            "number": one.number,
+            "listed_on": one.listed_on.isoformat(),
+            "days": (today - one.listed_on).days,
+            "listing": one.digest,
+        }
+        for one in found
+    ]
+    lines = [
+        f"{one['issuer']}: list {one['number']} of {one['listed_on']}, {one['days']} days old"
+        for one in facts
+    ]
+    return show(facts, lines or ["no list was taken"], as_json=arguments.json)
 
 
 # --- the verifier -----------------------------------------------------------------------------

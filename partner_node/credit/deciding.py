@@ -13,6 +13,7 @@ from datetime import date
 
 from consortium.canonical import Label, canonical_json, hash_with
 from consortium.credit.admission import headroom
+from consortium.credit.attested import AttestedFacts
 from consortium.credit.decision import admit, decide
 from consortium.credit.facts import Consent, DecisionInput
 from consortium.credit.terms import GRADES, ConsentPurpose
@@ -42,6 +43,8 @@ class Draft:
     scored: Scored = field(repr=False)
     subject: bytes = field(repr=False)
     keyed: KeyedQuestion | None
+    shown: AttestedFacts | None = field(default=None, repr=False)
+    """A verified history of the person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +242,9 @@ def _input(draft: Draft, rules: Rules, moment: Moment, here: _Here) -> DecisionI
         score=scored.facts,
         consents=tuple(_withdrawn(one, here.gone, moment.today) for one in asked.consents),
         headroom=here.headroom,
+        attestation=None
+        if draft.shown is None
+        else replace(draft.shown, scored=scored.carried),
     )
 
 
@@ -284,9 +290,12 @@ def _answer(
         zh, en = (text.zh, text.en) if text else ("", "")
         reasons.append({"code": one.code, "zh": zh, "en": en, "points": one.points})
     code = RULE_TEXTS.get(decision.code)
+    shown = inputs.attestation
+    carried = {"id": shown.digest, "scored": shown.scored} if shown else None
     rest = canonical_json(
         {
             "id": name,
+            **({"history": carried} if carried else {}),
             "reasons": reasons,
             "why": {"zh": code.zh, "en": code.en} if code else {},
             "score": {}

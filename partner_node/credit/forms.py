@@ -5,6 +5,8 @@ it is, then any name that is not known (credit 3.6). An error names fields, neve
 in them: it may end in a log of the caller's.
 """
 
+import base64
+import binascii
 import json
 import math
 import re
@@ -13,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NoReturn, TypeVar, cast
 
+from consortium.credit.attested import refuse_plain
 from consortium.credit.facts import Consent, Standing, Wish, refuse_forbidden
 from consortium.credit.terms import Purpose
 from consortium.credit.verdict import Final, Outcome, OverrideCode
@@ -23,6 +26,8 @@ T = TypeVar("T")
 
 LARGEST = 64 << 10
 """Bytes of one application."""
+LARGEST_ATTESTATION = 4 << 10
+"""Bytes of a signed history; one has below one KiB."""
 LONGEST_TEXT = 256
 MOST_ATTRIBUTES = 512
 _DEEPEST = 8
@@ -51,6 +56,8 @@ class Application:
     wish: Wish = field(repr=False)
     standing: Standing = field(repr=False)
     consents: tuple[Consent, ...] = field(repr=False)
+    attestation: bytes = field(default=b"", repr=False)
+    """The signed history that the person carries, not verified; empty: none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,11 +112,13 @@ def application_of(plain: object) -> Application:
         ForbiddenFieldError: a name that no rule may see stands anywhere in it.
         DecodeError: an unknown or missing field, or a value of another form.
         DomainError: a value outside its bounds.
+        AttestationError: attributes say what only a signed history says.
     """
     for name in _names(plain):
         _allowed(name)
     top = _object(plain, "application")
     known = {"application", "person", "attributes", "wish", "standing", "consents"}
+    known |= {"attestation"}
     if odd := sorted(set(top) - known):
         raise DecodeError(f"{_UNKNOWN} {', '.join(odd)[:200]}")
     return Application(
@@ -122,7 +131,20 @@ def application_of(plain: object) -> Application:
             _value(Consent, _filled(_object(one, "consents"), "expires_on", "withdrawn_on"))
             for one in _list(top.get("consents", []), "consents")
         ),
+        attestation=_attestation(top.get("attestation")),
     )
+
+
+def with_attestation(document: bytes, paper: bytes) -> bytes:
+    """An application with the signed history of a file in it.
+
+    Raises:
+        DecodeError: it is no object, or has one already.
+    """
+    top = _object(parse_json(document), "application")
+    if top.get("attestation"):
+        raise DecodeError("attestation: the application has one already")
+    return json.dumps({**top, "attestation": base64.b64encode(paper).decode()}).encode()
 
 
 def batch_of(plain: object) -> list[tuple[object, str]]:
@@ -260,6 +282,21 @@ def _text(
     return value
 
 
+def _attestation(value: object) -> bytes:
+    """The document in base64 (RFC 4648, 4), in its one form."""
+    text = "" if value is None else value
+    most = -(-LARGEST_ATTESTATION // 3) * 4
+    if not isinstance(text, str) or len(text) > most:
+        raise DecodeError(f"attestation: not base64 of at most {LARGEST_ATTESTATION} bytes")
+    try:
+        found = base64.b64decode(text.encode("ascii"), validate=True)
+    except (binascii.Error, ValueError):
+        raise DecodeError("attestation: not base64") from None
+    if base64.b64encode(found).decode() != text:
+        raise DecodeError("attestation: not base64 in its one form")
+    return found
+
+
 def _attributes(value: object) -> Attributes | None:
     if value is None:
         return None
@@ -270,6 +307,7 @@ def _attributes(value: object) -> Attributes | None:
         if isinstance(one, str) and len(one) > LONGEST_TEXT:
             raise DomainError(f"attributes: {name[:64]!r} is too long")
         found[name] = _finite(name, one) if isinstance(one, int | float) else one
+    refuse_plain(found)
     if len(found) > MOST_ATTRIBUTES:
         raise DomainError(f"attributes: more than {MOST_ATTRIBUTES}")
     return found

@@ -302,6 +302,8 @@ def _sources(what: Noticed, language: Language) -> Iterator[str]:
 
 def _others_count(inputs: DecisionInput) -> bool:
     """Whether another institution's knowledge is in the score; band 1 may be this one's own."""
+    if inputs.attestation is not None and inputs.attestation.scored:
+        return True
     band = "0" if inputs.score is None else inputs.score.band
     return band not in {"0", "1"} or (band == "1" and not inputs.standing.has_history)
 
@@ -330,6 +332,8 @@ def _used(what: Noticed) -> frozenset[ConsentPurpose]:
         used.add(ConsentPurpose.JOINT_SCORE)
     if what.inputs.standing.income is not None:
         used.add(ConsentPurpose.INCOME_DATA)
+    if what.inputs.attestation is not None:
+        used.add(ConsentPurpose.ATTESTATION)
     return frozenset(used)
 
 

@@ -1,29 +1,43 @@
 """Puts the credit desk of a node's directory together; clock and entropy are wiring's."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from consortium.errors import ManifestError
 from consortium.features.schema import Schema
+from consortium.ids import PartnerId, PersonToken
+from consortium.ledger.revocations import barred
 from partner_node import wiring
+from partner_node.credit import storage_attested
 from partner_node.credit.application import DeskService
 from partner_node.credit.helping import Helper
+from partner_node.credit.listing import ListPorts
 from partner_node.credit.papers import DoorPapers, PaperDesk
 from partner_node.credit.ports import DeskServicePorts
 from partner_node.credit.rules import RulesBook
 from partner_node.credit.scores import ScoreLeg, ScorePorts
+from partner_node.credit.showing import Showing, ShowingPorts
 from partner_node.credit.storage import CreditStore
+from partner_node.credit.storage_attested import KeptList
+from partner_node.log_mirror import LogMirror
 from partner_node.people import People, desk_hash
+
+Token = Callable[[str, float], Awaitable[tuple[int, PersonToken]]]
+"""Epoch and pseudonym of an identifier, within so many seconds."""
 
 
 @contextmanager
-def open_service(desk: wiring.Desk, scores: ScorePorts | None = None) -> Iterator[DeskService]:
+def open_service(
+    desk: wiring.Desk, scores: ScorePorts | None = None, token: Token | None = None
+) -> Iterator[DeskService]:
     """The desk over a node's own database and rules.
 
     Args:
         desk: The node.
         scores: Where scores come from; None in a process that does not serve.
+        token: Where pseudonyms of applicants come from; None likewise.
 
     Raises:
         StorageError: the database cannot be opened.
@@ -42,6 +56,7 @@ def open_service(desk: wiring.Desk, scores: ScorePorts | None = None) -> Iterato
             now=wiring.now,
             zone=zone,
             keys_s=3_600 * config.credit.key_hours,
+            showing=None if token is None else _showing(desk, store, token),
         )
     )
     try:
@@ -49,6 +64,37 @@ def open_service(desk: wiring.Desk, scores: ScorePorts | None = None) -> Iterato
     finally:
         service.close()
         store.close()
+
+
+def list_ports(desk: wiring.Desk, mirror: LogMirror, store: CreditStore) -> ListPorts:
+    """What this node's lists of attestations that it took back are published with."""
+    zone = ZoneInfo(desk.config.credit.time_zone)
+    return ListPorts(
+        store=store,
+        log=mirror.store,
+        book=mirror.book,
+        key=desk.keys.identity(),
+        issuer=desk.config.partner,
+        today=lambda: datetime.fromtimestamp(wiring.now(), zone).date(),
+    )
+
+
+def _showing(desk: wiring.Desk, store: CreditStore, token: Token) -> Showing:
+    log = desk.store().log
+
+    def newest_list(issuer: PartnerId) -> KeptList | None:
+        with store.reading() as connection:
+            return storage_attested.newest_list(connection, issuer)
+
+    return Showing(
+        ShowingPorts(
+            member=desk.config.partner,
+            manifest=lambda: desk.pinned().manifest,
+            barred=lambda manifest: barred({one.identity for one in log.revoked()}, manifest),
+            token=token,
+            newest_list=newest_list,
+        )
+    )
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import contextlib
 import tomllib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -384,6 +384,8 @@ def sweep(ports: RightsPorts) -> dict[str, int]:
         _add(gone, {storage_people.DELETIONS.name: dropped})
         _add(gone, storage_rights.drop_orphans(connection))
         _add(gone, storage_attested.drop_expired(connection, ports.today))
+        lists = ports.today - timedelta(days=storage_attested.KEEP_DAYS)
+        _add(gone, storage_attested.drop_lists(connection, lists))
     return gone
 
 

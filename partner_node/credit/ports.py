@@ -7,6 +7,7 @@ from datetime import date, datetime, tzinfo
 from consortium.features.schema import Schema
 from partner_node.credit.rules import RulesBook
 from partner_node.credit.scores import ScoreLeg
+from partner_node.credit.showing import Showing
 from partner_node.credit.storage import CreditStore
 
 KEYS_S = 86_400
@@ -31,6 +32,8 @@ class DeskServicePorts:
     zone: tzinfo
     """Of the partner: its calendar dates are those of a decision."""
     keys_s: int = KEYS_S
+    showing: Showing | None = None
+    """Verifies histories that applicants carry; None: no node serves here."""
 
     def today(self) -> date:
         """The partner's calendar date."""

@@ -14,6 +14,7 @@ from datetime import date, datetime, time, tzinfo
 from consortium.credit.facts import Consent, ScoreFacts, ScoreReason
 from consortium.credit.terms import ConsentPurpose
 from consortium.errors import (
+    AttestationError,
     ConsentMissingError,
     DataError,
     DecodeError,
@@ -24,7 +25,7 @@ from consortium.errors import (
     ScoreRefusalError,
 )
 from partner_node import loan_desk
-from partner_node.answers import NO_CONSENT, UNREACHABLE
+from partner_node.answers import NO_CONSENT, UNREACHABLE, Shown
 from partner_node.credit.forms import Application, Attributes
 from partner_node.credit.what_helps import Basis
 from partner_node.desk import Score
@@ -54,6 +55,8 @@ class Scored:
     """What the score was made from; kept nowhere."""
     withdrawn: bool = False
     """The person has withdrawn JOINT_SCORE at this node."""
+    carried: bool = False
+    """A history that the person showed is in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,10 +65,12 @@ class ScorePorts:
 
     joint: Callable[[Question, str, int], Awaitable[Score]]
     """The joint score (``LoanDesk.score``): question, caller, milliseconds."""
-    alone: Callable[[str, Attributes | None, str], Score]
-    """The own answer, for which nobody is asked: person, attributes, and why."""
+    alone: Callable[[str, Attributes | None, Shown | None, str], Score]
+    """The own answer, for which nobody is asked: person, attributes, history, and why."""
     schema: Callable[[], str]
     """Digest of the schema in force."""
+    carried: Callable[[Score], bool] = lambda _: False
+    """Whether a history that was shown is in a score, while it is at hand."""
     basis: Callable[[Score], Basis | None] = lambda _: None
     """What a score was made from, once, while it is at hand."""
 
@@ -78,9 +83,22 @@ class ScoreLeg:
         self._zone = zone
 
     async def score(
-        self, asked: Application, *, today: date, caller: str, deadline_ms: int
+        self,
+        asked: Application,
+        shown: Shown | None = None,
+        *,
+        today: date,
+        caller: str,
+        deadline_ms: int,
     ) -> Scored:
         """The score of an application, joint if it may and can be.
+
+        Args:
+            asked: Vetted.
+            shown: A history of the person that may count; verified.
+            today: The partner's date.
+            caller: Whose inquiry it is.
+            deadline_ms: Time that is left.
 
         Raises:
             DataError, DecodeError: the identifier or an attribute is not of its form.
@@ -92,25 +110,25 @@ class ScoreLeg:
             return Scored(facts=None)
         given = _given(asked.consents, ConsentPurpose.JOINT_SCORE, today)
         if given is None:
-            return self._alone(asked, NO_CONSENT)
-        question = _question(asked, given, self._zone)
+            return self._alone(asked, shown, NO_CONSENT)
+        question = replace(_question(asked, given, self._zone), shown=shown)
         milliseconds = int(deadline_ms * _SHARE)
         try:
             async with asyncio.timeout(milliseconds / 1_000):
                 score = await self._ports.joint(question, caller, milliseconds)
-        except (DataError, DecodeError):
+        except (DataError, DecodeError, AttestationError):
             raise
         except ScoreRefusalError as error:
             gone = error.reason is ScoreRefusal.PURPOSE
-            found = self._alone(asked, NO_CONSENT if gone else UNREACHABLE)
+            found = self._alone(asked, shown, NO_CONSENT if gone else UNREACHABLE)
             return replace(found, withdrawn=gone)
         except (TimeoutError, RiskWeaveError):
-            return self._alone(asked, UNREACHABLE)
+            return self._alone(asked, shown, UNREACHABLE)
         return self._told(score)
 
-    def _alone(self, asked: Application, why: str) -> Scored:
+    def _alone(self, asked: Application, shown: Shown | None, why: str) -> Scored:
         try:
-            return self._told(self._ports.alone(asked.person, asked.attributes, why))
+            return self._told(self._ports.alone(asked.person, asked.attributes, shown, why))
         except (OutOfOrderError, ManifestError):
             # No model is served here: nothing is known, which is a REFER (R25).
             return Scored(facts=None)
@@ -134,7 +152,8 @@ class ScoreLeg:
             request=score.request,
         )
         texts = tuple(ReasonText(one.code, one.zh, one.en) for one in score.reasons)
-        return Scored(facts=facts, texts=texts, basis=self._ports.basis(score))
+        carried = self._ports.carried(score)
+        return Scored(facts=facts, texts=texts, basis=self._ports.basis(score), carried=carried)
 
 
 def _given(

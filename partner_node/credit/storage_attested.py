@@ -1,8 +1,9 @@
-"""Attestations that this partner issued, in the desk's database (``credit.db``).
+"""Attestations that this partner issued, and lists of what was taken back (``credit.db``).
 
-Their ids and days, and whose they are as a keyed hash; never the token, the bands or the
-document itself. Who is deleted leaves an id under nobody, for as long as the paper could
-still be shown: without it the list of revocations would lose it.
+Of an attestation its id and days, and whose it is as a keyed hash; never the token, the bands
+or the document itself. Who is deleted leaves an id under nobody, for as long as the paper could
+still be shown: without it the list of revocations would lose it. Lists, own and those that were
+taken from other partners, are public: digests and a signature.
 """
 
 from dataclasses import dataclass, field
@@ -10,8 +11,11 @@ from datetime import date
 
 import sqlalchemy as sa
 
-from consortium.ids import Digest
+from consortium.ids import Digest, PartnerId
 from partner_node.credit.storage import META, Connection
+
+KEEP_DAYS = 455
+"""A list is kept for a year after the last attestation that it could name has expired."""
 
 ATTESTED = sa.Table(
     "attestations",
@@ -23,6 +27,29 @@ ATTESTED = sa.Table(
     sa.Column("expires_on", sa.String(10), nullable=False),
     sa.Column("revoked_on", sa.String(10), nullable=True),
 )
+
+
+LISTS = sa.Table(
+    "attestation_lists",
+    META,
+    sa.Column("issuer", sa.String(64), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("listed_on", sa.String(10), nullable=False),
+    sa.Column("document", sa.LargeBinary, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptList:
+    """A signed list of attestations that were taken back, own or another partner's. Public."""
+
+    issuer: PartnerId
+    number: int
+    digest: Digest
+    """As the log holds it."""
+    listed_on: date
+    document: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +118,59 @@ def revoked(connection: Connection, today: date) -> list[Digest]:
         ATTESTED.c.revoked_on.is_not(None), ATTESTED.c.expires_on >= today.isoformat()
     )
     return [Digest(one) for one in connection.scalars(query.order_by(ATTESTED.c.id))]
+
+
+def any_issued(connection: Connection) -> bool:
+    """Whether there is any attestation here that this partner issued."""
+    return connection.execute(sa.select(ATTESTED.c.id).limit(1)).first() is not None
+
+
+def keep_list(connection: Connection, made: KeptList) -> None:
+    """Keep a list; the same again is the same row."""
+    row = {
+        "issuer": made.issuer,
+        "number": made.number,
+        "digest": made.digest,
+        "listed_on": made.listed_on.isoformat(),
+        "document": made.document,
+    }
+    connection.execute(LISTS.insert().prefix_with("OR IGNORE"), row)
+
+
+def newest_list(connection: Connection, issuer: PartnerId) -> KeptList | None:
+    """The list of the highest number of one issuer."""
+    found = lists_above(connection, issuer, -1)
+    return found[-1] if found else None
+
+
+def lists_above(connection: Connection, issuer: PartnerId, number: int) -> list[KeptList]:
+    """Lists of an issuer with a higher number than this, the oldest first."""
+    query = sa.select(LISTS).where(LISTS.c.issuer == issuer, LISTS.c.number > number)
+    return [
+        KeptList(
+            issuer=PartnerId(row.issuer),
+            number=row.number,
+            digest=Digest(row.digest),
+            listed_on=date.fromisoformat(row.listed_on),
+            document=bytes(row.document),
+        )
+        for row in connection.execute(query.order_by(LISTS.c.number))
+    ]
+
+
+def drop_lists(connection: Connection, before: date) -> dict[str, int]:
+    """Drop lists of before a day, but of each issuer the newest; rows by table."""
+    newest = (
+        sa.select(LISTS.c.issuer, sa.func.max(LISTS.c.number).label("number"))
+        .group_by(LISTS.c.issuer)
+        .subquery()
+    )
+    last = sa.exists().where(
+        newest.c.issuer == LISTS.c.issuer, newest.c.number == LISTS.c.number
+    )
+    old = sa.and_(LISTS.c.listed_on < before.isoformat(), ~last)
+    gone = connection.execute(LISTS.delete().where(old))
+    return {LISTS.name: int(gone.rowcount)}
 
 
 def drop_expired(connection: Connection, today: date) -> dict[str, int]:

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
+from consortium.credit.policy import AttestationRules
 from consortium.credit.terms import ConsentPurpose
-from partner_node.credit import storage_people
+from partner_node.credit import storage_people, storage_watch
 from partner_node.credit.deciding import Moment, vetted
 from partner_node.credit.forms import Application
 from partner_node.credit.looking import SharedLook
@@ -27,6 +28,10 @@ class Vetted:
     """Of the person; empty if none is named."""
     today: date
     """On which it was looked at."""
+    late: bool = field(repr=False)
+    """Whether this partner sees arrears of the person itself."""
+    attestations: AttestationRules | None
+    """How the policy in force takes a history that is shown; None: not at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +40,8 @@ class _Seen:
 
     moment: Moment
     gone: frozenset[ConsentPurpose] = field(repr=False)
+    stage: int = field(repr=False)
+    """Worst of the person's lines that are followed up; 1 without any."""
 
 
 class Vetting:
@@ -55,14 +62,21 @@ class Vetting:
         """
         subject = self._ports.subject(asked.person) if asked.person else b""
         seen = await self._look.find(subject)
+        standing = asked.standing
         return Vetted(
             asked=vetted(asked, seen.moment, seen.gone),
             subject=subject,
             today=seen.moment.today,
+            late=standing.dpd_now > 0 or max(standing.stage, seen.stage) > 1,
+            attestations=seen.moment.found.rules.policy.attestation,
         )
 
     def _see(self, subjects: Sequence[bytes]) -> list[_Seen]:
         moment = Moment.of(self._ports)
         with self._ports.store.reading() as connection:
             gone = storage_people.withdrawn_of(connection, subjects)
-        return [_Seen(moment=moment, gone=gone.get(one, frozenset())) for one in subjects]
+            stages = storage_watch.stages_of(connection, subjects)
+        return [
+            _Seen(moment=moment, gone=gone.get(one, frozenset()), stage=stages.get(one, 1))
+            for one in subjects
+        ]

@@ -82,7 +82,7 @@ GOOD = attestation_bytes(signed())
 
 
 def listed(*revoked: Attestation, on: date, issuer: PartnerId = BANK) -> Revocations:
-    data = revocation_bytes(issuer, [one.digest for one in revoked], as_of=on)
+    data = revocation_bytes(issuer, [one.digest for one in revoked], number=1, as_of=on)
     return trusted_revocations(data, digest=revocation_digest(data), checkpoint_on=on)
 
 
@@ -178,8 +178,8 @@ def test_issuer_that_breaks_the_rules_is_refused() -> None:
 
 
 def test_revocation_list_is_the_one_that_the_log_names() -> None:
-    data = revocation_bytes(BANK, [signed().attestation.digest], as_of=ISSUED)
-    empty = revocation_bytes(BANK, [], as_of=ISSUED)
+    data = revocation_bytes(BANK, [signed().attestation.digest], number=2, as_of=ISSUED)
+    empty = revocation_bytes(BANK, [], number=2, as_of=ISSUED)
     with pytest.raises(DigestMismatchError):
         trusted_revocations(empty, digest=revocation_digest(data), checkpoint_on=ISSUED)
     with pytest.raises(AttestationError, match="another issuer"):

@@ -260,7 +260,11 @@ def test_what_would_be_attested_of_a_customer_is_in_no_answer_and_counts_for_an_
     assert table.attested(rows).tolist() == [to_units(-1.0), to_units(2.0)]
     assert table.codes_of(rows)[:, 1].tolist() == [0, 0]
     plain = table.encode({"late": 0})
-    shown = table.encode({"late": 0, "attested_worst_dpd": "90+"})
+    shown = table.encode_shown(plain, {"attested_worst_dpd": "90+", "attested_months": "60+"})
+    assert table.shown_logit(shown) == to_units(2.0)
+    assert table.shown_logit(plain) is None
+    with pytest.raises(AttestationError, match="signed history"):
+        table.encode({"late": 0, "attested_worst_dpd": "90+"})
     assert (table.local(shown) - table.local(plain)).tolist() == [to_units(2.0)]
     assert table.own_of_codes(shown).covered[0, place]
     assert not table.own_of_codes(plain).covered[0, place]

@@ -291,7 +291,7 @@ def test_consent_withdrawn_stops_the_joint_score_of_the_next_decision(tmp_path: 
             asked.append(answer.band)
             return told(answer)
 
-        def alone(person: str, _attributes: object, why: str) -> Score:
+        def alone(person: str, _attributes: object, _shown: object, why: str) -> Score:
             return told(session.alone(person, why=why))
 
         ports = ScorePorts(joint=joint, alone=alone, schema=lambda: "c" * 64)
