@@ -22,6 +22,7 @@ from partner_node.credit.application import DeskService
 from partner_node.credit.ports import DeskServicePorts
 from partner_node.credit.rules import FOLDER, RulesBook
 from partner_node.credit.scores import ScoreLeg, ScorePorts
+from partner_node.credit.showing import Showing
 from partner_node.credit.storage import CreditStore
 from partner_node.desk import Score
 from partner_node.loan_desk import Question
@@ -61,7 +62,12 @@ class Scores:
         return _score(local)
 
     def ports(self) -> ScorePorts:
-        return ScorePorts(joint=self.joint, alone=self.own, schema=lambda: SCORE.schema)
+        return ScorePorts(
+            joint=self.joint,
+            alone=self.own,
+            schema=lambda: SCORE.schema,
+            carried=lambda _: bool(self.asked) and self.asked[-1].shown is not None,
+        )
 
 
 def _score(facts: ScoreFacts) -> Score:
@@ -145,6 +151,7 @@ def desk(
     now: Callable[[], int] = lambda: NOW,
     keys_s: int = 86_400,
     schema: Schema | None = None,
+    showing: Callable[[CreditStore], Showing] | None = None,
 ) -> Iterator[DeskService]:
     """A desk over the database and the rules of a directory."""
     store = CreditStore(directory / "credit.db")
@@ -159,6 +166,7 @@ def desk(
             now=now,
             zone=UTC,
             keys_s=keys_s,
+            showing=None if showing is None else showing(store),
         )
     )
     try:

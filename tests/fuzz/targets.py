@@ -21,7 +21,11 @@ from consortium.canonical import canonical_json, parse_canonical
 from consortium.codec import Frame, StreamKind
 from consortium.credit import policy, scenario, tiers
 from consortium.credit.admission import Admission
-from consortium.credit.attestation import RevocationList, SignedAttestation
+from consortium.credit.attestation import (
+    RevocationList,
+    SignedAttestation,
+    SignedRevocations,
+)
 from consortium.credit.contribution import ContributionStatement
 from consortium.credit.facts import DecisionInput, input_of
 from consortium.credit.figures import parse_table
@@ -218,6 +222,7 @@ KINDS: tuple[type, ...] = (
     Signatures,
     SignedAttestation,
     RevocationList,
+    SignedRevocations,
     ContributionStatement,
     Order,
     epoch_steps.EpochOffer,

@@ -13,7 +13,7 @@ from numpy.random import Generator  # noqa: TID251 - the type of the tests' gene
 from consortium.credit.attested import schema_lines
 from consortium.credit.tables import Calibration
 from consortium.crypto.keys import IdentityKey
-from consortium.errors import ConfigurationError, DataError
+from consortium.errors import AttestationError, ConfigurationError, DataError
 from consortium.features.bins import public_bins
 from consortium.features.schema import Schema, parse_schema
 from consortium.identity.person import PersonRule, person_input
