@@ -18,6 +18,7 @@ import numpy as np
 
 from consortium import codec
 from consortium.codec import Frame, StreamKind
+from consortium.credit.attested import schema_lines
 from consortium.credit.tables import Calibration
 from consortium.crypto.keys import AgreementKey, IdentityKey, Secret
 from consortium.documents import document_of
@@ -47,6 +48,7 @@ from consortium.manifest import Delivery, Manifest, Member, Policy, Role, Scorin
 from consortium.scoring.clear import context_of, parse_inquiry
 from consortium.scoring.head import Head
 from consortium.scoring.layout import Layout
+from consortium.scoring.premium import ATTESTATION
 from consortium.scoring.roster import sign_roster
 from consortium.scoring.scorecard import to_units
 from coordinator.plans import PlanContext, parse_plan
@@ -76,9 +78,20 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
     "shop_d": ("billing",),
     "telco_e": ("billing", "repayment"),
 }
-COLUMNS = {"repayment": "late", "billing": "used"}
-WEIGHTS = {"repayment": (0.3, -0.9, -0.1, 0.4, 1.2), "billing": (0.0, -0.7, -0.2, 0.3, 0.9)}
+COLUMNS = {"repayment": "late", "billing": "used", ATTESTATION: "attested_worst_dpd"}
+WEIGHTS = {
+    "repayment": (0.3, -0.9, -0.1, 0.4, 1.2),
+    "billing": (0.0, -0.7, -0.2, 0.3, 0.9),
+    ATTESTATION: (0.0, -1.0, 0.0, 0.5, 1.0, 2.0, 0.0),
+}
 CENTRES = {"repayment": "-0.25", "billing": "0.125"}
+ATTESTED_REASON = '[reason.R07]\nzh = "历史"\nen = "History"\n'
+ATTESTED_BLOCK = f"""
+[[block]]
+name = "{ATTESTATION}"
+families = ["{ATTESTATION}"]
+normaliser = 2000
+"""
 BASE = "-1.5"
 SCORING = ScoringPolicy(
     delivery=Delivery.JOINT,
@@ -118,21 +131,28 @@ def applicant(person: str, **given: object) -> Applicant:
 def model_document(manifest: Manifest, schema: Schema) -> ModelDocument:
     """A released scorecard with one feature a family."""
     context = PlanContext(RunId("5a" * 16), manifest, schema, digest_of(b"code"))
-    plan = parse_plan(PLAN, context)
+    attested = ATTESTATION in schema.families
+    plan = parse_plan(PLAN + ATTESTED_BLOCK * attested, context)
     bins = public_bins(schema)
     spec = spec_of(plan, schema, bins)
     model = Model(
         spec=spec,
         bins=bins.digest,
         weights=tuple(np.array(WEIGHTS[block.families[0]]) for block in spec.blocks),
-        calibration=(Calibration(alpha=-1.4, beta=1.5), Calibration(alpha=-1.6, beta=0.75)),
+        calibration=(
+            Calibration(alpha=-1.4, beta=1.5),
+            Calibration(alpha=-1.6, beta=0.75),
+            *((Calibration(alpha=0.0, beta=1.0),) * attested),
+        ),
     )
     return ModelDocument(
         manifest=manifest.digest,
         plan=plan,
         bins=bins,
         model=model,
-        joint=Joint(base=BASE, centres=CENTRES),
+        joint=Joint(
+            base=BASE, centres={**CENTRES, **({ATTESTATION: "0.0"} if attested else {})}
+        ),
         metrics={},
         statement={},
     )
@@ -198,13 +218,25 @@ def _nobody_waits(name: PartnerId, tell: OverlapTell, number: int) -> None:
 
 
 class House:
-    """The federation and its toy relay; faults are attributes and methods."""
+    """The federation and its toy relay; faults are attributes and methods.
 
-    def __init__(self, root: Path, rows: Rows, scoring: ScoringPolicy = SCORING) -> None:
+    ``attested``: the model has a family of attestations, and bank_a is served it.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        rows: Rows,
+        scoring: ScoringPolicy = SCORING,
+        *,
+        attested: bool = False,
+    ) -> None:
         self.root, self.clock = root, Clock()
-        self.schema = parse_schema(SCHEMA, source="schema.toml")
+        self.schema = _schema(attested=attested)
         self.coordinator = IdentityKey.from_secret(secret("coordinator"))
-        self.manifest = _manifest(self.schema.digest, self.coordinator, scoring)
+        self.manifest = _with_attestations(
+            _manifest(self.schema.digest, self.coordinator, scoring), served=attested
+        )
         self.document = model_document(self.manifest, self.schema)
         self.data = self.document.to_bytes()
         self.version = version_of(self.data)
@@ -241,7 +273,8 @@ class House:
     def _add(self, name: PartnerId, rows: Mapping[str, float | None]) -> None:
         directory = self.root / name
         directory.mkdir(parents=True)
-        write_table(directory / "table.csv", FAMILIES[name], rows)
+        held = tuple(self.manifest.member(name).families)
+        write_table(directory / "table.csv", held, rows)
         source = DataSource(
             query="SELECT * FROM read_csv('table.csv', types={'id': 'VARCHAR'})",
             person="id",
@@ -252,11 +285,10 @@ class House:
         rule = PersonRule.parse(self.manifest.policy.scoring.identifier)
         people = People(lambda text: person_input(rule, text), secret(f"local {name}"))
         store = ScoringStore(directory / "scoring.db", now=self.clock.seconds)
-        families = tuple(self.manifest.member(name).families)
         reading = Reading(
             source=source,
             schema=self.schema,
-            families=families,
+            families=held,
             people=people,
             consent="study_consent",
         )
@@ -561,6 +593,23 @@ class House:
         return found
 
 
+def _schema(*, attested: bool) -> Schema:
+    lines = schema_lines(("attested_worst_dpd",), reason="R07")
+    more = f"{ATTESTED_REASON}{lines}" if attested else ""
+    return parse_schema(f"{SCHEMA}\n{more}", source="schema.toml")
+
+
+def _with_attestations(manifest: Manifest, *, served: bool) -> Manifest:
+    """bank_a is served the family of attestations, if anybody is."""
+    if not served:
+        return manifest
+    members = tuple(
+        replace(one, families=(*one.families, ATTESTATION)) if one.id == "bank_a" else one
+        for one in manifest.members
+    )
+    return replace(manifest, members=members)
+
+
 def _manifest(schema: Digest, coordinator: IdentityKey, scoring: ScoringPolicy) -> Manifest:
     partners = tuple(
         Member(
@@ -616,7 +665,11 @@ def write_table(
         writer.writerow(["id", "bad", "study_consent", *columns])
         for number, (person, value) in enumerate(rows.items()):
             values = [
-                "" if value is None else (int(value * 4) if name == "late" else value)
+                "1-30"
+                if name == COLUMNS[ATTESTATION]
+                else ""
+                if value is None
+                else (int(value * 4) if name == "late" else value)
                 for name in columns
             ]
             label = "" if number % 3 == 2 else number % 2

@@ -1,5 +1,6 @@
 """A history that an applicant shows: what is refused, by which rule, what a decision keeps."""
 
+import asyncio
 import base64
 import json
 from collections.abc import Iterator
@@ -42,7 +43,7 @@ from partner_node.credit.sealing import Drawn, Sealer, SealPorts, answer_of
 from partner_node.credit.storage import decisions
 from partner_node.entry_book import EntryBook
 from partner_node.loan_desk import Consent, Question, applicant_of, failure_of
-from tests.credit_desk_house import CONSENTS, application, consent
+from tests.credit_desk_house import CONSENTS, application, consent, desk
 from tests.credit_house import INPUT, NOW, TODAY
 from tests.shown_house import (
     EPOCH,
@@ -63,6 +64,28 @@ from tests.shown_house import (
 
 GOOD = paper()
 PAPER = attestation_bytes(GOOD)
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lender]:
+    """As ``home``, for all that is refused: nothing of it may leave anything behind."""
+    path = tmp_path_factory.mktemp("shown")
+    issuer = Issuer(path)
+    with lender(path) as made:
+        issuer.issue(GOOD)
+        data = issuer.publish()
+        made.mirror(issuer.said())
+        made.take(data)
+        yield made
+    issuer.close()
+
+
+@pytest.fixture
+def strict(begun: Lender) -> Iterator[Lender]:
+    """The lender that refuses; what a test changed of its surroundings is undone."""
+    tokens = begun.tokens
+    yield begun
+    begun.barred, begun.fails, begun.tokens = frozenset(), None, tokens
 
 
 @pytest.fixture
@@ -182,20 +205,20 @@ def test_decision_without_a_history_has_the_bytes_that_it_had_before_there_were_
 # --- attacks ----------------------------------------------------------------------------------
 
 
-def test_history_of_another_person_is_refused(home: Lender) -> None:
-    assert refused(home, form(PAPER, person=SOMEBODY)) == "person"
+def test_history_of_another_person_is_refused(strict: Lender) -> None:
+    assert refused(strict, form(PAPER, person=SOMEBODY)) == "person"
 
 
-def test_history_of_another_epoch_is_refused(home: Lender) -> None:
-    home.tokens = {PERSON: (EPOCH + 1, TOKENS[PERSON])}
-    assert refused(home, form(PAPER)) == "person"
+def test_history_of_another_epoch_is_refused(strict: Lender) -> None:
+    strict.tokens = {PERSON: (EPOCH + 1, TOKENS[PERSON])}
+    assert refused(strict, form(PAPER)) == "person"
 
 
-def test_expired_history_is_refused(home: Lender) -> None:
+def test_expired_history_is_refused(strict: Lender) -> None:
     short = attestation_bytes(paper(days=6))
-    assert refused(home, form(short)) == "expired"
+    assert refused(strict, form(short)) == "expired"
     early = attestation_bytes(paper(issued_on=TODAY + timedelta(days=1)))
-    assert refused(home, form(early)) == "expired"
+    assert refused(strict, form(early)) == "expired"
 
 
 def test_revoked_history_is_refused(home: Lender, issuer: Issuer) -> None:
@@ -206,41 +229,41 @@ def test_revoked_history_is_refused(home: Lender, issuer: Issuer) -> None:
     assert refused(home, form(PAPER)) == "revoked"
 
 
-def test_history_of_an_unknown_issuer_is_refused(home: Lender) -> None:
+def test_history_of_an_unknown_issuer_is_refused(strict: Lender) -> None:
     unknown = attestation_bytes(paper(by=PartnerId("silo-09"), key=ISSUER))
-    assert refused(home, form(unknown)) == "issuer"
+    assert refused(strict, form(unknown)) == "issuer"
     signed_by_another = attestation_bytes(paper(key=THIRD))
-    assert refused(home, form(signed_by_another)) == "altered"
+    assert refused(strict, form(signed_by_another)) == "altered"
 
 
-def test_history_of_an_issuer_whose_identity_was_revoked_is_refused(home: Lender) -> None:
-    home.barred = frozenset({ISSUER})
-    assert refused(home, form(PAPER)) == "issuer"
+def test_history_of_an_issuer_whose_identity_was_revoked_is_refused(strict: Lender) -> None:
+    strict.barred = frozenset({ISSUER})
+    assert refused(strict, form(PAPER)) == "issuer"
 
 
-def test_lenders_own_history_is_refused(home: Lender) -> None:
-    assert refused(home, form(attestation_bytes(paper(by=LENDER)))) == "own"
+def test_lenders_own_history_is_refused(strict: Lender) -> None:
+    assert refused(strict, form(attestation_bytes(paper(by=LENDER)))) == "own"
 
 
-def test_history_altered_in_one_byte_is_refused(home: Lender) -> None:
+def test_history_altered_in_one_byte_is_refused(strict: Lender) -> None:
     for place in range(0, len(PAPER), 29):
         altered = bytearray(PAPER)
         altered[place] ^= 1
-        assert refused(home, form(bytes(altered))) in {"altered", "form", "issuer"}
+        assert refused(strict, form(bytes(altered))) in {"altered", "form", "issuer"}
 
 
-def test_history_longer_than_any_issuer_may_sign_is_refused(home: Lender) -> None:
+def test_history_longer_than_any_issuer_may_sign_is_refused(strict: Lender) -> None:
     one = replace(GOOD.attestation, expires_on=ISSUED + timedelta(days=91))
     signature = PARTIES[ISSUER].identity.sign(Label.ATTESTATION_SIGNATURE, document_of(one))
     data = attestation_bytes(SignedAttestation(attestation=one, signature=signature))
-    assert refused(home, form(data)) == "form"
+    assert refused(strict, form(data)) == "form"
 
 
-def test_history_without_consent_to_it_is_refused(home: Lender) -> None:
+def test_history_without_consent_to_it_is_refused(strict: Lender) -> None:
     consents = [consent(one) for one in CONSENTS]
-    assert refused(home, form(PAPER, consents=consents)) == "consent"
+    assert refused(strict, form(PAPER, consents=consents)) == "consent"
     withdrawn = consent("ATTESTATION", withdrawn_on=TODAY.isoformat())
-    assert refused(home, form(PAPER, consents=[*consents, withdrawn])) == "consent"
+    assert refused(strict, form(PAPER, consents=[*consents, withdrawn])) == "consent"
 
 
 def test_history_is_refused_by_a_policy_that_takes_none(tmp_path: Path) -> None:
@@ -428,8 +451,6 @@ def test_second_paper_in_one_application_is_refused() -> None:
         with_attestation(json.dumps(form(PAPER)).encode(), PAPER)
 
 
-def test_no_history_is_verified_where_no_node_serves(home: Lender) -> None:
-    service = home.service
-    service._ports = replace(service.ports, showing=None)
-    with pytest.raises(OutOfOrderError, match="no node serves"):
-        home.decide(form(PAPER))
+def test_no_history_is_verified_where_no_node_serves(strict: Lender) -> None:
+    with desk(strict.path) as service, pytest.raises(OutOfOrderError, match="no node serves"):
+        asyncio.run(service.decide(form(PAPER), caller="loans"))

@@ -8,16 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from consortium.errors import DataError, ScoreRefusal, ScoreRefusalError, TransportError
+from consortium.errors import (
+    AttestationError,
+    DataError,
+    ScoreRefusal,
+    ScoreRefusalError,
+    TransportError,
+)
 from consortium.ids import PartnerId, digest_of
 from consortium.inquiries import Purpose, ScoreRequest
 from consortium.manifest import Delivery, Disclosure
 from consortium.scoring.clear import parse_inquiry
 from consortium.scoring.consent import Receipt
 from consortium.scoring.head import Head
+from consortium.scoring.premium import ATTESTATION
 from consortium.scoring.scorecard import to_units
 from partner_node import scoring_asking
-from partner_node.answers import Applicant, JointAnswer
+from partner_node.answers import Applicant, JointAnswer, Shown
 from partner_node.credit.forms import application_of
 from partner_node.credit.scores import ScoreLeg, ScorePorts
 from partner_node.desk import Score
@@ -342,6 +349,77 @@ def told(answer: JointAnswer) -> Score:
 
 def local_eta(value: float) -> int:
     return to_units(LINES["repayment"] + SLOPES["repayment"] * weight("repayment", value))
+
+
+def carrying(person: str, issuer: str, **given: object) -> Applicant:
+    shown = Shown(issuer=PartnerId(issuer), features={"attested_worst_dpd": "90+"})
+    return applicant(person, shown=shown, **given)
+
+
+def attested(answer: JointAnswer) -> bool:
+    (part,) = [one for one in answer.families if one.name == ATTESTATION]
+    assert (part.own, part.total) == ((to_units(2.0),) * 2 if part.holders else (0, 0))
+    assert answer.codes.get("attested_worst_dpd", 0) == (5 if part.holders else 0)
+    return part.holders == 1
+
+
+def test_carried_history_counts_where_its_issuer_has_surely_not_answered(
+    tmp_path: Path,
+) -> None:
+    async def story(house: House) -> None:
+        # Of P1 nobody but bank_a has the family that bank_b answers in; of P2 somebody has.
+        for person, issuer, counts in (
+            ("P1", "bank_b", True),
+            ("P1", "shop_c", False),
+            ("P2", "bank_b", False),
+            ("P3", "telco_e", True),
+        ):
+            (plain, shown) = await ask(house, "bank_a", person, carrying(person, issuer))
+            assert shown.fallback == ""
+            assert attested(shown) is counts
+            assert shown.eta - plain.eta == (to_units(2.0) if counts else 0)
+        (stranger,) = await ask(house, "bank_a", carrying("NOBODY", "bank_b"))
+        assert attested(stranger)
+        assert stranger.eta == to_units(float(BASE)) + to_units(2.0)
+        assert (stranger.band, stranger.stratum) == ("1", 1)
+        house.cut("bank_b")
+        (gone,) = await ask(house, "bank_a", carrying("P4", "bank_b"))
+        assert attested(gone)
+
+    run(tmp_path, story, attested=True)
+
+
+def test_carried_history_is_in_the_own_answer_and_in_no_other_lenders_answer(
+    tmp_path: Path,
+) -> None:
+    async def story(house: House) -> None:
+        session = house.session("bank_a")
+        shown = carrying("P1", "bank_b").shown
+        attributes = {"late": 1.0}
+        for given in ({}, {"attributes": attributes}):
+            plain = session.alone("P1", **given, why="no_consent")
+            carried = session.alone("P1", **given, shown=shown, why="no_consent")
+            assert attested(carried)
+            assert not attested(plain)
+            assert carried.eta - plain.eta == to_units(2.0)
+        (other,) = await ask(house, "bank_b", "P1")
+        assert not attested(other)
+        with pytest.raises(AttestationError, match="signed history"):
+            await ask(house, "bank_a", applicant("P1", attributes={"attested_worst_dpd": "0"}))
+
+    run(tmp_path, story, attested=True)
+
+
+def test_carried_history_is_in_no_joint_score_where_families_are_not_told(
+    tmp_path: Path,
+) -> None:
+    async def story(house: House) -> None:
+        plain, shown = await ask(house, "bank_a", "P1", carrying("P1", "bank_b"))
+        assert shown.eta == plain.eta
+        assert shown.codes == plain.codes
+
+    scoring = replace(SCORING, disclosure=Disclosure.TOTAL_ONLY)
+    run(tmp_path, story, scoring=scoring, attested=True)
 
 
 def test_partner_that_leaves_lowers_the_band_by_one_retry(tmp_path: Path) -> None:
