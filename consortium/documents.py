@@ -207,14 +207,15 @@ def _write_dataclass(kind: type, value: object) -> str:
     if type(value) is not kind:
         return _by_rule(value)
     parts = zip(form.leads, form.writers, form.values(value), strict=True)
-    return "".join([lead + write(one) for lead, write, one in parts]) + "}"
+    text = "".join([lead + write(one) for lead, write, one in parts])
+    return f"{{{text[1:]}}}"
 
 
 class _Form(NamedTuple):
     """How a dataclass of at least two fields is written, fields in the order of names."""
 
     leads: tuple[str, ...]
-    """What stands before each value."""
+    """What stands before each value: a comma, the first one's too, and its name."""
     writers: tuple[Writer, ...]
     values: Callable[[object], tuple[object, ...]]
 
@@ -223,9 +224,7 @@ class _Form(NamedTuple):
 def _form(kind: type) -> _Form:
     hints, fields, absent = _hints(kind), sorted(_fields(kind)), _left_out(kind)
     names = [name for name, _ in fields]
-    if names and names[0] in absent:
-        raise DecodeError(f"{kind.__name__}.{names[0]}: the first name may not be left out")
-    leads = [f"{',' if place else '{'}{_by_rule(name)}:" for place, name in enumerate(names)]
+    leads = [f",{_by_rule(name)}:" for name in names]
     writers = []
     for place, (name, optional) in enumerate(fields):
         write = _writer(_inner(hints[name]) if optional else hints[name])

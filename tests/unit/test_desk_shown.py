@@ -43,7 +43,7 @@ from partner_node.credit.sealing import Drawn, Sealer, SealPorts, answer_of
 from partner_node.credit.storage import decisions
 from partner_node.entry_book import EntryBook
 from partner_node.loan_desk import Consent, Question, applicant_of, failure_of
-from tests.credit_desk_house import CONSENTS, application, consent, desk
+from tests.credit_desk_house import CONSENTS, application, consent, desk, write_rules
 from tests.credit_house import INPUT, NOW, TODAY
 from tests.shown_house import (
     EPOCH,
@@ -53,6 +53,7 @@ from tests.shown_house import (
     PARTIES,
     PERSON,
     SOMEBODY,
+    TAKES,
     THIRD,
     TOKENS,
     Issuer,
@@ -313,6 +314,9 @@ def test_history_is_refused_without_a_list_and_with_one_that_is_too_old(
         fresh = issuer.publish()
         made.mirror(issuer.said())
         made.take(fresh)
+        write_rules(tmp_path, **{"[restart]": "[attestation]\nlist_days = 4\n\n[restart]"})
+        assert refused(made, form(PAPER)) == "list"
+        write_rules(tmp_path, **TAKES)
         assert made.decide(form(PAPER))["history"]["scored"]
 
 
