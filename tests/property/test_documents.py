@@ -1,6 +1,6 @@
 """Documents: the compiled way of writing is the plain rule, whatever stands in a field."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from enum import IntEnum, StrEnum
 from typing import cast
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consortium.canonical import canonical_json
-from consortium.documents import document_of, parse_document, plain_of
+from consortium.documents import LEFT_OUT, document_of, parse_document, plain_of
 from consortium.errors import DecodeError
 from consortium.ids import Digest
 
@@ -53,6 +53,8 @@ class Whole:
     several: tuple[Alone, ...]
     texts: tuple[str, ...]
     deep: tuple[tuple[int, ...], ...]
+    aside: int | None = field(default=None, metadata={LEFT_OUT: True})
+    later: Alone | None = field(default=None, metadata={LEFT_OUT: True})
 
 
 class Named(str):
@@ -78,6 +80,8 @@ RIGHT = {
     "perhaps": st.none() | NUMBERS,
     "several": st.lists(ALONE, max_size=3).map(tuple),
     "texts": st.lists(TEXTS, max_size=3).map(tuple),
+    "aside": st.none() | NUMBERS,
+    "later": st.none() | ALONE,
     "deep": st.lists(st.lists(NUMBERS, max_size=2).map(tuple), max_size=2).map(tuple),
 }
 ODD = st.one_of(
@@ -120,6 +124,7 @@ def test_what_was_written_is_read_as_it_was(whole: Whole) -> None:
     except DecodeError:  # a lone surrogate or a large integer
         return
     assert parse_document(Whole, data) == whole
+    assert (b'"later"' in data) == (whole.later is not None)
 
 
 @pytest.mark.parametrize(
