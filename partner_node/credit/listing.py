@@ -22,7 +22,7 @@ from consortium.credit.attestation import (
 from consortium.crypto.keys import IdentityKey, VerifyKey
 from consortium.documents import parse_document
 from consortium.errors import AttestationError, ManifestError, RiskWeaveError
-from consortium.ids import PartnerId
+from consortium.ids import Digest, PartnerId
 from consortium.ledger.attestations import Listed, Lists, day_number, lists_of
 from consortium.ledger.bodies import AttestationsListed
 from consortium.ledger.entries import Entry, from_jcs, verify_entry
@@ -97,15 +97,15 @@ def say(ports: ListPorts) -> int:
     return len(found)
 
 
-def _says_all(made: KeptList, names: Sequence[str], today: date) -> bool:
+def _says_all(made: KeptList, names: Sequence[Digest], today: date) -> bool:
     listed = parse_document(RevocationList, plain_revocations(made.document))
     young = timedelta(0) <= today - listed.as_of < timedelta(days=LIST_AGAIN_DAYS)
     return young and set(names) <= set(listed.revoked)
 
 
-def _made(ports: ListPorts, number: int, names: Sequence[str]) -> KeptList:
+def _made(ports: ListPorts, number: int, names: Sequence[Digest]) -> KeptList:
     today = ports.today()
-    plain = revocation_bytes(ports.issuer, names, number=number, as_of=today)  # type: ignore[arg-type]
+    plain = revocation_bytes(ports.issuer, names, number=number, as_of=today)
     return KeptList(
         issuer=ports.issuer,
         number=number,

@@ -37,6 +37,7 @@ from consortium.ledger.bodies import AttestationsListed, DecisionBatch, Decision
 from consortium.ledger.entries import from_jcs
 from consortium.ledger.merkle import leaf_hash
 from consortium.ledger.sealed import Sameness
+from partner_node.credit import storage_attested
 from partner_node.credit.forms import application_of, with_attestation
 from partner_node.credit.listing import publish_when_due
 from partner_node.credit.sealing import Drawn, Sealer, SealPorts, answer_of
@@ -156,6 +157,7 @@ def test_verified_history_is_scored_kept_and_made_again_to_the_byte(home: Lender
         assert private not in stored
 
 
+@pytest.mark.slow
 def test_audit_makes_a_decision_with_a_history_again_to_the_same_bytes(home: Lender) -> None:
     home.decide(form(PAPER))
     book = EntryBook(LENDER, PARTIES[LENDER].identity, now=lambda: NOW + 60)
@@ -267,6 +269,7 @@ def test_history_without_consent_to_it_is_refused(strict: Lender) -> None:
     assert refused(strict, form(PAPER, consents=[*consents, withdrawn])) == "consent"
 
 
+@pytest.mark.slow
 def test_history_is_refused_by_a_policy_that_takes_none(tmp_path: Path) -> None:
     with lender(tmp_path, **{"[restart]": "[restart]"}) as plain:
         assert refused(plain, form(PAPER)) == "policy"
@@ -284,6 +287,7 @@ def test_plain_attested_fact_is_refused_at_every_door(name: str) -> None:
         applicant_of(question, NOW)
 
 
+@pytest.mark.slow
 def test_whose_history_it_is_must_be_known_before_anything_is_decided(home: Lender) -> None:
     home.fails = TransportError("no tokens in time")
     with pytest.raises(TransportError, match="person: "):
@@ -349,6 +353,7 @@ def test_list_that_the_log_does_not_say_is_not_taken(home: Lender, issuer: Issue
     assert error.value.rule == "form"
 
 
+@pytest.mark.slow
 def test_list_is_said_once_and_again_after_three_days_or_a_revocation(
     issuer: Issuer,
 ) -> None:
@@ -365,6 +370,21 @@ def test_list_is_said_once_and_again_after_three_days_or_a_revocation(
         assert GOOD.attestation.digest.encode() not in data
 
 
+@pytest.mark.slow
+def test_old_lists_are_swept_but_never_the_newest(issuer: Issuer) -> None:
+    issuer.issue(GOOD)
+    for _ in range(3):
+        issuer.publish()
+        issuer.today += timedelta(days=3)
+    with issuer.store.transaction() as connection:
+        gone = storage_attested.drop_lists(connection, issuer.today)
+        assert gone == {"attestation_lists": 2}
+        newest = storage_attested.newest_list(connection, ISSUER)
+    assert newest is not None
+    assert newest.number == 2
+
+
+@pytest.mark.slow
 def test_numbers_of_a_restored_database_go_on_where_the_log_is(
     tmp_path: Path, issuer: Issuer
 ) -> None:
@@ -398,7 +418,7 @@ FACTS = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(st.none() | FACTS)
 def test_input_with_a_history_has_one_form(shown: AttestedFacts | None) -> None:
     made = replace(INPUT, attestation=shown)
@@ -433,14 +453,14 @@ def test_history_that_was_not_valid_on_its_day_is_in_no_input() -> None:
         replace(INPUT, attestation=replace(good, listed_on=TODAY + timedelta(days=1)))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=20)
 @given(st.binary(max_size=600))
 def test_paper_in_an_application_is_the_paper(data: bytes) -> None:
     carried = with_attestation(json.dumps(application()).encode(), data)
     assert application_of(json.loads(carried)).attestation == data
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=20)
 @given(st.text(max_size=80) | st.integers() | st.lists(st.text(max_size=3)))
 def test_what_is_no_base64_is_refused(value: object) -> None:
     try:
@@ -455,6 +475,7 @@ def test_second_paper_in_one_application_is_refused() -> None:
         with_attestation(json.dumps(form(PAPER)).encode(), PAPER)
 
 
+@pytest.mark.slow
 def test_no_history_is_verified_where_no_node_serves(strict: Lender) -> None:
     with desk(strict.path) as service, pytest.raises(OutOfOrderError, match="no node serves"):
         asyncio.run(service.decide(form(PAPER), caller="loans"))

@@ -389,6 +389,7 @@ def test_carried_history_counts_where_its_issuer_has_surely_not_answered(
     run(tmp_path, story, attested=True)
 
 
+@pytest.mark.slow
 def test_carried_history_is_in_the_own_answer_and_in_no_other_lenders_answer(
     tmp_path: Path,
 ) -> None:
@@ -410,6 +411,7 @@ def test_carried_history_is_in_the_own_answer_and_in_no_other_lenders_answer(
     run(tmp_path, story, attested=True)
 
 
+@pytest.mark.slow
 def test_carried_history_is_in_no_joint_score_where_families_are_not_told(
     tmp_path: Path,
 ) -> None:
