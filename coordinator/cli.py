@@ -157,10 +157,20 @@ def _add_governance(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]"
     with_json(verb)
     text = "how far partners are on board, who has left, and what is owed; 2: it is late"
     with_json(add_verb(verbs, "governance", _governs("governance"), text))
-    text = "check a contribution statement and say in the log that it was made"
+    text = "state in the log what released tables say each partner was worth"
     verb = add_verb(verbs, "contribution", _governs("contribution"), text)
-    verb.add_argument("statement", metavar="STATEMENT.json", type=Path)
-    verb.add_argument("--html", metavar="FILE", type=Path, help="write it as one page")
+    verb.add_argument(
+        "tables", metavar="RELEASE", nargs="+", help="of the kind contribution, in order"
+    )
+    verb.add_argument("--hanging", metavar="RELEASE", default="", help="of dependence")
+    verb.add_argument("--out", metavar="FOLDER", type=Path, help="write HTML, CSV and JSON")
+    with_json(verb)
+    text = "train as a version was trained, less one partner"
+    verb = add_verb(verbs, "retrain", _governs("retrain"), text)
+    verb.add_argument("version", metavar="VERSION", help="of a base model, or its beginning")
+    verb.add_argument("--without", metavar="PARTNER", required=True, help="who is left out")
+    verb.add_argument("--print", action="store_true", help="print the plan, start nothing")
+    with_json(verb)
 
 
 def _governs(name: str) -> Callable[[argparse.Namespace], int]:
@@ -173,6 +183,7 @@ def _governs(name: str) -> Callable[[argparse.Namespace], int]:
             "charter": cli_governance.charter,
             "governance": cli_governance.governance,
             "contribution": cli_governance.contribution,
+            "retrain": cli_governance.retrain,
         }
         return commands[name](arguments)
 

@@ -23,7 +23,7 @@ def losses(eta: Float, labels: Labels) -> Float:
 
 
 def differences(without: Float, with_all: Float, labels: Labels) -> Float:
-    """Loss without a partner less loss with it, person by person, clipped at ±8.
+    """Loss without a partner less loss with it, person by person, clipped at ±``BOUND``.
 
     Args:
         without: Log-odds by the model that was trained without the partner, shape (rows,).

@@ -174,6 +174,11 @@ class ScoreTable:
         rows, held = self._tokens.find(tokens)
         return self._holding(rows, held)
 
+    def rows_of(self, tokens: Bytes16) -> Integers:
+        """Rows of persons who are held, by their tokens."""
+        rows, _ = self._tokens.find(tokens)
+        return rows
+
     def own(self, subjects: Bytes16) -> tuple[Integers, Holding]:
         """Rows of these persons by keyed hash, and what is held of them."""
         rows, held = self._subjects.find(subjects)

@@ -18,7 +18,7 @@ from consortium.manifest import Manifest
 from consortium.scoring.consent import Method
 from consortium.scoring.head import Head
 from consortium.scoring.layout import JointSums, encode_holding
-from consortium.scoring.premium import OwnPart, Premium, premium_of, without_part
+from consortium.scoring.premium import Impact, OwnPart, premium_of, without_part
 from partner_node.closure_table import ClosureTable
 from partner_node.customers import Bytes16, ScoreTable, study_threshold
 from partner_node.people import SUBJECT_BYTES, People
@@ -121,6 +121,12 @@ def joined_sums(found: Sequence[Part]) -> JointSums:
     )
 
 
-def premium_from(head: Head, sums: JointSums, own: OwnPart) -> Premium:
-    """What the loss of the own part costs; raises as ``without_part`` and ``premium_of``."""
-    return premium_of(head, sums, without_part(sums, own))
+def impact_from(head: Head, sums: JointSums, table: ScoreTable, tokens: Bytes16) -> Impact:
+    """What the loss of the own part costs, and the outcomes that this partner has. Private.
+
+    Raises as ``without_part`` and ``premium_of``.
+    """
+    lost = premium_of(head, sums, without_part(sums, own_part(table, tokens)))
+    rows = table.rows_of(tokens)
+    customers = table.customers
+    return Impact(premium=lost, labels=customers.labels[rows], holdout=customers.holdout[rows])

@@ -47,7 +47,7 @@ from consortium.scoring.consent import Method
 from consortium.scoring.head import STRATA, Head, plain_head
 from consortium.scoring.layout import TOTAL, JointSums
 from consortium.scoring.pairs import PairCache
-from consortium.scoring.premium import ATTESTATION, Premium, study_variants
+from consortium.scoring.premium import ATTESTATION, Impact, study_variants
 from consortium.scoring.roster import Rosters
 from consortium.scoring_frames import ScoringBody
 from partner_node import answers
@@ -68,7 +68,7 @@ from partner_node.desk_tables import Basis
 from partner_node.overlap_storage import OverlapStore
 from partner_node.overlaps import OverlapPorts, Overlaps
 from partner_node.people import People
-from partner_node.premium_study import affected, joined_sums, own_part, premium_from
+from partner_node.premium_study import affected, impact_from, joined_sums, own_part
 from partner_node.pseudonyms import Progress, PseudonymPorts, Pseudonyms
 from partner_node.scoring_answering import Responder
 from partner_node.scoring_asking import Asker, AskerPorts, LocalError, Part, Person
@@ -819,7 +819,7 @@ class ScoringSession:
                 found.append(one)
         return _rows_of(base, table, rows, found)
 
-    async def premium(self, head: Digest) -> Premium:
+    async def impact(self, head: Digest) -> Impact:
         """What the loss of the own part costs the own customers who consented (7.18).
 
         Raises:
@@ -853,8 +853,7 @@ class ScoringSession:
                 if one.model != table.version:
                     raise TransportError(f"{table.version[:12]} is in force no more")
                 found.append(one)
-        own = own_part(table, asked.tokens)
-        return premium_from(shelf.heads[head].head, joined_sums(found), own)
+        return impact_from(shelf.heads[head].head, joined_sums(found), table, asked.tokens)
 
     async def ask_elsewhere(self) -> int:
         """Ask whether lines of the own customers were closed elsewhere; keep bits and arms.

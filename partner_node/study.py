@@ -31,8 +31,8 @@ from consortium.errors import (
     TransportError,
 )
 from consortium.ids import Digest
-from consortium.scoring.premium import Premium
-from partner_node.premium_bytes import pack_premium, unpack_premium
+from consortium.scoring.premium import Impact
+from partner_node.premium_bytes import pack_impact, unpack_impact
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ _HEAD = struct.Struct("<8s32sII")
 _ROWS, _LATER, _BROKEN = b"r", b"l", b"b"
 _QUESTION = struct.Struct("<c32s7s")
 """What is asked for, of which version, and in which month; of joint rows no month."""
-_JOINT, _PREMIUM = b"j", b"p"
+_JOINT, _IMPACT = b"j", b"p"
 _LENGTH = struct.Struct("<Q")
 _MOST_BYTES = MOST_ROWS * 64
 """No answer is longer; a client of the socket allocates no more."""
@@ -157,7 +157,7 @@ def _unpacked(data: memoryview) -> JointRows:
 Study = Callable[[Digest], Awaitable[JointRows]]
 """Asks the other partners for the joint sums of a base model's study (protocol 7.11)."""
 
-PremiumStudy = Callable[[Digest], Awaitable[Premium]]
+ImpactStudy = Callable[[Digest], Awaitable[Impact]]
 """Asks them for those of an impact study, and says what a head makes of them (7.18)."""
 
 
@@ -174,7 +174,7 @@ class Studies(Protocol):
         """
         ...
 
-    def premium(self, head: Digest, month: str) -> Premium:
+    def impact(self, head: Digest, month: str) -> Impact:
         """What the loss of the own part costs the own customers under that head (7.18).
 
         Args:
@@ -197,7 +197,7 @@ class NoStudies:
         """Raise TransportError."""
         raise TransportError(f"{self.why}: no joint rows of {base[:12]}")
 
-    def premium(self, head: Digest, month: str) -> Premium:
+    def impact(self, head: Digest, month: str) -> Impact:
         """Raise TransportError."""
         raise TransportError(f"{self.why}: no premium under {head[:12]} in {month}")
 
@@ -212,18 +212,18 @@ class SocketStudies:
         """As ``Studies.rows``; TransportError if nobody serves the node."""
         return _rows_in(_asked(self.path, _QUESTION.pack(*_of_rows(base))), base)
 
-    def premium(self, head: Digest, month: str) -> Premium:
-        """As ``Studies.premium``; TransportError if nobody serves the node."""
-        question = _QUESTION.pack(*_of_premium(head, month))
-        return unpack_premium(_body(_asked(self.path, question)), head)
+    def impact(self, head: Digest, month: str) -> Impact:
+        """As ``Studies.impact``; TransportError if nobody serves the node."""
+        question = _QUESTION.pack(*_of_impact(head, month))
+        return unpack_impact(_body(_asked(self.path, question)), head)
 
 
 def _of_rows(base: Digest) -> tuple[bytes, bytes, bytes]:
     return _JOINT, bytes.fromhex(base), b""
 
 
-def _of_premium(head: Digest, month: str) -> tuple[bytes, bytes, bytes]:
-    return _PREMIUM, bytes.fromhex(head), month.encode("ascii")
+def _of_impact(head: Digest, month: str) -> tuple[bytes, bytes, bytes]:
+    return _IMPACT, bytes.fromhex(head), month.encode("ascii")
 
 
 class StudyAsker:
@@ -236,9 +236,9 @@ class StudyAsker:
         """As ``Studies.rows``; waits until the partners have answered."""
         return _rows_in(self._ask(_QUESTION.pack(*_of_rows(base))), base)
 
-    def premium(self, head: Digest, month: str) -> Premium:
-        """As ``Studies.premium``; waits likewise."""
-        return unpack_premium(_body(self._ask(_QUESTION.pack(*_of_premium(head, month)))), head)
+    def impact(self, head: Digest, month: str) -> Impact:
+        """As ``Studies.impact``; waits likewise."""
+        return unpack_impact(_body(self._ask(_QUESTION.pack(*_of_impact(head, month)))), head)
 
     def _ask(self, question: bytes) -> bytes:
         try:
@@ -307,9 +307,9 @@ class StudyServer:
     """
 
     def __init__(
-        self, study: Study, premium: PremiumStudy, loop: asyncio.AbstractEventLoop
+        self, study: Study, impact: ImpactStudy, loop: asyncio.AbstractEventLoop
     ) -> None:
-        self._study, self._premium = study, premium
+        self._study, self._impact = study, impact
         self._loop = loop
         self._turn = threading.Lock()
         self._kept: dict[bytes, tuple[bytes, bytes]] = {}
@@ -393,6 +393,6 @@ class StudyServer:
     async def _made(self, kind: bytes, version: Digest) -> bytes:
         if kind == _JOINT:
             return pack(await self._study(version))
-        if kind == _PREMIUM:
-            return pack_premium(version, await self._premium(version))
+        if kind == _IMPACT:
+            return pack_impact(version, await self._impact(version))
         raise DecodeError("a question of no known kind")

@@ -463,7 +463,7 @@ async def _serve(desk: Desk, worker: Worker) -> None:
     witness = witnessing(desk, mirror)
     vitals = Vitals()
     with scoring_session(desk, witness.state) as session:
-        worker.attach(session.study, session.premium)
+        worker.attach(session.study, session.impact)
         metrics = _metrics(desk, session, vitals)
         ports = Ports(
             dial=desk.dial,

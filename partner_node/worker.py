@@ -14,7 +14,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from consortium.errors import DecodeError, TransportError
-from partner_node.study import SOCKET, PremiumStudy, Study, StudyAsker, StudyServer
+from partner_node.study import SOCKET, ImpactStudy, Study, StudyAsker, StudyServer
 
 log = logging.getLogger(__name__)
 
@@ -30,9 +30,9 @@ class Worker:
         self._studies: StudyServer | None = None
         self._process, self._pipe, self._rows = _spawn(directory)
 
-    def attach(self, study: Study, premium: PremiumStudy) -> None:
+    def attach(self, study: Study, impact: ImpactStudy) -> None:
         """Let the process ask for joint sums; call once, in the loop, before any message."""
-        self._studies = StudyServer(study, premium, asyncio.get_running_loop())
+        self._studies = StudyServer(study, impact, asyncio.get_running_loop())
         self._studies.serve(self._rows)
         self._studies.listen(self._directory / SOCKET)
 

@@ -20,8 +20,10 @@ from consortium.documents import document_of
 from consortium.errors import DomainError
 from consortium.ids import Digest, PartnerId
 
-BOUND = 8
-"""Where a person's difference of log-losses is clipped: that of two odds of e**8."""
+BOUND = 1
+"""Where a person's difference of log-losses is clipped: that of two odds of e to one. Two
+trainings that differ by one partner differ by less for nearly everybody, and noise is made for
+the bound."""
 FRESH_DAYS = 366
 """A contribution that is older than a year is not assessed."""
 _LEAST = 50
@@ -118,10 +120,11 @@ class Contribution:
     gain: str
     at_least: str
     at_most: str
-    auc_change: str
-    """Of the others' hold-outs: with less without. It may be blind to bad labels."""
-    share_of_variance: str
-    """Of the joint score, from the release gate."""
+    hanging: str
+    """AUC of its own customers' joint scores with its part less without (credit 4.18): what
+    hangs on it, by its own count. No settlement follows from it."""
+    hanging_at_least: str
+    hanging_at_most: str
     settlement: int
     """Millionths."""
     worth: str
@@ -138,7 +141,11 @@ class ContributionStatement:
     """The model that all have trained."""
     measured_on: date
     epsilon: str
-    """Of a person, of all the trainings and sums that it took; empty: nothing was private."""
+    """Of a person, of all the trainings and tables that it took; empty: nothing was private."""
+    tables: tuple[Digest, ...]
+    """Release ids of the tables of contributions that it follows from, in their order."""
+    hanging: Digest | None
+    """Release id of a table of dependence; None: nothing is said of it."""
     lines: tuple[Contribution, ...]
     synthetic: bool
 
@@ -158,11 +165,21 @@ class Measured:
 
     partner: PartnerId
     moments: Moments
-    auc_change: float | None = None
-    share_of_variance: float | None = None
+    hanging: Figure | None = None
+    """AUC that hangs on its part."""
     without: Digest | None = None
     aside: bool = False
     """Whether it was found to harm and set aside before the others were measured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Basis:
+    """What a statement rests on, as its fields of the same names."""
+
+    epsilon: str = ""
+    tables: tuple[Digest, ...] = ()
+    hanging: Digest | None = None
+    synthetic: bool = False
 
 
 def worst_of(gains: Mapping[PartnerId, Figure | None]) -> PartnerId | None:
@@ -186,13 +203,13 @@ def statement_of(
     federation: str,
     version: Digest,
     measured_on: date,
-    epsilon: str = "",
-    synthetic: bool = False,
+    basis: Basis | None = None,
 ) -> ContributionStatement:
     """The statement of what was measured, partners in order of their names.
 
     Who was set aside has no share of the settlement, unless nobody else is left.
     """
+    found = basis or Basis()
     gains = {one.partner: gain_of(one.moments) for one in measured}
     rest = [one.partner for one in measured if not one.aside] or list(gains)
     values = {name: 0.0 if (g := gains[name]) is None else g.value for name in rest}
@@ -201,30 +218,38 @@ def statement_of(
         federation=federation,
         version=version,
         measured_on=measured_on,
-        epsilon=epsilon,
+        epsilon=found.epsilon,
+        tables=found.tables,
+        hanging=found.hanging,
         lines=tuple(
             _line(one, gains[one.partner], shares[one.partner])
             for one in sorted(measured, key=lambda one: one.partner)
         ),
-        synthetic=synthetic,
+        synthetic=found.synthetic,
     )
 
 
 def _line(one: Measured, gain: Figure | None, share: int) -> Contribution:
-    low = None if gain is None else gain.value - gain.half
-    high = None if gain is None else gain.value + gain.half
+    value, low, high = _texts(gain)
+    hanging, hanging_low, hanging_high = _texts(one.hanging)
     return Contribution(
         partner=one.partner,
-        gain=_text(None if gain is None else gain.value),
-        at_least=_text(low),
-        at_most=_text(high),
-        auc_change=_text(one.auc_change),
-        share_of_variance=_text(one.share_of_variance),
+        gain=value,
+        at_least=low,
+        at_most=high,
+        hanging=hanging,
+        hanging_at_least=hanging_low,
+        hanging_at_most=hanging_high,
         settlement=share,
         worth=worth_of(gain).value,
         without=one.without,
     )
 
 
-def _text(value: float | None) -> str:
-    return "" if value is None else f"{value:.6f}"
+def _texts(found: Figure | None) -> tuple[str, str, str]:
+    """Value and ends of its interval; empty where there is none."""
+    if found is None:
+        return "", "", ""
+    numbers = (found.value, found.value - found.half, found.value + found.half)
+    value, low, high = (f"{number:.6f}" for number in numbers)
+    return value, low, high

@@ -20,6 +20,7 @@ from consortium.credit.terms import GRADES, Segment, add_months
 from consortium.credit.waves import Arm, Fate, wave_label
 from consortium.errors import ConfigurationError, DomainError
 from consortium.figure import Axis, FigureKind, FigureSpec, Measure
+from consortium.scoring.scorecard import cut_units
 
 NONE = "none"
 """Of a cause: no event. Of a late age: never. Of an outcome: not known."""
@@ -40,8 +41,16 @@ LATE = ("30", "90")
 """Days past due from which on a line of a vintage counts as late."""
 SEGMENTS = tuple(segment.value for segment in Segment)
 PPM = 1_000_000
+VIEWS = ("with", "without")
+"""Of a joint score: as it is, and with one partner's part taken out."""
+MARKS = ("good", "bad")
+PERSONS = ("holdout", "all")
+"""Whose outcomes count: of persons that the model never saw, or of all."""
+VERSION_DIGITS = 40
+"""Digits of a version by which a figure names it: as long as a label may be."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
+_VERSION = re.compile(f"[0-9a-f]{{{VERSION_DIGITS}}}")
 _MOST_AGE = 60
 
 Vocabulary = Callable[[FigureSpec, Axis], bool]
@@ -66,8 +75,12 @@ class Form:
     """Whether a person may fill a cell for each week or month; else one in all."""
     one_period: bool = False
     """Whether it is of one month only: what it counts is of a day."""
+    every: bool = False
+    """Whether a person fills a cell in every cell of the first axis, with all its measures."""
+    signed: tuple[str, ...] = ()
+    """Amounts that may be below 0."""
     worlds: bool = False
-    """Whether a person fills one cell in every world, each but the base named by a filter."""
+    """Whether filters name the worlds of the first axis, each but the base."""
 
 
 def periods(first: str, last: str) -> tuple[str, ...]:
@@ -158,6 +171,10 @@ def _worlds(spec: FigureSpec, axis: Axis) -> bool:
         return False
 
 
+def _versions(_: FigureSpec, axis: Axis) -> bool:
+    return all(_VERSION.fullmatch(cell) for cell in axis.cells)
+
+
 VOCABULARIES: Mapping[str, Vocabulary] = {
     "week": _period,
     "month": _period,
@@ -181,6 +198,9 @@ VOCABULARIES: Mapping[str, Vocabulary] = {
     "wave_arm": _exactly(*Arm),
     "fate": _exactly(*Fate),
     "world": _worlds,
+    "view": _exactly(*VIEWS),
+    "mark": _exactly(*MARKS),
+    "without": _versions,
 }
 """Name of an axis to the cells that it may have, the same in every kind."""
 
@@ -219,6 +239,22 @@ FORMS: Mapping[FigureKind, Form] = {
         filters={"closing": (), "head": ()},
         one_period=True,
     ),
+    FigureKind.DEPENDENCE: Form(
+        axes=(("view", "partner", "grade", "mark"),),
+        counts=("persons",),
+        filters={"cuts": (), "head": (), "persons": PERSONS},
+        one_period=True,
+        every=True,
+    ),
+    FigureKind.CONTRIBUTION: Form(
+        axes=(("without",),),
+        counts=("persons",),
+        amounts=("gain", "squared"),
+        filters={"model": ()},
+        one_period=True,
+        every=True,
+        signed=("gain",),
+    ),
     FigureKind.ELASTICITY: Form(axes=(("grade", "arm", "outcome"),), counts=("persons",)),
     FigureKind.FAIRNESS: Form(
         axes=(("group", "decision", "outcome"),), counts=("persons",), amounts=("expected",)
@@ -233,6 +269,7 @@ FORMS: Mapping[FigureKind, Form] = {
         counts=("persons", "approvals"),
         amounts=("pd", "loss"),
         one_period=True,
+        every=True,
         worlds=True,
     ),
 }
@@ -252,13 +289,25 @@ def check_cells(spec: FigureSpec) -> None:
         if not VOCABULARIES[axis.name](spec, axis):
             raise ConfigurationError(f"figure: cells of {axis.name} are not the public ones")
     _check_measures(form, spec.measures)
-    if form.worlds:
-        _check_worlds(form, spec)
+    if not form.worlds:  # those were checked with their axis
+        _check_filters(form, spec)
+    if form.every:
+        _check_every(form, spec)
         return
-    _check_filters(form, spec)
     most = len(periods(spec.first, spec.last)) if form.per_period else 1
     if spec.cells_per_person > most:
         raise ConfigurationError(f"figure: {spec.kind} has {most} cells a person at most")
+
+
+def cuts_of(spec: FigureSpec) -> tuple[int, ...]:
+    """Log-odds between the five grades that a figure names, units; ConfigurationError."""
+    try:
+        units = tuple(cut_units(cut) for cut in spec.filter("cuts").split(":"))
+    except DomainError as error:
+        raise ConfigurationError(f"figure: cuts: {error}") from error
+    if len(units) != len(GRADES) - 1 or list(units) != sorted(set(units)):
+        raise ConfigurationError(f"figure: {len(units)} cuts between grades, or they fall")
+    return units
 
 
 def _check_period(form: Form, spec: FigureSpec, names: tuple[str, ...]) -> None:
@@ -280,14 +329,19 @@ def _check_measures(form: Form, measures: tuple[Measure, ...]) -> None:
         )
     if any(one.bound != 1 for one in measures[: len(form.counts)]):
         raise ConfigurationError("figure: a count has the bound 1")
-    if any(one.signed for one in measures):
-        raise ConfigurationError("figure: no measure of it is signed")
+    if form.signed and any(one.bound != PPM for one in measures[len(form.counts) :]):
+        raise ConfigurationError("figure: an amount of its kind is clipped at one")
+    if any(one.signed != (one.name in form.signed) for one in measures):
+        raise ConfigurationError("figure: a measure is signed, or is not, against its kind")
 
 
-def _check_worlds(form: Form, spec: FigureSpec) -> None:
-    """Its filters were checked with its axis; noise is made for a cell in every world."""
-    if spec.cells_per_person != len(spec.axes[0].cells):
-        raise ConfigurationError(f"figure: {spec.kind} has a cell a person in every world")
+def _check_every(form: Form, spec: FigureSpec) -> None:
+    """Noise is made for a cell of a person in every cell of the first axis."""
+    axis = spec.axes[0]
+    if spec.cells_per_person != len(axis.cells):
+        raise ConfigurationError(
+            f"figure: {spec.kind} has a cell a person in every {axis.name}"
+        )
     if len(spec.measures) != len(form.counts) + len(form.amounts):
         raise ConfigurationError(f"figure: {spec.kind} has all its measures")
 
@@ -301,3 +355,5 @@ def _check_filters(form: Form, spec: FigureSpec) -> None:
     for name in allowed:
         if not spec.filter(name):
             raise ConfigurationError(f"figure: {spec.kind} needs the filter {name}")
+    if "cuts" in allowed:
+        cuts_of(spec)

@@ -4,6 +4,7 @@ A convenience over ``figure_forms``: what is made here passes its checks, and a 
 plan that was written by hand in the same way.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from consortium.credit.figure_forms import (
@@ -12,22 +13,23 @@ from consortium.credit.figure_forms import (
     DECISIONS,
     FORMS,
     LOST,
+    MARKS,
     MOVES,
     NONE,
     OUTCOMES,
+    PERSONS,
     PPM,
     SEGMENTS,
     STATES,
     TIERS,
+    VERSION_DIGITS,
+    VIEWS,
     check_cells,
     periods,
 )
 from consortium.credit.terms import GRADES
 from consortium.errors import ConfigurationError
 from consortium.figure import Axis, FigureKind, FigureSpec, Filter, Measure
-
-HEAD_DIGITS = 40
-"""Digits of a head's version by which a premium names it: as long as a label may be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +49,16 @@ class Wanted:
     closing: str = ""
     """Of a premium: the partner whose part is lost."""
     head: str = ""
-    """Of a premium: version of the head in force, at least its first 40 digits."""
+    """Of a premium or a dependence: version of the head in force, its first 40 digits at
+    least."""
+    cuts: tuple[str, ...] = ()
+    """Of a dependence: PDs between the five grades, decimals that rise."""
+    persons: str = PERSONS[0]
+    """Of a dependence: whose outcomes count."""
+    model: str = ""
+    """Of a contribution: version of the model of all, likewise."""
+    without: tuple[str, ...] = ()
+    """Of a contribution: versions trained without one partner each, likewise."""
     bound: int = 0
     """Of an amount, minor units; 0: no amount is added up."""
     cells_per_person: int = 1
@@ -73,33 +84,49 @@ def figure(kind: FigureKind, first: str, last: str, wanted: Wanted) -> FigureSpe
         raise ConfigurationError(f"figure: {kind} has no axes {', '.join(names)}")
     measures = [Measure(name=name) for name in form.counts]
     for name in form.amounts:
-        if name in ("pd", "expected"):
+        if name in form.signed:
+            measures.append(Measure(name=name, bound=PPM, signed=True))
+        elif name in ("pd", "expected", "squared"):
             measures.append(Measure(name=name, bound=PPM))
         elif wanted.bound:
             measures.append(Measure(name=name, bound=wanted.bound))
     needed = form.filters or {}
-    if "head" in needed and (not wanted.closing or len(wanted.head) < HEAD_DIGITS):
-        raise ConfigurationError(
-            f"figure: {kind} is of a partner that closes and of a head, by {HEAD_DIGITS} digits"
-        )
     told = {
         "late": wanted.late,
         "closing": wanted.closing,
-        "head": wanted.head[:HEAD_DIGITS],
+        "head": wanted.head[:VERSION_DIGITS],
+        "cuts": ":".join(wanted.cuts),
+        "persons": wanted.persons,
+        "model": wanted.model[:VERSION_DIGITS],
     }
+    _check_told(kind, {name: told.get(name, "") for name in needed})
     filters = [Filter(name=name, value=told.get(name, "")) for name in sorted(needed)]
+    axes = tuple(Axis(name=name, cells=_cells(name, first, last, wanted)) for name in names)
     spec = FigureSpec(
         kind=kind,
         first=first,
         last=last,
-        axes=tuple(Axis(name=name, cells=_cells(name, first, last, wanted)) for name in names),
+        axes=axes,
         measures=tuple(measures),
         filters=tuple(filters),
-        cells_per_person=wanted.cells_per_person,
+        cells_per_person=len(axes[0].cells) if form.every else wanted.cells_per_person,
         synthetic=wanted.synthetic,
     )
     check_cells(spec)
     return spec
+
+
+def _check_told(kind: FigureKind, told: Mapping[str, str]) -> None:
+    """What must be named, so that whoever asks learns it before any node does."""
+    if "closing" in told and not told["closing"]:
+        raise ConfigurationError(f"figure: {kind} is of a partner that closes")
+    if "cuts" in told and not told["cuts"]:
+        raise ConfigurationError(f"figure: {kind} is by grades of cuts that it names")
+    for name in ("head", "model"):
+        if name in told and len(told[name]) < VERSION_DIGITS:
+            raise ConfigurationError(
+                f"figure: {kind} is of a {name}, by {VERSION_DIGITS} digits of its version"
+            )
 
 
 def _cells(name: str, first: str, last: str, wanted: Wanted) -> tuple[str, ...]:
@@ -112,6 +139,7 @@ def _cells(name: str, first: str, last: str, wanted: Wanted) -> tuple[str, ...]:
         "partner": wanted.partners,
         "group": wanted.groups,
         "segment": wanted.segments,
+        "without": tuple(one[:VERSION_DIGITS] for one in wanted.without),
     }
     return given[name] if name in given else _FIXED[name]
 
@@ -127,4 +155,6 @@ _FIXED = {
     "arm": ARMS,
     "lost": LOST,
     "move": MOVES,
+    "view": VIEWS,
+    "mark": MARKS,
 }

@@ -6,6 +6,7 @@ entries in the log's order, by whoever has them: operator, node or auditor.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 
 from consortium.credit.governance import Charter
 from consortium.credit.triggers import Acted, Waiver
@@ -59,10 +60,20 @@ class CharterAgreed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContributionStated:
-    """What each partner's part in a version was worth; the statement is elsewhere."""
+    """What each partner's part in a version was worth.
+
+    The statement is elsewhere, and need not be anywhere: it follows from the tables, their
+    plans and the day, so whoever has the log computes it again (governance 3.5).
+    """
 
     version: Digest
     statement: Digest
+    tables: tuple[Digest, ...]
+    """Release ids of the tables of contributions, in the order of the looks."""
+    hanging: Digest | None
+    """Release id of a table of dependence."""
+    on: date
+    """The day on which the last of the tables was released."""
 
 
 GoverningBody = (

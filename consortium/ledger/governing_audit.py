@@ -3,14 +3,11 @@
 from datetime import UTC, date, datetime, timedelta
 
 from consortium.errors import DomainError, OutOfOrderError
-from consortium.ids import Digest
-from consortium.ledger.entries import ReleaseCandidate
 from consortium.ledger.facts import Timeline
 from consortium.ledger.findings import Check, Findings
 from consortium.ledger.governing import (
     GOVERNING_TYPES,
     CampaignOrdered,
-    ContributionStated,
     Governed,
     RegisterActed,
     RegisterWaived,
@@ -21,11 +18,9 @@ _KINDS = tuple(GOVERNING_TYPES.values())
 
 def audit_governing(timeline: Timeline, findings: Findings) -> None:
     """Fold the entries of these types; what does not follow, or is misdated, is a finding."""
-    state, versions = Governed(), set[Digest]()
+    state = Governed()
     for index, entry in sorted(timeline.entries.items()):
         body = entry.body
-        if isinstance(body, ReleaseCandidate):
-            versions.add(body.version)
         if not isinstance(body, _KINDS):
             continue
         on = _day_of(body)
@@ -38,9 +33,6 @@ def audit_governing(timeline: Timeline, findings: Findings) -> None:
             state.take(body, entry.actor)
         except (OutOfOrderError, DomainError) as error:
             findings.error(Check.GOVERNING, "governing.order", str(error), index)
-        if isinstance(body, ContributionStated) and body.version not in versions:
-            text = f"a contribution to {body.version[:12]}, which is no version of this log"
-            findings.error(Check.GOVERNING, "contribution.version", text, index)
 
 
 def _day_of(body: object) -> date | None:

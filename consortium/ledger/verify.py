@@ -19,6 +19,7 @@ from consortium.ledger.attestations import audit_attestations
 from consortium.ledger.checkpoint import Cosigned, open_checkpoint
 from consortium.ledger.claims import ReleaseFacts, audit_claims
 from consortium.ledger.consents import audit_consents
+from consortium.ledger.contributions import audit_contributions
 from consortium.ledger.decisions import audit_decisions
 from consortium.ledger.drawing import audit_drawing
 from consortium.ledger.entries import (
@@ -149,6 +150,7 @@ def verify_log(
     audit_epochs(timeline, findings)
     audit_consents(timeline, findings)
     audit_governing(timeline, findings)
+    audit_contributions(timeline, runs, tables, findings)
     audit_answers(timeline, runs, findings, now=now)
     audit_decisions(timeline, findings, now=now)
     audit_attestations(timeline, findings, now=now)

@@ -60,6 +60,23 @@ class Premium:
         return more
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Impact:
+    """A premium, and what is known by now of the same n persons. Private."""
+
+    premium: Premium
+    labels: NDArray[np.uint8] = field(repr=False)
+    """1 = bad, 0 = good, 255 = no outcome, shape (n,)."""
+    holdout: Flags = field(repr=False)
+    """Whether the model never saw the person (protocol 5.8), shape (n,)."""
+
+    def __post_init__(self) -> None:
+        """Raise ShapeError unless the columns are of the same persons."""
+        shape = self.premium.before.shape
+        if {self.labels.shape, self.holdout.shape} != {shape}:
+            raise ShapeError(f"outcomes of {self.labels.shape} for a premium of {shape}")
+
+
 def without_part(sums: JointSums, own: OwnPart) -> JointSums:
     """The sums that are left when a partner's part is taken out.
 

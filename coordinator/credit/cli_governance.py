@@ -5,16 +5,21 @@ import json
 
 from consortium.documents import plain_of
 from consortium.errors import ConfigurationError, ManifestError
+from consortium.ids import parse_partner_id
 from consortium.ledger.governing import CharterProposed
 from consortium.manifest import Manifest
-from coordinator import wiring
+from coordinator import control, wiring
+from coordinator.cli import show_run
 from coordinator.credit.charter_file import parse_charter
-from coordinator.credit.governance import (
-    Governance,
+from coordinator.credit.contribution import (
+    as_csv,
+    as_json,
     contribution_page,
-    governance_of,
-    take_statement,
+    retraining_plan,
+    state,
+    statement_of_releases,
 )
+from coordinator.credit.governance import Governance, governance_of
 from coordinator.credit.governing import Governing
 from coordinator.wiring import Desk
 
@@ -92,12 +97,36 @@ def _lines(found: Governance) -> list[str]:
 
 
 def contribution(arguments: argparse.Namespace) -> int:
-    """Check a contribution statement, log it, and write its page."""
+    """State what released tables say of each partner, in the log and in three forms."""
     desk = wiring.open_desk(arguments.directory)
     governing = Governing(desk.store, desk.log)
-    data = wiring.read_text(arguments.statement).rstrip("\n").encode("utf-8")
-    made = take_statement(desk.store, governing, _manifest(desk), data)
-    if arguments.html is not None:
-        wiring.write_text(arguments.html, contribution_page(made))
-    print(f"contribution statement {made.digest}: in the log")
+    made = statement_of_releases(
+        desk.store, _manifest(desk), arguments.tables, arguments.hanging
+    )
+    state(governing, made)
+    if arguments.out is not None:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        for form, text in (
+            ("html", contribution_page(made)),
+            ("csv", as_csv(made)),
+            ("json", as_json(made)),
+        ):
+            wiring.write_text(arguments.out / f"contribution-{made.digest[:12]}.{form}", text)
+    if arguments.json:
+        print(as_json(made))
+        return 0
+    print(f"contribution statement {made.digest}: in the log; epsilon {made.epsilon}")
+    for one in made.lines:
+        gain = f"{one.gain} [{one.at_least}, {one.at_most}]" if one.gain else "n/a"
+        print(f"  {one.partner}: {one.worth}, {gain}, {one.settlement / 10_000:.2f} %")
     return 0
+
+
+def retrain(arguments: argparse.Namespace) -> int:
+    """Train as a version was trained, less one partner; a charged run like any other."""
+    desk = wiring.open_desk(arguments.directory)
+    plan = retraining_plan(desk.store, arguments.version, parse_partner_id(arguments.without))
+    if arguments.print:
+        print(plan, end="")
+        return 0
+    return show_run(control.start_run(desk.config.control_socket, plan), as_json=arguments.json)

@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 
-from consortium.canonical import canonical_json, parse_canonical
-from consortium.credit.contribution import ContributionStatement
 from consortium.credit.governance import (
     Charter,
     ExitNote,
@@ -18,14 +16,13 @@ from consortium.credit.governance import (
     onboarding,
 )
 from consortium.documents import parse_document
-from consortium.errors import ConfigurationError, DecodeError, ManifestError
+from consortium.errors import ManifestError
 from consortium.ids import Digest, PartnerId
 from consortium.ledger.entries import ManifestAdopted, ReleaseVote, RunCommit, from_jcs
 from consortium.ledger.governing import CharterAgreed, ContributionStated
 from consortium.ledger.mirror import type_of
-from consortium.manifest import Manifest, Role, parse_manifest
+from consortium.manifest import Manifest, parse_manifest
 from consortium.plan import TrainingPlan
-from coordinator.credit import paper
 from coordinator.credit.governing import Governing
 from coordinator.credit.readings import day_of
 from coordinator.storage import Store
@@ -127,76 +124,3 @@ def _holders(plans: dict[Digest, TrainingPlan], version: Digest | None) -> froze
     if plan is None:
         return frozenset()
     return frozenset(name for block in plan.blocks for name in block.holders)
-
-
-# --- contribution -----------------------------------------------------------------------------
-
-
-def take_statement(
-    store: Store, governing: Governing, manifest: Manifest, data: bytes
-) -> ContributionStatement:
-    """Check a statement of contribution and say in the log that it was made.
-
-    Raises:
-        DecodeError: no such document.
-        ConfigurationError: of another federation or version, of strangers, made up, or older
-            than a year.
-    """
-    try:
-        statement = parse_document(ContributionStatement, canonical_json(parse_canonical(data)))
-    except DecodeError as error:
-        raise DecodeError(f"contribution: {error}") from error
-    partners = {one.id for one in manifest.members if one.role is Role.PARTNER}
-    if statement.synthetic or statement.federation != manifest.federation:
-        raise ConfigurationError("contribution: made up, or of another federation")
-    if {one.partner for one in statement.lines} - partners:
-        raise ConfigurationError("contribution: a line of somebody who is no partner")
-    if store.model(statement.version) is None:
-        raise ConfigurationError(f"contribution: no model {statement.version[:12]}")
-    if not statement.is_fresh(governing.today()):
-        raise ConfigurationError("contribution: measured more than a year ago")
-    governing.say(ContributionStated(version=statement.version, statement=statement.digest))
-    return statement
-
-
-def contribution_page(statement: ContributionStatement) -> str:
-    """The statement as one self-contained page."""
-    mark = "SYNTHETIC " if statement.synthetic else ""
-    rows = [
-        (
-            one.partner,
-            paper.cell(one.gain or "n/a", f"[{one.at_least}, {one.at_most}]"),
-            one.auc_change or "n/a",
-            one.share_of_variance or "n/a",
-            f"{one.settlement / 10_000:.2f} %",
-            one.worth,
-        )
-        for one in statement.lines
-    ]
-    bars = [
-        paper.Bar(
-            label=one.partner,
-            value=float(one.gain),
-            low=float(one.at_least),
-            high=float(one.at_most),
-            text=f"{one.gain} [{one.at_least}, {one.at_most}]",
-        )
-        for one in statement.lines
-        if one.gain
-    ]
-    heads = ("partner", "gain, log-loss", "AUC", "share of variance", "settlement", "worth")
-    parts = [
-        paper.text(
-            f"模型 {statement.version[:16]}, 测于 {statement.measured_on}。"
-            "增益为其他机构留出人员的对数损失差 (无该机构减有该机构), 区间为成对 95 %。",
-            f"Model {statement.version[:16]}, measured on {statement.measured_on}. The gain is "
-            "the others' held-out persons' log-loss without the partner less with it; paired "
-            "95 % interval.",
-        ),
-        paper.table(heads, rows),
-    ]
-    if bars:
-        parts.append(paper.chart(("对数损失增益", "gain in log-loss"), bars, worse=-1))
-    note = "SYNTHETIC" if statement.synthetic else ""
-    titles = (f"{mark}各机构贡献说明", f"{mark}Contribution statement")
-    return paper.page(titles, parts, note=note)

@@ -63,25 +63,30 @@ def _picture(section: Section, mark: str) -> Markup:
         return curves(title, [Curve(words.SECTIONS[section.name][1], points)])
     if section.name in ("vintages", "approvals"):
         return curves(title, _series(section), percent=True)
+    scale = 1.0 if section.name in _PLAIN else 100.0
     bars = [
         Bar(
             " · ".join(one.labels),
-            100 * one.value,
-            100 * (one.low or 0.0),
-            100 * (one.high or 0.0),
+            scale * one.value,
+            scale * (one.low or 0.0),
+            scale * (one.high or 0.0),
             f"{_number(one)} ({_interval(one)})",
         )
         for one in section.figures
         if one.value is not None and one.name in _BARS and _told(one)
     ]
-    return (
-        chart((words.SECTIONS[section.name][0] + mark, _PERCENT), bars) if bars else Markup("")
-    )
+    unit = _PLAIN.get(section.name, _PERCENT)
+    return chart((words.SECTIONS[section.name][0] + mark, unit), bars) if bars else Markup("")
 
 
 _BARS = frozenset(
-    {"closure_rate", "transition", "balance_share", "group_approval", "grade_lost"}
+    {
+        *("closure_rate", "transition", "balance_share", "group_approval", "grade_lost"),
+        *("auc_gain", "loss_gain"),
+    }
 )
+_PLAIN = {"dependence": "AUC", "contribution": "log-loss"}
+"""Units of bars that are no percentages."""
 _PERCENT = "%"
 
 
@@ -156,6 +161,12 @@ _RATES = frozenset(
 def _text(one: Shown, value: float) -> str:
     if one.name in _RATES:
         return f"{100 * value:.2f} %"
-    return (
-        f"{value:.3f}" if one.name in ("hhi", "impact_ratio", "calibration") else f"{value:.1f}"
-    )
+    return f"{value:.{_DIGITS.get(one.name, 1)}f}"
+
+
+_DIGITS = {
+    **dict.fromkeys(("hhi", "impact_ratio", "calibration"), 3),
+    **dict.fromkeys(("auc_with", "auc_without", "auc_gain"), 4),
+    "loss_gain": 5,
+}
+"""Decimals of figures that are neither rates nor of one decimal."""

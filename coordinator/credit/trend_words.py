@@ -30,7 +30,26 @@ SECTIONS: Mapping[str, Pair] = {
     "concentration": ("集中度", "Concentration"),
     "fairness": ("公平性检验", "Fairness test"),
     "premium": ("信息损失溢价", "Information-loss premium"),
+    "dependence": ("对各机构的依赖", "Dependence on each partner"),
+    "contribution": ("各机构训练贡献", "Contribution of each partner's training"),
 }
+_DEPENDENCE_ZH = (
+    "各机构自己客户的联合评分, 含该机构部分与不含该机构部分时按等级计算的 AUC 及其差。"
+    "由被衡量的机构自己计数, 因此不作为结算依据; 区间未利用两者为同一批人这一点, 偏宽。"
+)
+_DEPENDENCE_EN = (
+    "AUC over grades of the joint scores of each partner's own customers, with its part and "
+    "without, and the difference. Who counts is who is measured, so nothing is settled by it. "
+    "The interval does not use that the persons are the same, and is wide for that."
+)
+_CONTRIBUTION_ZH = (
+    "以去掉一家机构重新训练的模型, 在其他机构的留出人员上的对数损失, 减去全体模型的对数损失。"
+    "正数表示该机构有贡献。"
+)
+_CONTRIBUTION_EN = (
+    "Log-loss of a model trained without one partner, less that of the model of all, on the "
+    "held-out persons of the others. Above 0 the partner's rows help."
+)
 _PREMIUM_ZH = (
     "一家机构关闭时, 其客户因失去该机构的信贷记录而损失的分数 (中位数), 以及降级者的比例。"
     "正数为损失。"
@@ -70,6 +89,8 @@ ABOUT: Mapping[str, Pair] = {
         "Against the largest group. A policy test, not a legal finding.",
     ),
     "premium": (_PREMIUM_ZH, _PREMIUM_EN),
+    "dependence": (_DEPENDENCE_ZH, _DEPENDENCE_EN),
+    "contribution": (_CONTRIBUTION_ZH, _CONTRIBUTION_EN),
 }
 FIGURES: Mapping[str, Pair] = {
     "demand_index": ("需求指数", "demand index"),
@@ -86,6 +107,10 @@ FIGURES: Mapping[str, Pair] = {
     "calibration": ("预期/实际", "expected over observed"),
     "points_lost": ("损失分数 (中位数)", "points lost, median"),
     "grade_lost": ("降级比例", "share losing a grade"),
+    "auc_with": ("含该机构的 AUC", "AUC with its part"),
+    "auc_without": ("不含该机构的 AUC", "AUC without"),
+    "auc_gain": ("AUC 增益", "AUC gain"),
+    "loss_gain": ("对数损失增益", "gain in log-loss"),
 }
 WHY: Mapping[Why, Pair] = {
     Why.FEW: ("人数过少, 不予显示", "too few persons: not shown"),
@@ -114,6 +139,8 @@ AXES: Mapping[str, Pair] = {
     "cause": ("原因", "cause"),
     "group": ("组", "group"),
     "tier": ("客群", "tier"),
+    "partner": ("机构", "partner"),
+    "without": ("去掉一家机构的模型", "model without one partner"),
 }
 COLUMNS: Mapping[str, Pair] = {
     "figure": ("数字", "figure"),

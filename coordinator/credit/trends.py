@@ -10,7 +10,14 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from consortium.credit import indices, market, premium_figure, trends
+from consortium.credit import (
+    contribution_table,
+    dependence,
+    indices,
+    market,
+    premium_figure,
+    trends,
+)
 from consortium.credit.figures import NoisyTable
 from consortium.credit.shown import Section, Shown
 from consortium.errors import ConfigurationError
@@ -43,6 +50,8 @@ MAKERS: Mapping[FigureKind, tuple[Maker, ...]] = {
     FigureKind.CONCENTRATION: (market.concentration,),
     FigureKind.FAIRNESS: (market.fairness,),
     FigureKind.PREMIUM: (premium_figure.section,),
+    FigureKind.DEPENDENCE: (dependence.section,),
+    FigureKind.CONTRIBUTION: (contribution_table.section,),
 }
 """What is made of a table of each kind."""
 

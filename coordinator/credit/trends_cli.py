@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from consortium.credit.figure_forms import LATE, SEGMENTS
+from consortium.credit.figure_forms import LATE, PERSONS, SEGMENTS
 from consortium.credit.figure_specs import Wanted, figure
 from consortium.credit.table_document import parse_table_document
 from consortium.errors import ConfigurationError
@@ -33,8 +33,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="riskweave trends",
         description="The market's mood from noisy tables: demand, appetite, vintages, roll "
-        "rates, closures, concentration, fairness, premium. A table that is there costs "
-        "nothing more.",
+        "rates, closures, concentration, fairness, premium, dependence, contribution. A table "
+        "that is there costs nothing more.",
     )
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(verbs)
@@ -71,7 +71,16 @@ def _add_run(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     verb.add_argument("--ages", type=int, default=12, help="oldest age, months (%(default)s)")
     verb.add_argument("--late", choices=LATE, default=LATE[0], help="days (%(default)s)")
     verb.add_argument("--closing", default="", help="of a premium: whose part is lost")
-    verb.add_argument("--head", default="", help="of a premium: version of the head in force")
+    verb.add_argument(
+        "--head", default="", help="of a premium or dependence: version of the head in force"
+    )
+    verb.add_argument("--partners", default="", help="a,b: of a dependence, who is measured")
+    verb.add_argument("--cuts", default="", help="a,b,c,d: of a dependence, PDs between grades")
+    verb.add_argument(
+        "--outcomes", choices=PERSONS, default=PERSONS[0], help="whose count (%(default)s)"
+    )
+    verb.add_argument("--model", default="", help="of a contribution: version of all")
+    verb.add_argument("--without", default="", help="v,w: versions with one partner less each")
     verb.add_argument("--bound", type=int, default=0, help="of one amount, minor units")
     verb.add_argument(
         "--cells-per-person", type=int, default=1, help="most weeks or months that count"
@@ -99,12 +108,17 @@ def _spec(arguments: argparse.Namespace) -> FigureSpec:
     wanted = Wanted(
         by=_names(arguments.by),
         products=_names(arguments.products),
+        partners=_names(arguments.partners),
         groups=_names(arguments.groups),
         segments=_names(arguments.segments),
         ages=arguments.ages,
         late=arguments.late,
         closing=arguments.closing,
         head=arguments.head,
+        cuts=_names(arguments.cuts),
+        persons=arguments.outcomes,
+        model=arguments.model,
+        without=_names(arguments.without),
         bound=arguments.bound,
         cells_per_person=arguments.cells_per_person,
         synthetic=arguments.synthetic,

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from consortium.credit.figure_forms import day_after
-from consortium.credit.figure_specs import HEAD_DIGITS
+from consortium.credit.figure_forms import VERSION_DIGITS, day_after
 from consortium.credit.figures import Entry
 from consortium.credit.premium_figure import premium_entries
 from consortium.errors import RefusalCode, RefusalError
@@ -26,14 +25,14 @@ def lost_entries(desk: wiring.Desk, spec: FigureSpec, studies: Studies) -> Seque
     Raises:
         RefusalError: the figure names no head that this node accepted. The run is refused as
             R05, and nothing stays reserved.
-        TransportError, DataError, DecodeError: as ``Studies.premium``.
+        TransportError, DataError, DecodeError: as ``Studies.impact``.
         ConfigurationError, PolicyError: there are no rules of that day.
     """
     if spec.filter("closing") != desk.config.partner:
         return ()
     head = accepted_head(desk.store(), spec.filter("head"))
     rules = RulesBook(desk.config.directory).at(day_after(spec.last) - timedelta(days=1)).rules
-    lost = studies.premium(head, spec.first)
+    lost = studies.impact(head, spec.first).premium
     names = [str(place) for place in range(len(lost.before))]
     return premium_entries(lost, names, rules.policy.pd_cuts)
 
@@ -42,7 +41,7 @@ def accepted_head(store: NodeStore, digits: str) -> Digest:
     """The head that this node voted for and that begins with these digits; RefusalError."""
     accepted = {vote.version for vote in store.votes() if vote.accept}
     for version in accepted:
-        data = store.model(version) if version[:HEAD_DIGITS] == digits else None
+        data = store.model(version) if version[:VERSION_DIGITS] == digits else None
         if data is not None and base_of(data) is not None:
             return version
     raise RefusalError(RefusalCode.PLAN, "the table names no head that this node accepted")

@@ -10,6 +10,7 @@ from consortium.errors import ConfigurationError
 from consortium.figure import FigureKind, FigureSpec
 from partner_node import wiring
 from partner_node.credit.campaign_opening import campaign_entries
+from partner_node.credit.figure_contribution import contribution_entries
 from partner_node.credit.figure_decisions import (
     KINDS,
     decided,
@@ -20,6 +21,7 @@ from partner_node.credit.figure_decisions import (
     outcomes_of,
     span_of,
 )
+from partner_node.credit.figure_dependence import hanging_entries
 from partner_node.credit.figure_elasticity import elasticity_entries
 from partner_node.credit.figure_lines import COUNTERS, line_entries
 from partner_node.credit.figure_premium import lost_entries
@@ -47,13 +49,23 @@ def entries_of(desk: wiring.Desk, spec: FigureSpec, studies: Studies) -> Iterabl
         DataError, DomainError: a row that cannot be.
         StorageError: the desk's database cannot be read.
     """
-    folder = desk.config.directory / FOLDER
+    if spec.kind in _OF_STUDIES:
+        return _OF_STUDIES[spec.kind](desk, spec, studies)
+    if spec.kind is FigureKind.CONTRIBUTION:
+        return contribution_entries(desk, spec)
     if spec.kind is FigureKind.CAMPAIGN:
         return campaign_entries(desk, spec)
-    if spec.kind is FigureKind.PREMIUM:
-        return lost_entries(desk, spec, studies)
     if spec.kind in _OF_LINES:
         return _of_lines(desk, spec)
+    return _of_decisions(desk, spec)
+
+
+_OF_STUDIES = {FigureKind.PREMIUM: lost_entries, FigureKind.DEPENDENCE: hanging_entries}
+
+
+def _of_decisions(desk: wiring.Desk, spec: FigureSpec) -> Iterable[Entry]:
+    """From the desk's own decisions, and of fairness from groups and outcomes beside them."""
+    folder = desk.config.directory / FOLDER
     if spec.kind not in KINDS or not desk.config.credit_database.exists():
         raise ConfigurationError(f"no source of {spec.kind} here")
     with closing(CreditStore(desk.config.credit_database)) as store:

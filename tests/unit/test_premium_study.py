@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from consortium.canonical import canonical_json
-from consortium.credit.figure_specs import HEAD_DIGITS, Wanted, figure
+from consortium.credit.figure_forms import VERSION_DIGITS
+from consortium.credit.figure_specs import Wanted, figure
 from consortium.credit.figures import contribution
 from consortium.errors import (
     ConfigurationError,
@@ -238,7 +239,7 @@ def test_premium_under_a_head_that_the_node_did_not_accept_is_refused(
         spec = spec_of(head=version_of(model))
     if case == "short":
         accept(desk, VERSION, DOCUMENT)
-        spec = spec_of(head=VERSION[: HEAD_DIGITS - 1] + "x")
+        spec = spec_of(head=VERSION[: VERSION_DIGITS - 1] + "x")
     with pytest.raises(RefusalError, match="no head that this node accepted") as caught:
         entries_of(desk, spec, NoStudies("no stream"))
     assert caught.value.reason is RefusalCode.PLAN

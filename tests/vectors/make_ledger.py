@@ -391,7 +391,13 @@ BODIES: dict[str, tuple[str, dict[str, object]]] = {
     "charter.agreed": ("bank-a", {"charter": named("charter 2")}),
     "contribution.stated": (
         "coordinator",
-        {"version": named("version"), "statement": named("contribution")},
+        {
+            "version": named("version"),
+            "statement": named("contribution"),
+            "tables": [named("look 1"), named("look 2")],
+            "hanging": named("dependence"),
+            "on": "2026-11-01",
+        },
     ),
 }
 
