@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from consortium.credit import indices, market, trends
+from consortium.credit import contribution_table, dependence, indices, market, trends
 from consortium.credit.figure_forms import CAUSES, DECISIONS, PPM, SEGMENTS, STATES
 from consortium.credit.figure_specs import Wanted, figure
 from consortium.credit.figures import NoisyTable, simulated_release
@@ -281,6 +281,91 @@ def fairness(*, gap: float = 0.0) -> Case:
     return Case(name="fairness", spec=spec, draw=draw, section=market.fairness, truth=truth)
 
 
+BANKS = tuple(f"bank_{letter}" for letter in "abcd")
+CUTS = ("0.08", "0.12", "0.18", "0.35")
+KNOWN = (0.3, 0.6, 0.9, 1.2)
+"""How much each partner knows of its customers: deviation of its part of the log-odds."""
+
+
+def _graded(known: float) -> Float:
+    """Chance of each (grade with, grade without, outcome), shape (5, 5, 2)."""
+    grid = np.linspace(-4.0, 4.0, 201)
+    weights = np.exp(-(grid**2) / 2)
+    weights /= weights.sum()
+    left, own = np.meshgrid(-1.3 + 0.7 * grid, known * grid, indexing="ij")
+    chance = np.outer(weights, weights)
+    bad = 1 / (1 + np.exp(-(left + own)))
+    cuts = np.array([np.log(float(cut) / (1 - float(cut))) for cut in CUTS])
+    found = np.zeros((5, 5, 2))
+    places = np.searchsorted(cuts, left + own), np.searchsorted(cuts, left)
+    for mark, part in enumerate((1 - bad, bad)):
+        np.add.at(found, (*places, mark), chance * part)
+    return found
+
+
+def _over_grades(counts: Float) -> float:
+    good, bad = counts[:, 0] / counts[:, 0].sum(), counts[:, 1] / counts[:, 1].sum()
+    return float((bad * (np.cumsum(good) - good / 2)).sum())
+
+
+def dependences() -> Case:
+    """Four partners that know their customers more or less well; two know little of many."""
+    wanted = Wanted(partners=BANKS, head="ab" * 32, cuts=CUTS)
+    spec = figure(FigureKind.DEPENDENCE, "2026-01", "2026-01", wanted)
+    planted = [_graded(known) for known in KNOWN]
+    truths = [(_over_grades(one.sum(1)), _over_grades(one.sum(0))) for one in planted]
+
+    def draw(rng: Rng) -> list[Float]:
+        parts = []
+        for place, chances in enumerate(planted):
+            table = np.zeros((*spec.shape, 1))
+            drawn = rng.multinomial(2_000 + 1_000 * place, chances.ravel()).reshape(5, 5, 2)
+            table[0, place, ..., 0], table[1, place, ..., 0] = drawn.sum(1), drawn.sum(0)
+            parts.append(table)
+        return parts
+
+    def truth(one: Shown, _: list[Float]) -> float | None:
+        before, after = truths[BANKS.index(one.labels[0])]
+        return {"auc_with": before, "auc_without": after}.get(one.name, before - after)
+
+    return Case(
+        name="dependence", spec=spec, draw=draw, section=dependence.section, truth=truth
+    )
+
+
+GAINS = (0.02, 0.0, 0.005, -0.03)
+"""By how much the others are better off with each partner, in log-loss."""
+
+
+def contributions() -> Case:
+    """Four partners, each judged by the three others."""
+    without = tuple(f"{place}" * 40 for place in range(4))
+    wanted = Wanted(model="ab" * 32, without=without)
+    spec = figure(FigureKind.CONTRIBUTION, "2026-01", "2026-01", wanted)
+
+    def draw(rng: Rng) -> list[Float]:
+        parts = []
+        for judge in range(PARTNERS):
+            table = np.zeros((len(GAINS), 3))
+            for place, gain in enumerate(GAINS):
+                if place != judge:
+                    found = rng.normal(gain, 0.2, 3_000)
+                    table[place] = found.size, PPM * found.sum(), PPM * (found**2).sum()
+            parts.append(table)
+        return parts
+
+    def truth(one: Shown, _: list[Float]) -> float | None:
+        return GAINS[without.index(one.labels[0])]
+
+    return Case(
+        name="contribution",
+        spec=spec,
+        draw=draw,
+        section=contribution_table.section,
+        truth=truth,
+    )
+
+
 def cases() -> tuple[Case, ...]:
     """Every figure of the ecosystem view."""
     return (
@@ -292,6 +377,8 @@ def cases() -> tuple[Case, ...]:
         closures(),
         concentration(),
         fairness(),
+        dependences(),
+        contributions(),
     )
 
 

@@ -20,7 +20,6 @@ from consortium.ledger.governing import (
     CampaignPlanned,
     CharterAgreed,
     CharterProposed,
-    ContributionStated,
     GoverningBody,
     RegisterWaived,
     governed,
@@ -132,8 +131,3 @@ def test_agreement_to_another_text_is_found_and_counts_for_none() -> None:
     assert found(
         said(CharterProposed(charter=replace(CHARTER, version=2, previous=Digest("00" * 32))))
     )
-
-
-def test_contribution_to_a_version_that_nobody_trained_is_found() -> None:
-    made = ContributionStated(version=Digest("11" * 32), statement=Digest("22" * 32))
-    assert found(said(made)) == [("contribution.version", (0,))]

@@ -35,7 +35,7 @@ OWN = {
     "from_json": "a report that this coordinator wrote",
     "parse_policy": "coordinator/credit/stress_policy: the operator's own file",
     "parse_charter": "the operator's own file",
-    "unpack_premium": "from this node's serving process to its training process",
+    "unpack_impact": "from this node's serving process to its training process",
 }
 """Not bytes from outside."""
 

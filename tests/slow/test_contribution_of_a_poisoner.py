@@ -4,7 +4,15 @@ from functools import lru_cache
 
 import pytest
 
-from bench.contribution_market import POISONED, contributions, figures, rows_of, trained
+from bench.contribution_market import (
+    POISONED,
+    auc_of,
+    contributions,
+    figures,
+    released,
+    rows_of,
+    trained,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -23,9 +31,24 @@ def test_poisoners_gain_is_below_0_with_its_whole_interval_while_auc_hides_it() 
     assert float(bad.at_most) < 0
     assert bad.worth == "harms"
     assert bad.settlement == 0
-    assert abs(float(bad.auc_change)) < 0.005
+    assert abs(auc_of(market(poison=True), POISONED)) < 0.005
     assert {one.worth for one in lines if one is not bad} <= {"helps", "unclear"}
     assert sum(one.settlement for one in lines) == 1_000_000
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_poisoner_is_set_aside_by_tables_at_epsilon_1_and_honest_rows_are_worth_something(
+    seed: int,
+) -> None:
+    """Where rows are scarce: about a hundred of each lender are trained on."""
+    made = released(rows_of(1, poison=True, held_out=995), seed=seed)
+    bad = made.lines[POISONED]
+    assert (bad.worth, bad.settlement) == ("harms", 0)
+    assert {one.worth for one in made.lines if one is not bad} == {"helps"}
+    assert sum(one.settlement for one in made.lines) == 1_000_000
+    # Two looks at epsilon 1: a root of two of it.
+    assert float(made.epsilon) == pytest.approx(1.455, abs=0.01)
+    assert len(made.tables) == 2
 
 
 def test_no_honest_lender_of_a_clean_market_is_said_to_harm() -> None:

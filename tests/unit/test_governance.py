@@ -29,6 +29,7 @@ from consortium.credit.governance import (
     lacking,
     onboarding,
 )
+from consortium.credit.intervals import Figure
 from consortium.documents import document_of, parse_document
 from consortium.errors import DomainError, ShapeError
 from consortium.ids import Digest, PartnerId
@@ -136,7 +137,7 @@ def test_statement_is_a_document_and_is_not_assessed_after_a_year() -> None:
             Measured(
                 partner=A,
                 moments=Moments(count=900.0, total=-90.0, squared=20.0),
-                auc_change=0.0,
+                hanging=Figure(0.01, 0.002),
             ),
         ],
         federation="north",

@@ -1,21 +1,19 @@
 """Charter, onboarding, exits and contribution at the operator, and the charter at a node."""
 
 import json
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import pytest
 
-from consortium.credit.contribution import Measured, Moments, statement_of
-from consortium.documents import document_of
+from consortium.credit.contribution import Basis, Measured, Moments, statement_of
 from consortium.errors import ConfigurationError, OutOfOrderError
 from consortium.ids import Digest, PartnerId
 from consortium.ledger.entries import Entry, ManifestAdopted, sign_entry
 from consortium.ledger.governing import CharterAgreed, CharterProposed
 from coordinator.cli import main
 from coordinator.credit.charter_file import parse_charter
-from coordinator.credit.governance import contribution_page, take_statement
+from coordinator.credit.contribution import contribution_page
 from coordinator.credit.governing import Governing
 from tests.coordinator_house import House
 
@@ -97,41 +95,6 @@ def test_onboarding_is_read_from_signed_facts_alone(
     assert found["exits"] == []
 
 
-def statement(house: House, **changes: object) -> bytes:
-    """Of a version that there is, once it is added."""
-    made = statement_of(
-        [
-            Measured(
-                partner=PartnerId(name),
-                moments=Moments(count=900.0, total=gain, squared=40.0),
-            )
-            for name, gain in (("bank_a", 30.0), ("bank_b", -30.0))
-        ],
-        federation="test",
-        version=Digest("11" * 32),
-        measured_on=Governing(house.desk.store, house.desk.log).today(),
-    )
-    return document_of(replace(made, **changes))  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("changes", "match"),
-    [
-        ({"synthetic": True}, "made up"),
-        ({"federation": "other"}, "another federation"),
-        ({"measured_on": date(2020, 1, 1)}, "no model|year"),
-        ({}, "no model"),
-    ],
-)
-def test_statement_that_is_not_of_this_consortium_is_not_logged(
-    house: House, changes: dict[str, object], match: str
-) -> None:
-    governing = Governing(house.desk.store, house.desk.log)
-    with pytest.raises(ConfigurationError, match=match):
-        take_statement(house.desk.store, governing, house.manifest, statement(house, **changes))
-    assert not governing.state().statements
-
-
 def test_page_of_a_contribution_says_who_helps_and_who_harms() -> None:
     made = statement_of(
         [
@@ -143,7 +106,7 @@ def test_page_of_a_contribution_says_who_helps_and_who_harms() -> None:
         federation="test",
         version=Digest("11" * 32),
         measured_on=date(2026, 6, 1),
-        synthetic=True,
+        basis=Basis(synthetic=True),
     )
     page = contribution_page(made)
     assert "harms" in page

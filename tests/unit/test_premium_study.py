@@ -26,7 +26,7 @@ from consortium.inquiries import Purpose, ScoreRequest
 from consortium.messages import Vote
 from consortium.scoring.clear import parse_inquiry
 from consortium.scoring.head import ONE, Head
-from consortium.scoring.premium import Premium
+from consortium.scoring.premium import Impact, Premium
 from models.document import HEAD_TYPE, version_of
 from partner_node import wiring
 from partner_node.credit.figures import entries_of
@@ -87,7 +87,7 @@ def test_premium_is_the_head_with_and_without_the_own_part_worked_by_hand(
     tmp_path: Path,
 ) -> None:
     async def story(house: House) -> None:
-        lost = await house.session("bank_a").premium(HEAD_ID)
+        lost = (await house.session("bank_a").impact(HEAD_ID)).premium
         own = [partial("repayment", value) for value in (0.25, 1.0, 0.0)]
         shop, bank = partial("billing", 0.9), partial("repayment", 0.5)
         half = UNIT // 2
@@ -117,11 +117,11 @@ def test_premium_leaves_out_who_withdrew_from_impact_studies_and_from_nothing_el
         subjects = [node.people.subject(node.people.form(f"P{n}")) for n in (1, 2, 3)]
         node.store.withdraw(subjects[0], [Purpose.CALIBRATION])
         node.store.withdraw(subjects[1], [Purpose.IMPACT_STUDY])
-        assert len((await node.session.premium(HEAD_ID)).before) == 2
+        assert len((await node.session.impact(HEAD_ID)).labels) == 2
         for subject in subjects:
             node.store.withdraw(subject, [Purpose.IMPACT_STUDY])
         with pytest.raises(DataError, match="consent to impact studies"):
-            await node.session.premium(HEAD_ID)
+            await node.session.impact(HEAD_ID)
 
     run(tmp_path, story)
 
@@ -132,16 +132,16 @@ def test_premium_without_the_head_in_force_or_a_table_of_lines_is_refused(
     async def story(house: House) -> None:
         session = house.session("bank_a")
         with pytest.raises(TransportError, match="not in force"):
-            await session.premium(digest_of(b"another"))
+            await session.impact(digest_of(b"another"))
         assert session._era is not None
         session._era.closures.table = None
         with pytest.raises(TransportError, match="table of lines"):
-            await session.premium(HEAD_ID)
+            await session.impact(HEAD_ID)
         house.roster_head = None
         house.publish()
         await house.settled()
         with pytest.raises(TransportError, match="not in force"):
-            await session.premium(HEAD_ID)
+            await session.impact(HEAD_ID)
         assert not house.frames(ScoreRequest, "up")
 
     run(tmp_path, story)
@@ -158,14 +158,17 @@ class Answered:
     """A serving process that has made one premium."""
 
     lost: Premium
+    labels: list[int] = field(default_factory=list)
     asked: list[tuple[Digest, str]] = field(default_factory=list)
 
     def rows(self, base: Digest) -> JointRows:
         raise AssertionError(f"joint rows of {base} are of another consent")
 
-    def premium(self, head: Digest, month: str) -> Premium:
+    def impact(self, head: Digest, month: str) -> Impact:
         self.asked.append((head, month))
-        return self.lost
+        rows = len(self.lost.before)
+        labels = np.array(self.labels or [255] * rows, dtype=np.uint8)
+        return Impact(premium=self.lost, labels=labels, holdout=np.arange(rows) % 2 == 0)
 
 
 def spec_of(closing: str = BANK, head: str = VERSION) -> FigureSpec:
@@ -255,6 +258,7 @@ def test_premium_is_of_one_month_one_head_and_one_partner() -> None:
     wanted = Wanted(closing=BANK, head=VERSION)
     with pytest.raises(ConfigurationError, match="of one month"):
         figure(FigureKind.PREMIUM, "2026-10", "2026-11", wanted)
-    for less in (Wanted(closing=BANK, head="ab"), Wanted(head=VERSION)):
-        with pytest.raises(ConfigurationError, match="of a partner that closes"):
+    lacking = {"of a head": Wanted(closing=BANK, head="ab"), "closes": Wanted(head=VERSION)}
+    for told, less in lacking.items():
+        with pytest.raises(ConfigurationError, match=told):
             figure(FigureKind.PREMIUM, "2026-11", "2026-11", less)

@@ -24,8 +24,8 @@ from consortium.errors import (
     TransportError,
 )
 from consortium.ids import Digest
-from consortium.scoring.premium import Premium
-from partner_node.premium_bytes import pack_premium, unpack_premium
+from consortium.scoring.premium import Impact, Premium
+from partner_node.premium_bytes import pack_impact, unpack_impact
 from partner_node.study import (
     JointRows,
     NoStudies,
@@ -98,7 +98,11 @@ def test_rows_that_do_not_belong_together_are_refused(name: str) -> None:
         BROKEN[name](joint_rows(1, 9))
 
 
-LOST = Premium(before=np.array([0, -6]), after=np.array([3, 4]), strata=np.array([1, 3]))
+LOST = Impact(
+    premium=Premium(before=np.array([0, -6]), after=np.array([3, 4]), strata=np.array([1, 3])),
+    labels=np.array([255, 1], dtype=np.uint8),
+    holdout=np.array([False, True]),
+)
 """Of two persons; the log-odds before rise with every question."""
 
 
@@ -111,7 +115,7 @@ class Serving:
         self.answer: JointRows | RiskWeaveError = joint_rows(5, 30)
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self._thread.start()
-        self.server = StudyServer(self.study, self.premium, self.loop)
+        self.server = StudyServer(self.study, self.impact, self.loop)
 
     async def study(self, base: Digest) -> JointRows:
         self.asked.append(base)
@@ -119,11 +123,12 @@ class Serving:
             raise self.answer
         return replace(self.answer, base=base)
 
-    async def premium(self, head: Digest) -> Premium:
+    async def impact(self, head: Digest) -> Impact:
         self.asked.append(head)
         if isinstance(self.answer, RiskWeaveError):
             raise self.answer
-        return replace(LOST, before=LOST.before + len(self.asked) - 1)
+        lost = replace(LOST.premium, before=LOST.premium.before + len(self.asked) - 1)
+        return replace(LOST, premium=lost)
 
     def stop(self) -> None:
         self.loop.call_soon_threadsafe(self.loop.stop)
@@ -220,7 +225,7 @@ def test_answers_wait_for_the_study_that_is_under_way(serving: Serving) -> None:
         await asyncio.wrap_future(gate)
         return await usual(base)
 
-    serving.server = StudyServer(slow, serving.premium, serving.loop)
+    serving.server = StudyServer(slow, serving.impact, serving.loop)
     askers = [_asker(serving) for _ in range(2)]
     found: list[JointRows] = []
     threads = [
@@ -243,33 +248,35 @@ def test_premium_is_the_same_within_its_month_and_pushes_no_joint_rows_out(
     assert serving.server.listen(door)
     asker = _asker(serving)
     rows = asker.rows(BASE)
-    first = asker.premium(OTHER, "2026-11")
+    found = asker.impact(OTHER, "2026-11")
+    assert (found.labels.tolist(), found.holdout.tolist()) == ([255, 1], [False, True])
+    first = found.premium
     assert [part.tolist() for part in (first.before, first.after, first.strata)] == [
         [1, -5],
         [3, 4],
         [1, 3],
     ]
-    again = SocketStudies(door).premium(OTHER, "2026-11")
+    again = SocketStudies(door).impact(OTHER, "2026-11").premium
     assert again.before.tolist() == first.before.tolist()
     assert _same(asker.rows(BASE), rows)
     assert serving.asked == [BASE, OTHER]
     # A month later consents and tables have changed.
-    assert asker.premium(OTHER, "2026-12").before.tolist() == [2, -4]
+    assert asker.impact(OTHER, "2026-12").premium.before.tolist() == [2, -4]
     serving.answer = TransportError("a value: 17")
     with pytest.raises(TransportError, match="cannot be made now") as raised:
-        asker.premium(BASE, "2026-12")
+        asker.impact(BASE, "2026-12")
     assert "17" not in str(raised.value)
 
 
 def test_premium_of_other_bytes_or_another_head_is_refused() -> None:
-    data = pack_premium(BASE, LOST)
-    for broken in (data[:-1], data + b"0", b"X" + data[1:], data[:20], data[:-1] + b"\x7f"):
+    data = pack_impact(BASE, LOST)
+    for broken in (data[:-1], data + b"0", b"X" + data[1:], data[:20], data[:-1] + b"\x02"):
         with pytest.raises(DecodeError):
-            unpack_premium(broken, BASE)
+            unpack_impact(broken, BASE)
     with pytest.raises(DecodeError, match="another head"):
-        unpack_premium(data, OTHER)
+        unpack_impact(data, OTHER)
 
 
 def test_process_that_can_ask_nobody_says_so() -> None:
     with pytest.raises(TransportError, match="no stream: no premium under baba"):
-        NoStudies("no stream").premium(BASE, "2026-11")
+        NoStudies("no stream").impact(BASE, "2026-11")
