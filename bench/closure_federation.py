@@ -160,7 +160,7 @@ class Scored:
 
 def scored(federation: Federation, *, seed: int | None) -> Scored:
     """Train base and head and add up the parts; ``seed`` None: without any noise."""
-    document = _base(federation, seed)
+    document = base_of(federation, seed)
     families = families_of(document.model.spec)
     persons, held = _parts(federation, document, families)
     sums = _sums(len(persons), held, families)
@@ -172,7 +172,8 @@ def scored(federation: Federation, *, seed: int | None) -> Scored:
     return replace(made, head=_head(federation, document, rows, seed))
 
 
-def _base(federation: Federation, seed: int | None) -> ModelDocument:
+def base_of(federation: Federation, seed: int | None) -> ModelDocument:
+    """Train the base model; ``seed`` None: without any noise."""
     plan, schema = federation.rehearsal.plan, federation.rehearsal.schema
     session = RunSession(plan, schema)
     nodes = {

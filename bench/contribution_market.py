@@ -161,8 +161,8 @@ def released(rows: list[Rows], *, seed: int) -> ContributionStatement:
 
 def _look(rows: list[Rows], left: Collection[int], seed: int) -> Look:
     """One table: all lenders that are left count, each of all models but its own absence."""
-    models = [(_version(set(left) - {k}), _plan(set(left) - {k})) for k in sorted(left)]
-    whole = _version(left), _plan(left)
+    models = [(version_of(set(left) - {k}), plan_of(set(left) - {k})) for k in sorted(left)]
+    whole = version_of(left), plan_of(left)
     wanted = Wanted(model=whole[0], without=tuple(version for version, _ in models))
     spec = figure(
         FigureKind.CONTRIBUTION, "2026-01", "2026-01", replace(wanted, synthetic=True)
@@ -204,11 +204,12 @@ def _place(name: PartnerId) -> int:
     return int(name.rpartition("_")[2]) - 1
 
 
-def _version(who: Collection[int]) -> Digest:
+def version_of(who: Collection[int]) -> Digest:
+    """Stands for the model of these lenders."""
     return digest_of(f"model of {sorted(who)}".encode())
 
 
-def _plan(who: Collection[int]) -> TrainingPlan:
+def plan_of(who: Collection[int]) -> TrainingPlan:
     """What a model of these lenders would be trained by; its epsilon is a plan's least."""
     return TrainingPlan(
         run=RunId("00" * 16),

@@ -19,6 +19,7 @@ NAMES = (
     "desk",
     "coverage",
     "closure_taiwan",
+    "contribution",
     "elasticity",
     "stress",
     "campaign",
