@@ -9,7 +9,7 @@ offset of an attestation are trained like all others, within the same epsilon.
 
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from consortium.canonical import Label, hash_with
 from consortium.credit.attestation import dpd_band, utilisation_band
 from consortium.credit.attested import schema_lines
 from consortium.credit.terms import Ppm
+from consortium.features.bins import Bins
+from consortium.features.schema import Schema
 from consortium.ids import PartnerId
 from consortium.plan import Block, BudgetShares, ModelKind, TrainingPlan
 from consortium.scoring.head import Head, plain_head
@@ -40,6 +42,7 @@ from models.released import head_of, model_of
 from models.run import RunSession
 from models.serving import Serving
 from partner_node.head_sums import HeadSums
+from partner_node.ingest import EncodedTable
 from partner_node.local_sums import LocalSums
 from partner_node.study import JointRows
 
@@ -174,12 +177,22 @@ def scored(federation: Federation, *, seed: int | None) -> Scored:
 
 def base_of(federation: Federation, seed: int | None) -> ModelDocument:
     """Train the base model; ``seed`` None: without any noise."""
-    plan, schema = federation.rehearsal.plan, federation.rehearsal.schema
-    session = RunSession(plan, schema)
-    nodes = {
-        name: LocalSums(plan, schema, name, load=lambda _, table=table: table)
-        for name, table in federation.tables.items()
+    rehearsal = federation.rehearsal
+    loads: dict[PartnerId, Callable[[Bins], EncodedTable]] = {
+        name: lambda _, table=table: table for name, table in federation.tables.items()
     }
+    return trained_document(rehearsal.plan, rehearsal.schema, loads, seed)
+
+
+def trained_document(
+    plan: TrainingPlan,
+    schema: Schema,
+    loads: Mapping[PartnerId, Callable[[Bins], EncodedTable]],
+    seed: int | None,
+) -> ModelDocument:
+    """The document of a model that the tables so read were trained into by a plan."""
+    session = RunSession(plan, schema)
+    nodes = {name: LocalSums(plan, schema, name, load=load) for name, load in loads.items()}
     closed_sums(session, nodes, seed)
     cells = np.frombuffer(session.state.recalibration).reshape(len(plan.blocks), 24, 2)
     roster = tuple(nodes)

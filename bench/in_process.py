@@ -132,6 +132,7 @@ def _closed(
     words = []
     for name, node in nodes.items():
         own = Secret(hashlib.sha256(f"bench|{seed}|{name}".encode()).digest())
+        node.prepare(request, inputs)
         exact = node.compute(request, inputs, seed=own, context=context)
         if seed is not None:
             _add_noise(session.plan, request, exact, (own, context))

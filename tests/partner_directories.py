@@ -23,6 +23,7 @@ from consortium.plan import TrainingPlan
 from coordinator.plans import PlanContext, parse_plan
 from partner_node import wiring
 from partner_node.keystore import read_bundle
+from partner_node.study import NoStudies
 
 FAMILIES = {
     "bank_a": ("repayment",),
@@ -210,7 +211,7 @@ def _pin_and_accept(directories: Directories, manifest: Manifest, plan: Training
     )
     for desk in desks.values():
         desk.keys.pin(read_bundle(bundle, manifest.digest))
-        sessions = wiring._Sessions(desk)
+        sessions = wiring._Sessions(desk, NoStudies("no stream here"))
         sessions.current().on_offer(PlanOffer(plan=plan))
         sessions._store.close()
 

@@ -16,7 +16,7 @@ from consortium.credit.table_document import parse_table_document
 from consortium.ids import PartnerId
 from consortium.ledger.findings import Grade
 from coordinator import cli as coordinator_cli
-from coordinator import wiring
+from coordinator import control, wiring
 from coordinator.calibration import HeadSettings
 from coordinator.credit.trends_cli import main as trends
 from coordinator.table_storage import TableRow, TableStore
@@ -26,11 +26,11 @@ from regulator.wiring import audit_file
 from rehearsal.federation import COORDINATOR
 from rehearsal.heads import calibrate
 from rehearsal.joint import serves, token_loads
-from tests.integration.federation import Federation, write_rehearsal, write_table
+from tests.integration.federation import PATIENCE_S, Federation, write_rehearsal, write_table
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-PERSONS = 8_000
+PERSONS = 4_000
 KNOWN: Mapping[str, str] = {
     "bank_a": "i % 2 = 0",
     "bank_b": "i % 2 = 1",
@@ -84,7 +84,7 @@ def month() -> str:
 @pytest.fixture
 def joint(near: Path) -> Iterator[tuple[Federation, str, str]]:
     """Trained and calibrated, voted, every customer with a pseudonym and a consent."""
-    file = write_rehearsal(near / "files", {name: rows_of(name) for name in KNOWN}, rounds=20)
+    file = write_rehearsal(near / "files", {name: rows_of(name) for name in KNOWN}, rounds=8)
     text = file.read_text(encoding="utf-8").replace("[rehearsal.gate]\n", SETTINGS, 1)
     text = text.replace('kinds = ["campaign"', 'kinds = ["contribution", "dependence"')
     text = text.replace('label = "bad"', 'label = "bad"\nstudy_consent = "study"')
@@ -97,12 +97,13 @@ def joint(near: Path) -> Iterator[tuple[Federation, str, str]]:
             query = "query = \"SELECT * FROM 'lines.parquet'\"\n"
             (node / "credit" / "lines.toml").write_text(query, encoding="utf-8")
         with token_loads(nodes) as loads:
-            version = live.start_run().wait_for_end().version
-            assert version
+            *_, end = control.start_run(live.places.control_socket, live.rehearsal.plan_text)
+            assert end.stage == "finished", end.text
+            version = end.version
             live.steps.vote_all(version)
             loads.wait(live.processes.check)
         wait_for_desks(live, "")
-        settings = HeadSettings(epsilon="8", rounds=20, askers=ASKERS)
+        settings = HeadSettings(epsilon="8", rounds=8, askers=ASKERS)
         head = calibrate(live.directory(COORDINATOR), settings, lambda _: None)[-1].version
         live.steps.vote_all(head)
         wait_for_desks(live, head)
@@ -112,8 +113,9 @@ def joint(near: Path) -> Iterator[tuple[Federation, str, str]]:
 def wait_for_desks(live: Federation, head: str) -> None:
     for name in KNOWN:
         socket = load_config(live.directory(name)).desk_socket
-        live.wait(
+        live.processes.wait_until(
             lambda socket=socket: serves(socket, head),  # type: ignore[misc]
+            4 * PATIENCE_S,
             what=f"{name} serves",
             blame=name,
         )
