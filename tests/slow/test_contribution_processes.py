@@ -51,6 +51,12 @@ studies_per_release = 10000
 load_hours = 0
 
 [rehearsal.gate]
+least_in_the_large = "0.5"
+most_in_the_large = "2"
+least_slope = "0.3"
+most_slope = "3"
+most_family = "1"
+most_partner = "1"
 """
 ASKERS = tuple(map(PartnerId, KNOWN))
 
@@ -60,7 +66,7 @@ def rows_of(name: str) -> str:
     return f"""
         SELECT 'P' || i AS person, (hash(i, 1) % 5)::INT AS late,
                (hash(i, 2) % 1000) / 1000.0 AS used,
-               (hash(i, 3) % 100 < 2 + 12 * late + 20 * used)::INT AS bad,
+               (hash(i, 3) % 100 < 2 + 9 * late + 36 * used)::INT AS bad,
                'S' || i AS study
         FROM range({PERSONS}) AS numbers(i) WHERE {KNOWN[name]}"""  # noqa: S608 - constants
 
@@ -105,7 +111,7 @@ def joint(near: Path) -> Iterator[tuple[Federation, str, str]]:
         wait_for_desks(live, "")
         settings = HeadSettings(epsilon="8", rounds=8, askers=ASKERS)
         head = calibrate(live.directory(COORDINATOR), settings, lambda _: None)[-1].version
-        live.steps.vote_all(head)
+        assert all(live.steps.vote_all(head).values())
         wait_for_desks(live, head)
         yield live, version, head
 
