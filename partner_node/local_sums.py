@@ -6,6 +6,7 @@ partner holds, and whether noise is still to be added. The arithmetic is in ``mo
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -34,8 +35,8 @@ from models.calibration import histogram
 from models.evaluation import band_histogram
 from models.inference import Model, block_logits
 from models.spec import BlockSpec, ModelSpec, spec_of
-from partner_node.fingerprint import fingerprint
-from partner_node.ingest import EncodedTable
+from partner_node.fingerprint import mark, sealed
+from partner_node.ingest import DataReport, EncodedTable
 
 Float = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -49,7 +50,11 @@ _LARGEST_MOVE = 2.0**20
 
 
 class Sums(Protocol):
-    """What a session needs of a partner's rows: ``LocalSums``, or a head's ``HeadSums``."""
+    """What a session needs of a partner's rows, wherever they are read and summed.
+
+    ``LocalSums`` has them in this process, ``PartedSums`` with the workers of an engine, in
+    a fixed split; a head, a hazard and a table have theirs. The sums are the same bits.
+    """
 
     @property
     def plan(self) -> TrainingPlan:
@@ -86,7 +91,7 @@ class ExactSum:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """What one gradient starts from."""
+    """What local steps start from."""
 
     weights: Float
     seed: Secret
@@ -118,17 +123,26 @@ class LocalSums:
         self._table = load(self._bins)
         self._spec = None if private else spec_of(plan, schema, self._bins)
         self._trainers: dict[str, Trainer] = {}
-        self._print: str | None = None
+        self._mark: int | None = None
         self._training: dict[str, Codes] = {}
         """Columns of a block's training rows: all gradients are of the same."""
 
     def fingerprint(self, seed: Secret) -> str:
         """Of codes, labels and hold-out of all rows; one run has one seed. Private."""
-        if self._print is None:
+        return sealed(self.mark(), seed)
+
+    def mark(self) -> int:
+        """The same without a key: marks of parts of the rows add up. Private."""
+        if self._mark is None:
             table = self._table
             columns = (table.codes, table.labels[:, None], table.holdout[:, None])
-            self._print = fingerprint(np.hstack(columns).astype(np.uint8, copy=False), seed)
-        return self._print
+            self._mark = mark(np.hstack(columns).astype(np.uint8, copy=False))
+        return self._mark
+
+    @property
+    def report(self) -> DataReport:
+        """What was seen of the table. Private."""
+        return self._table.report
 
     @property
     def rows(self) -> int:
@@ -142,12 +156,16 @@ class LocalSums:
         return self._spec.size if self._spec is not None else 1
 
     def prepare(self, request: SumRequest, inputs: SumInputs) -> None:
-        """Take up the bins that the request names; RefusalError if they do not fit.
+        """Take up the bins that the request names; RefusalError if they do not fit."""
+        self.take(request.kind, inputs)
+
+    def take(self, kind: ReleaseKind, inputs: SumInputs) -> None:
+        """Take up the bins that go with a kind of sum; RefusalError if they do not fit.
 
         Privately made bins arrive with the first request after their histogram: the table
         is encoded again.
         """
-        if request.kind is ReleaseKind.BINS:
+        if kind is ReleaseKind.BINS:
             if self.plan.bin_source is not BinSource.PRIVATE:
                 raise RefusalError(RefusalCode.SHAPE, "the plan's bins are public")
             self._encode(grid_bins(self._schema))
@@ -164,12 +182,27 @@ class LocalSums:
         Raises:
             RefusalError: the inputs are not of the shape that kind and plan give (R11).
         """
-        if request.kind is ReleaseKind.BINS:
+        local = self.plan.algorithm is Algorithm.LOCAL_STEPS
+        if local and request.kind is ReleaseKind.GRADIENT:
+            step = _Step(self._weights(request.kind, inputs), seed, context)
+            return self._blocks(partial(self._local_steps, step))
+        return self.exact(request.kind, inputs)
+
+    def exact(self, kind: ReleaseKind, inputs: SumInputs) -> ExactSum:
+        """The exact sum of a kind, from rows and public inputs alone.
+
+        Sums over disjoint parts of the rows add up to the sum over all of them. Local steps
+        have no such sum: ``compute`` takes them, in one process and under the seed.
+
+        Raises:
+            RefusalError: the inputs are not of the shape that kind and plan give (R11).
+        """
+        if kind is ReleaseKind.BINS:
             return self._bin_counts()
-        weights = self._weights(request, inputs)
-        if request.kind is ReleaseKind.GRADIENT:
-            return self._gradient(weights, seed=seed, context=context)
-        if request.kind is ReleaseKind.RECALIBRATION:
+        weights = self._weights(kind, inputs)
+        if kind is ReleaseKind.GRADIENT:
+            return self._blocks(partial(self._block_sum, weights))
+        if kind is ReleaseKind.RECALIBRATION:
             rows = ~self._table.holdout
             return self._histograms(weights, rows, CELLS, lambda _, z, y: histogram(z, y))
         edges = inputs.arrays[1].reshape(len(self.spec.blocks), BANDS - 1)
@@ -195,12 +228,12 @@ class LocalSums:
         table = self._table if bins == self._bins else self._load(bins)
         self._trainers.clear()
         self._training.clear()
-        self._print = None
+        self._mark = None
         self._bins, self._table, self._spec = bins, table, spec
 
-    def _weights(self, request: SumRequest, inputs: SumInputs) -> Float:
+    def _weights(self, kind: ReleaseKind, inputs: SumInputs) -> Float:
         sizes = [self.spec.size]
-        if request.kind is ReleaseKind.EVALUATION:
+        if kind is ReleaseKind.EVALUATION:
             sizes.append(len(self.spec.blocks) * (BANDS - 1))
         if [array.size for array in inputs.arrays] != sizes:
             seen = [array.size for array in inputs.arrays]
@@ -242,7 +275,8 @@ class LocalSums:
                 held[index] = True
         return ExactSum(values.ravel(), held.ravel(), needs_noise=True)
 
-    def _gradient(self, weights: Float, *, seed: Secret, context: Digest) -> ExactSum:
+    def _blocks(self, sum_of: Callable[[BlockSpec, Codes, Codes], Integers]) -> ExactSum:
+        """What ``sum_of`` makes of codes and labels of each block that this partner holds."""
         values = np.zeros(self.spec.size, dtype=np.int64)
         held = np.zeros(self.spec.size, dtype=np.bool_)
         rows = ~self._table.holdout
@@ -251,8 +285,7 @@ class LocalSums:
             codes = self._training.get(block.name)
             if codes is None:
                 codes = self._training[block.name] = self._codes(block, rows)
-            step = _Step(weights[block.window], seed, context)
-            values[block.window] = self._block_sum(block, codes, labels, step)
+            values[block.window] = sum_of(block, codes, labels)
             held[block.window] = True
         return ExactSum(values, held, needs_noise=self.plan.algorithm is Algorithm.SUM)
 
@@ -283,29 +316,27 @@ class LocalSums:
         return ExactSum(values.ravel(), held.ravel(), needs_noise=True)
 
     def _block_sum(
-        self, block: BlockSpec, codes: Codes, labels: Codes, step: _Step
+        self, weights: Float, block: BlockSpec, codes: Codes, labels: Codes
     ) -> Integers:
-        plan, clip = self.plan, float(self.plan.clip)
-        if plan.algorithm is Algorithm.LOCAL_STEPS:
-            return self._local_steps(block, codes, labels, step)
+        plan, clip, own = self.plan, float(self.plan.clip), weights[block.window]
         if plan.model is ModelKind.SCORECARD:
             return scorecard.clipped_gradient_sum(
-                codes, labels, step.weights, block.bin_counts, clip=clip
+                codes, labels, own, block.bin_counts, clip=clip
             )
         from models.gradients import clipped_gradient_sum_dense  # noqa: PLC0415 - loads torch
 
         return clipped_gradient_sum_dense(
-            codes, labels, step.weights, block, hidden=plan.hidden, clip=clip
+            codes, labels, own, block, hidden=plan.hidden, clip=clip
         )
 
     def _local_steps(
-        self, block: BlockSpec, codes: Codes, labels: Codes, step: _Step
+        self, step: _Step, block: BlockSpec, codes: Codes, labels: Codes
     ) -> Integers:
         """How far private steps moved the block, in ring units; its noise is inside."""
         trainer = self._trainers.get(block.name) or self._new_trainer(block, codes, labels)
         self._trainers[block.name] = trainer
         own = hash_with(Label.BLOCK, bytes.fromhex(step.context), lp(block.name.encode()))
-        moved = trainer.run(step.weights, seed=step.seed, context=own)
+        moved = trainer.run(step.weights[block.window], seed=step.seed, context=own)
         bounded = np.clip(np.nan_to_num(moved), -_LARGEST_MOVE, _LARGEST_MOVE)
         return np.rint(bounded * DELTA_SCALE).astype(np.int64)
 

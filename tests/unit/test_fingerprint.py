@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from consortium.crypto.keys import Secret
 from partner_node import fingerprint as module
-from partner_node.fingerprint import fingerprint
+from partner_node.fingerprint import fingerprint, mark, sealed
 
 SEED = Secret(b"s" * 32)
 TABLES = arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12))
@@ -56,5 +56,15 @@ def test_chunks_change_no_digit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fingerprint(rows, SEED) == whole
 
 
+@given(TABLES, st.data())
+def test_marks_of_parts_add_up_to_the_fingerprint_of_all_rows(
+    rows: np.ndarray, data: st.DataObject
+) -> None:
+    cut = data.draw(st.integers(0, len(rows)))
+    parts = mark(rows[:cut]) + mark(rows[cut:])
+    assert sealed(parts, SEED) == fingerprint(rows, SEED)
+
+
 def test_no_rows_have_a_fingerprint_too() -> None:
-    assert fingerprint(np.zeros((0, 3), dtype=np.uint8), SEED) == "0" * 16
+    assert mark(np.zeros((0, 3), dtype=np.uint8)) == 0
+    assert len(fingerprint(np.zeros((0, 3), dtype=np.uint8), SEED)) == 16
