@@ -1,13 +1,14 @@
 """A partner's table -> codes that a model may see, or an error before anything was used.
 
-The same rules run for ``check`` and before every training. Rows that break a rule are left
+A part of a table (``DataSource.part``) is read by the same rules; whether the table fits is
+then for who has the reports of all parts to say (``merged``, ``require``). The same rules run for ``check`` and before every training. Rows that break a rule are left
 out and counted; a table that breaks one is refused whole. Counts, and the texts of DataError,
 are about private rows: they stay on the node's own console.
 """
 
 from collections.abc import Collection, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -21,7 +22,16 @@ from consortium.features.schema import Feature, Kind, Schema
 from partner_node.expressions import NO_LABEL_CODE, OTHER_LABEL, expressions
 from partner_node.table import DataSource, Table, open_table, quoted
 
-__all__ = ["DataReport", "DataSource", "EncodedTable", "FeatureReport", "check", "load"]
+__all__ = [
+    "DataReport",
+    "DataSource",
+    "EncodedTable",
+    "FeatureReport",
+    "check",
+    "load",
+    "merged",
+    "require",
+]
 
 Mask = NDArray[np.bool_]
 Words = NDArray[np.uint64]
@@ -122,7 +132,9 @@ def check(
         reader = _Reader(source, wanted)
         for _ in reader.batches(table):
             pass
-    return reader.report(held_out_known=holdout is not None)
+    report = reader.report(held_out_known=holdout is not None)
+    require(report, source)
+    return report
 
 
 def load(
@@ -146,8 +158,8 @@ def load(
 
     Raises:
         ConfigurationError: The query is not one SELECT or does not bind.
-        DataError: A column is missing or of the wrong type, a label is neither 0 nor 1,
-            no row is left, or all have one label. Names the column, what was seen and what
+        DataError: A column is missing or of the wrong type, a label is neither 0 nor 1 or,
+            of a whole table, no row is left, or all have one label. Names the column, what was seen and what
             is expected, never a value of a row except labels. Fault: the table's owner.
     """
     wanted = _Wanted(schema.of_families(families), bins, *holdout)
@@ -155,6 +167,8 @@ def load(
         reader = _Reader(source, wanted, keep_heads=persons)
         parts = list(reader.batches(table))
     report = reader.report(held_out_known=True)
+    if source.part is None:
+        require(report, source)
     codes = np.empty((report.accepted, len(wanted.features)), dtype=np.uint8)
     labels = np.empty(report.accepted, dtype=np.uint8)
     held_out = np.empty(report.accepted, dtype=np.bool_)
@@ -176,6 +190,45 @@ def load(
         report=report,
         persons=heads if persons else None,
     )
+
+
+def merged(reports: Sequence[DataReport]) -> DataReport:
+    """What was seen of a table, from the reports of all its parts, which are at least one."""
+    columns = zip(*(report.features for report in reports), strict=True)
+    reasons = zip(*(report.rejects for report in reports), strict=True)
+    held_out = [report.held_out for report in reports if report.held_out is not None]
+    return DataReport(
+        rows=sum(report.rows for report in reports),
+        accepted=sum(report.accepted for report in reports),
+        rejects=tuple((one[0][0], sum(n for _, n in one)) for one in reasons),
+        positives=sum(report.positives for report in reports),
+        held_out=sum(held_out) if held_out else None,
+        features=tuple(
+            replace(
+                column[0],
+                missing=sum(one.missing for one in column),
+                below=sum(one.below for one in column),
+                above=sum(one.above for one in column),
+            )
+            for column in columns
+        ),
+    )
+
+
+def require(report: DataReport, source: DataSource) -> None:
+    """Raise DataError unless a table with this report can train a model."""
+    origin = source.origin
+    if not report.rows:
+        raise DataError(f"{origin}: the table is empty")
+    if not report.accepted:
+        why = ", ".join(f"{n:,} {reason}" for reason, n in report.rejects if n)
+        raise DataError(f"{origin}: no row of {report.rows:,} is left: {why}")
+    if report.positives in (0, report.accepted):
+        only = "1" if report.positives else "0"
+        raise DataError(
+            f"{origin}: label column {source.label!r}: all rows have label {only}; "
+            "expected both 0 and 1"
+        )
 
 
 def _array(column: pa.Array, kind: type[np.generic]) -> NDArray[Any]:
@@ -315,19 +368,7 @@ class _Reader:
         )
 
     def report(self, *, held_out_known: bool) -> DataReport:
-        """What was seen; DataError if it cannot train a model."""
-        origin = self._source.origin
-        if not self._rows:
-            raise DataError(f"{origin}: the table is empty")
-        if not self._accepted:
-            why = ", ".join(f"{n:,} {reason}" for reason, n in self._rejects.items() if n)
-            raise DataError(f"{origin}: no row of {self._rows:,} is left: {why}")
-        if self._positives in (0, self._accepted):
-            only = "1" if self._positives else "0"
-            raise DataError(
-                f"{origin}: label column {self._source.label!r}: all rows have label {only}; "
-                "expected both 0 and 1"
-            )
+        """What was seen."""
         features = zip(self._wanted.features, self._counts.tolist(), strict=True)
         return DataReport(
             rows=self._rows,

@@ -29,6 +29,21 @@ _TELLING = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Some of a table's persons: those whose number, modulo ``parts``, is ``number``.
+
+    A person's number is that of the first 8 hex digits of the MD5 of its id as a text: any
+    database has it, so an owner can lay out files by it. All rows of a person are in one
+    part, rows without a person in part 0.
+    """
+
+    number: int
+    parts: int
+    own_query: bool = False
+    """Whether the source's query is of this part alone; else it is of all parts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DataSource:
     """Where the rows are: ``[data]`` of a node's configuration.
 
@@ -46,6 +61,8 @@ class DataSource:
     postgres: str | None = None
     origin: str = "[data] query"
     """What the texts of errors call this source."""
+    part: Part | None = None
+    """Which of the rows to read; None: all of them."""
 
 
 class Table:
@@ -73,8 +90,10 @@ class Table:
             ConfigurationError: The memory limit is too low, or a file went away.
         """
         listed = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in columns.items())
+        part = self.source.part
+        rows = f" WHERE {_number(self.source, part)} = {part.number}" if part else ""
         with _wrapped(self.source):
-            relation = self._connection.sql(f"SELECT {listed} FROM {_VIEW}")  # noqa: S608
+            relation = self._connection.sql(f"SELECT {listed} FROM {_VIEW}{rows}")  # noqa: S608
             # Closed with this generator: DuckDB runs no other query while a reader is open.
             with relation.to_arrow_reader(BATCH_ROWS) as reader:
                 yield from reader
@@ -87,6 +106,7 @@ def open_table(source: DataSource) -> Iterator[Table]:
     Raises:
         ConfigurationError: The query is not one SELECT, does not bind, a file is missing,
             or PostgreSQL is not to be had. Fault: this node's configuration.
+        DataError: A part's own query gives a person of another part.
     """
     if not source.directory.is_dir():
         raise ConfigurationError(f"{source.origin}: no directory {source.directory}")
@@ -99,6 +119,8 @@ def open_table(source: DataSource) -> Iterator[Table]:
         connection.execute("SET enable_progress_bar = false")
         connection.execute("SET lock_configuration = true")
         connection.execute(f"CREATE TEMP VIEW {_VIEW} AS {query}")
+        if source.part is not None and source.part.own_query:
+            _refuse_strays(connection, source, source.part)
         yield Table(source, connection)
 
 
@@ -110,6 +132,26 @@ def quoted(name: str) -> str:
 def literal(text: str) -> str:
     """An SQL text."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def _number(source: DataSource, part: Part) -> str:
+    """SQL of the part that a row is in."""
+    person = f"nullif({quoted(source.person)}::VARCHAR, '')"
+    digits = f"('0x' || substr(md5({person}), 1, 8))::UBIGINT"
+    return f"coalesce({digits} % {part.parts}, 0)"
+
+
+def _refuse_strays(
+    connection: duckdb.DuckDBPyConnection, source: DataSource, part: Part
+) -> None:
+    """A person in two parts would count twice: more than the noise is made for."""
+    stray = f"{_number(source, part)} <> {part.number}"
+    found = connection.sql(f"SELECT 1 FROM {_VIEW} WHERE {stray} LIMIT 1").fetchone()  # noqa: S608
+    if found is not None:
+        raise DataError(
+            f"{source.origin}: for part {part.number} of {part.parts} it gives persons of "
+            "another part; their part is that of their id's MD5 (docs/operations.md)"
+        )
 
 
 def _connect(source: DataSource) -> duckdb.DuckDBPyConnection:
