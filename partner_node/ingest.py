@@ -1,9 +1,10 @@
 """A partner's table -> codes that a model may see, or an error before anything was used.
 
-A part of a table (``DataSource.part``) is read by the same rules; whether the table fits is
-then for who has the reports of all parts to say (``merged``, ``require``). The same rules run for ``check`` and before every training. Rows that break a rule are left
+The same rules run for ``check`` and before every training. Rows that break a rule are left
 out and counted; a table that breaks one is refused whole. Counts, and the texts of DataError,
-are about private rows: they stay on the node's own console.
+are about private rows: they stay on the node's own console. A part of a table
+(``DataSource.part``) is read by the same rules; whether the whole table fits is then for who
+has the reports of all parts to say (``merged``, ``require``).
 """
 
 from collections.abc import Collection, Generator, Sequence
@@ -159,8 +160,9 @@ def load(
     Raises:
         ConfigurationError: The query is not one SELECT or does not bind.
         DataError: A column is missing or of the wrong type, a label is neither 0 nor 1 or,
-            of a whole table, no row is left, or all have one label. Names the column, what was seen and what
-            is expected, never a value of a row except labels. Fault: the table's owner.
+            of a whole table, no row is left, or all have one label. Names the column,
+            what was seen and what is expected, never a value of a row except labels.
+            Fault: the table's owner.
     """
     wanted = _Wanted(schema.of_families(families), bins, *holdout)
     with open_table(source) as table:
