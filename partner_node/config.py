@@ -5,6 +5,7 @@ smaller bound counts. ``Speed`` stands apart: it may change no released number. 
 file are relative to its directory.
 """
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -72,6 +73,14 @@ time_zone = "UTC"            # whose calendar dates a decision has, such as Asia
 key_hours = 24               # how long an idempotency key brings the same decision
 deadline_ms = 500            # how long a decision waits for the others at most
 
+[engine]                     # who reads the rows and adds them up (docs/operations.md)
+kind = "local"               # this process; or "ray", with `pip install "riskweave[ray]"`
+# address = "local"          # workers on this machine, or host:port of the bank's cluster
+# workers = 2
+# parts = 2                  # the rows are split by person into as many parts
+# query = "SELECT * FROM 'clients/part-{part}.parquet'"  # the rows of one part alone
+# deadline_s = 600           # how long a sum waits for the workers
+
 [speed]
 worker_nice = 5              # how far the training process steps back for others
 
@@ -79,6 +88,10 @@ worker_nice = 5              # how far the training process steps back for other
 # listen = "127.0.0.1:9465"  # Prometheus' /metrics, /healthz, /readyz; plain HTTP, so keep it
 #                            # inside; health.sock in this directory answers in any case
 """
+
+LOCAL_RAY = "local"
+"""``[engine] address`` that means workers on this machine, and no cluster."""
+_PASSWORD = re.compile(r"password\s*=|://[^@/\s]*:[^@/\s]*@", re.IGNORECASE)
 
 REST_SOCKET = "socket"
 """``[desk] rest`` that means a unix socket."""
@@ -166,6 +179,20 @@ class CreditSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RowEngine:
+    """``[engine]``: who reads the rows and adds them up. Changes no released number."""
+
+    ray: bool = False
+    """Workers of a Ray cluster; else this node's training process."""
+    address: str = LOCAL_RAY
+    workers: int = 2
+    parts: int = 2
+    query: str | None = None
+    """Gives the rows of the part ``{part}`` alone; None: each part is sought in the whole."""
+    deadline_s: int = 600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Speed:
     """Changes no released number."""
 
@@ -188,6 +215,7 @@ class Config:
     desk: DeskDoors = field(default_factory=DeskDoors)
     audit: Audits = field(default_factory=Audits)
     credit: CreditSettings = field(default_factory=CreditSettings)
+    engine: RowEngine = field(default_factory=RowEngine)
     speed: Speed = field(default_factory=Speed)
     metrics: str | None = None
     """host:port where Prometheus scrapes; None: no port."""
@@ -256,6 +284,7 @@ _TABLES = {
     "credit": {"time_zone", "key_hours", "deadline_ms"},
     "desk": {"listen", "rest", "rest_tls"},
     "audit": {"window_days", "words_mib", "erase_after_result"},
+    "engine": {"kind", "address", "workers", "parts", "query", "deadline_s"},
     "speed": {"worker_nice"},
     "metrics": {"listen"},
 }
@@ -340,6 +369,7 @@ def _config_of(document: Mapping[str, object], directory: Path) -> Config:
         desk=_desk_of(_table(document, "desk")),
         audit=_audit_of(_table(document, "audit")),
         credit=_credit_of(_table(document, "credit")),
+        engine=_engine_of(_table(document, "engine"), data),
         speed=_speed_of(_table(document, "speed")),
         metrics=_metrics_of(_table(document, "metrics")),
     )
@@ -452,6 +482,34 @@ def _flag(table: Mapping[str, object], key: str) -> bool:
     if not isinstance(value, bool):
         raise ConfigurationError(f"{key} = {value!r} is not true or false")
     return value
+
+
+def _engine_of(table: Mapping[str, object], data: Mapping[str, object]) -> RowEngine:
+    kind = _get(table, "kind", str, "local")
+    if kind not in ("local", "ray"):
+        raise ConfigurationError(f'kind = {kind!r} is neither "local" nor "ray"')
+    default = RowEngine()
+    if kind == "local":
+        if unused := sorted(set(table) - {"kind"}):
+            raise ConfigurationError(f'{unused[0]}: only with kind = "ray"')
+        return default
+    address = _get(table, "address", str, default.address)
+    query = _get(table, "query", str) if "query" in table else None
+    if query is not None and "{part}" not in query:
+        raise ConfigurationError("query: without {part} every part would be all rows")
+    if _PASSWORD.search(_get(data, "postgres", str, "")):
+        raise ConfigurationError(
+            "postgres: a password would go to every worker; put it into ~/.pgpass there"
+        )
+    workers = _whole(table, "workers", default.workers, low=1)
+    return RowEngine(
+        ray=True,
+        address=address if address == LOCAL_RAY else host_and_port(address),
+        workers=workers,
+        parts=_whole(table, "parts", workers, low=workers),
+        query=query,
+        deadline_s=_whole(table, "deadline_s", default.deadline_s, low=1),
+    )
 
 
 def _speed_of(table: Mapping[str, object]) -> Speed:

@@ -4,6 +4,7 @@ Looks only: nothing is changed, signed or sent but what ``status`` sends. Each c
 alone, so that the first fault does not hide the next.
 """
 
+import importlib.util
 import os
 import shutil
 import socket
@@ -31,6 +32,10 @@ CONNECT_S = 5.0
 LOW_BUDGET, SPENT_BUDGET = 0.30, 0.10
 """Shares of the cap (credit 3.2, row 12)."""
 DAY_S = 86_400
+_ENGINE = (
+    "start the cluster and this machine's `ray start`; the same software, and the data under "
+    "the same paths, on every worker"
+)
 
 
 def diagnose(directory: Path) -> tuple[Found, ...]:
@@ -54,6 +59,7 @@ def diagnose(directory: Path) -> tuple[Found, ...]:
             ("manifest", node.manifest, f"riskweave node trust {home}"),
             ("software", node.software, "install the version that the manifest allows"),
             ("data", node.data, f"riskweave node check-data {home}"),
+            ("engine", node.engine, _ENGINE),
             ("budget", node.budget, "run less, or start a new epoch with new persons' data"),
             ("serving", node.serving, f"riskweave node serve {home}"),
         ]
@@ -180,6 +186,28 @@ class _Node:
 
         with open_table(self._desk.data_source()):
             return _ok("data", f"[data] query of {self._desk.config.path.name} can be read")
+
+    def engine(self) -> Found:
+        settings = self._desk.config.engine
+        if not settings.ray:
+            return _ok("engine", "rows are read and summed in the training process")
+        if importlib.util.find_spec("ray") is None:
+            raise ConfigurationError('Ray is not installed: pip install "riskweave[ray]"')
+        from partner_node.part_bytes import (  # noqa: PLC0415 - loads DuckDB
+            Probe,
+            pack_probe,
+            unpack_sum,
+        )
+
+        rows, code = wiring.parts_of(self._desk), wiring.code_digest()
+        process = wiring.row_engine(self._desk)
+        try:
+            for answer in process.run([pack_probe(Probe(code=code, rows=one)) for one in rows]):
+                unpack_sum(answer)
+        finally:
+            process.close()
+        seen = f"{settings.workers} workers read {settings.parts} parts"
+        return _ok("engine", f"{process.name}: {seen}")
 
     def budget(self) -> Found:
         desk = self._desk

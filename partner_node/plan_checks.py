@@ -80,6 +80,8 @@ class SessionFacts:
     """The owner's cap for one run."""
     networks: bool = True
     """Whether the libraries are installed that a model other than a scorecard needs."""
+    one_process: bool = True
+    """Whether all rows are in the training process, which local steps need."""
 
 
 def check_plan(facts: SessionFacts, plan: TrainingPlan) -> None:
@@ -131,6 +133,8 @@ def _check_local(facts: SessionFacts, plan: TrainingPlan) -> None:
     """Refuse what is not installed, or what the exact accountant could not count in time."""
     if not facts.networks and (plan.model is ModelKind.MLP or plan.local is not None):
         raise RefusalError(RefusalCode.PLAN, "networks are not installed: riskweave[networks]")
+    if not facts.one_process and plan.local is not None:
+        raise RefusalError(RefusalCode.PLAN, "local steps need all rows in one process")
     for local in _local(plan):
         sigma = decimal(
             local.noise_multiplier, "local.noise_multiplier", low="0.3", high="1000"

@@ -54,6 +54,7 @@ from partner_node import door, left_journal
 from partner_node.budget import OwnCaps, caps
 from partner_node.config import Addresses, Config, load_config, parse_config
 from partner_node.door import Door
+from partner_node.engine_process import Cluster, EngineProcess, private_environment
 from partner_node.entry_book import EntryBook
 from partner_node.join_token import parse_token
 from partner_node.keystore import Keystore, Pin, read_bundle, read_file, write_file
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
     from partner_node.hazard_sums import HazardSums
     from partner_node.local_sums import Sums
     from partner_node.metrics import Metrics
+    from partner_node.part_bytes import Rows
     from partner_node.replaying import Premises
     from partner_node.scoring_session import ScoringSession
     from partner_node.study import Studies
@@ -758,6 +760,7 @@ class _Sessions:
             caps=dict(caps(pin.manifest.policy, own_caps(desk))),
             run_epsilon=desk.config.budget.run_epsilon,
             networks=importlib.util.find_spec("torch") is not None,
+            one_process=not desk.config.engine.ray,
         )
         return TrainingSession(
             facts,
@@ -818,6 +821,12 @@ def _sums_of(
     manifest, schema = under
     source = desk.data_source()
     families = manifest.member(desk.config.partner).families
+    if desk.config.engine.ray:
+        from partner_node.parted_sums import PartedSums, PartedTable  # noqa: PLC0415 - likewise
+
+        table = PartedTable(rows=parts_of(desk), families=families, code=code_digest())
+        member, engine = desk.config.partner, row_engine(desk)
+        return PartedSums(plan, schema, member, table=table, engine=engine)
     holdout = (plan.holdout_salt, plan.holdout_fraction)
     return LocalSums(
         plan,
@@ -825,6 +834,28 @@ def _sums_of(
         desk.config.partner,
         load=lambda bins: ingest.load(source, schema, bins, families, holdout=holdout),
     )
+
+
+def parts_of(desk: Desk) -> "tuple[Rows, ...]":
+    """Every part of the rows, as ``[engine]`` splits them."""
+    from partner_node.part_bytes import rows_of  # noqa: PLC0415 - loads DuckDB
+
+    settings = desk.config.engine
+    return rows_of(desk.data_source(), settings.parts, settings.query)
+
+
+def row_engine(desk: Desk) -> EngineProcess:
+    """The cluster's process, not started yet. It inherits no setting of this program."""
+    settings = desk.config.engine
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("RISKWEAVE_")
+    }
+    if settings.address == configuration.LOCAL_RAY:
+        environment.update(private_environment(entropy().expose().hex()))
+    cluster = Cluster(
+        address=settings.address, workers=settings.workers, deadline_s=settings.deadline_s
+    )
+    return EngineProcess(cluster, environment)
 
 
 def hazard_sums(desk: Desk, plan: "TrainingPlan") -> "HazardSums":

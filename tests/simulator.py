@@ -38,7 +38,7 @@ from models.run import ClosedSum, RunSession
 from partner_node.entry_book import EntryBook
 from partner_node.flower_node import Answering
 from partner_node.ingest import EncodedTable
-from partner_node.local_sums import LocalSums
+from partner_node.local_sums import LocalSums, Sums
 from partner_node.log_gate import LogGate
 from partner_node.plan_checks import SessionFacts
 from partner_node.records import KeptSum, OwnEntry, StoredJoin
@@ -278,6 +278,8 @@ class Consortium:
         self.witnesses: RoundWitnesses | None = None
         """What shows the log with each attempt; nothing does by default."""
         self.on_closed: OnClosed = lambda _request, _seconds, _closed: None
+        self.elsewhere: dict[PartnerId, Callable[[TrainingPlan], Sums]] = {}
+        """Nodes whose rows are not those of ``table``."""
         self._gates = gates
         context = PlanContext(self.run, self.manifest, self.schema, digest_of(b"code"))
         self.plan = parse_plan(plan, context)
@@ -302,18 +304,20 @@ class Consortium:
             keys=SessionKeys(identity=node.key, agreement=node.agreement),
             store=node.store,
             entropy=lambda: Secret(bytes([number]) * 32),
-            open_sums=lambda plan: LocalSums(
-                plan,
-                self.schema,
-                node.member,
-                load=lambda bins: self.table(node.member, number, bins),
-            ),
+            open_sums=lambda plan: self.opened(node.member, number, plan),
             book=EntryBook(node.member, node.key, now=lambda: 1_700_000_000, hint=hint),
             gate=gate,
             replays=node.store.replays if isinstance(node.store, NodeStore) else None,
         )
         node.session = session
         node.answering = Answering(lambda _context: session)
+
+    def opened(self, member: PartnerId, number: int, plan: TrainingPlan) -> Sums:
+        """The sums over a node's rows, wherever they are."""
+        if member in self.elsewhere:
+            return self.elsewhere[member](plan)
+        load = lambda bins: self.table(member, number, bins)  # noqa: E731
+        return LocalSums(plan, self.schema, member, load=load)
 
     def table(self, member: PartnerId, number: int, bins: Bins) -> EncodedTable:
         """Rows whose badness rises with the code; one row in five is held out."""
