@@ -25,7 +25,7 @@ test: $(STAMP)  ## all tests but the slow ones
 	$(PYTEST) -m "not slow" -n $(WORKERS) --dist loadfile
 
 test-slow: $(STAMP)  ## the slow ones: stock Flower, large tables, crashes, fuzzing (RISKWEAVE_FUZZ_SECONDS a decoder)
-	-$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt atheris
+	-$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt atheris ray
 	$(PYTEST) -m slow
 
 check: $(STAMP)  ## lint, format, types, import contracts, containers' files, generated code in step
@@ -42,6 +42,7 @@ proto: $(STAMP)  ## regenerate proto/v1 from the .proto files
 	$(BIN)/python -m proto.generate
 
 bench: $(STAMP)  ## run the benchmarks, or one of them with only=NAME; results in build/bench
+	-$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt ray
 	$(BIN)/python -m bench.run $(only)
 
 sbom: $(STAMP)  ## the bill of materials of the environment, CycloneDX, in build/riskweave.cdx.json

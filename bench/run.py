@@ -9,6 +9,7 @@ NAMES = (
     "round",
     "secagg",
     "clipped_sum",
+    "engine",
     "utility_gmsc",
     "crash_budget",
     "tokenize",

@@ -84,6 +84,7 @@ def _joined(cluster: Cluster) -> Iterator[Callable[[Sequence[bytes]], Sequence[b
                 num_gpus=0,
                 object_store_memory=_STORE_BYTES,
                 _temp_dir=directory,
+                _system_config={"automatic_object_spilling_enabled": False},
                 **quiet,
             )
         else:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
+import numpy as np
 
 from consortium.features.bins import Bins
 from consortium.ids import Digest, PartnerId, digest_of
@@ -12,9 +13,9 @@ from consortium.messages import SumRequest
 from consortium.plan import ReleaseKind, TrainingPlan
 from consortium.secagg.context import SumInputs
 from partner_node import ingest
-from partner_node.ingest import EncodedTable
+from partner_node.ingest import DataReport, EncodedTable, FeatureReport
 from partner_node.local_sums import LocalSums
-from partner_node.part_bytes import rows_of
+from partner_node.part_bytes import Job, PartSum, pack_job, pack_sum, rows_of, schema_text
 from partner_node.part_worker import PartWorker
 from partner_node.parted_sums import Engine, PartedSums, PartedTable
 from partner_node.table import DataSource
@@ -60,6 +61,8 @@ class EngineHouse:
     directory: Path
     rows: int = 600
     house: Consortium = field(default_factory=Consortium)
+    code: Digest = CODE
+    """What the workers must have."""
 
     def __post_init__(self) -> None:
         path = self.directory / "bank_a.parquet"
@@ -97,7 +100,7 @@ class EngineHouse:
     ) -> PartedSums:
         """The same rows, held by the workers of an engine."""
         table = PartedTable(
-            rows=rows_of(self.source, parts, query), families=FAMILIES[BANK], code=CODE
+            rows=rows_of(self.source, parts, query), families=FAMILIES[BANK], code=self.code
         )
         plan = plan or self.house.plan
         return PartedSums(plan, self.house.schema, BANK, table=table, engine=engine)
@@ -117,3 +120,32 @@ class EngineHouse:
             variance="1",
             head=digest_of(b"head"),
         )
+
+
+def job() -> bytes:
+    """A job as it goes to a worker."""
+    house = Consortium(rows=10)
+    source = DataSource(query="SELECT 1", person="p", label="y")
+    inputs = SumInputs(arrays=(np.linspace(-1.0, 1.0, 5),), bins=b"{}")
+    sent = Job(
+        code=CODE,
+        plan=house.plan,
+        schema=schema_text(house.schema),
+        member=BANK,
+        families=FAMILIES[BANK],
+        rows=rows_of(source, 2, None)[1],
+        kind=ReleaseKind.GRADIENT,
+        sizes=(5,),
+        bins=2,
+    )
+    return pack_job(sent, inputs)
+
+
+def answer() -> bytes:
+    """What a worker says to it."""
+    feature = FeatureReport(name="late", missing=1, below=0, above=2, consent=None)
+    report = DataReport(
+        rows=9, accepted=8, rejects=(("why", 1),), positives=3, held_out=2, features=(feature,)
+    )
+    values, held = np.arange(5, dtype=np.int64), np.ones(5, dtype=np.bool_)
+    return pack_sum(PartSum(report=report, mark=7, values=values, held=held))

@@ -51,12 +51,13 @@ from consortium.secagg import opened, vectors
 from consortium.secagg.replay import AllJoins
 from coordinator.authority import spki_of_request
 from models.document import base_of, parse_any
-from partner_node import desk, desk_wire, join_token, loan_desk, study
+from partner_node import desk, desk_wire, join_token, loan_desk, part_bytes, study
 from partner_node.credit import forms, house_terms
 from partner_node.credit.admission import Order
 from partner_node.rest_forms import ScoreIn, question_of
 from regulator import enrolment
 from regulator.bundle import audit_bundle
+from tests import engine_house
 from tests.credit_desk_house import application
 from tests.figure_house import PARTNERS, release
 from tests.fuzz.samples import (
@@ -448,6 +449,8 @@ SCORES = {
     "vector of words": _npy(vectors.WORDS),
     "vector of reals": _npy(vectors.REALS),
     "optimiser state": _one(optimizer.from_bytes, _state_sample),
+    "job of an engine": _one(part_bytes.unpack_job, engine_house.job),
+    "answer of an engine": _one(part_bytes.unpack_sum, engine_house.answer),
     "joint rows": _one(study.unpack, lambda: study.pack(joint_rows(1, 9))),
     "ids": _one(_text(lambda text: [_maybe(read, text) for read in _IDS]), lambda: b"ab" * 32),
 }

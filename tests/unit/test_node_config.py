@@ -13,6 +13,7 @@ from partner_node.config import (
     Budget,
     CreditSettings,
     DeskDoors,
+    RowEngine,
     Speed,
     Votes,
     load_config,
@@ -140,3 +141,46 @@ def test_credit_setting_that_is_not_of_its_form_is_refused(setting: str) -> None
 def test_desk_setting_that_is_not_of_its_form_is_refused(setting: str) -> None:
     with pytest.raises(ConfigurationError):
         parse_config(f'[node]\nid = "bank_a"\n[desk]\n{setting}\n', PATH)
+
+
+RAY = '[engine]\nkind = "ray"\n'
+
+
+def test_engine_is_this_process_unless_a_cluster_is_named() -> None:
+    assert parse_config(DATA, PATH).engine == RowEngine()
+    assert not parse_config(SAMPLE, PATH).engine.ray
+    found = parse_config(DATA + RAY + 'address = "10.0.0.5:6379"\nworkers = 8\n', PATH).engine
+    assert (found.ray, found.address, found.workers, found.parts) == (
+        True,
+        "10.0.0.5:6379",
+        8,
+        8,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[engine]\nkind = "spark"\n', 'neither "local" nor "ray"'),
+        ("[engine]\nworkers = 8\n", 'workers: only with kind = "ray"'),
+        (RAY + 'address = "cluster"\n', "not host:port"),
+        (RAY + "workers = 4\nparts = 3\n", "parts = 3 is not at least 4"),
+        (RAY + 'query = "FROM all"\n', "without {part}"),
+    ],
+)
+def test_engine_that_could_not_work_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(message)):
+        parse_config(DATA + text, PATH)
+
+
+@pytest.mark.parametrize(
+    "postgres", ["host=db password=4711", "postgresql://risk:4711@db/clients"]
+)
+def test_password_of_a_database_is_not_sent_to_workers(postgres: str) -> None:
+    data = DATA + f'postgres = "{postgres}"\n'
+    assert parse_config(data, PATH).source().postgres == postgres
+    with pytest.raises(
+        ConfigurationError, match=r"a password would go to every worker"
+    ) as seen:
+        parse_config(data + RAY, PATH)
+    assert "4711" not in str(seen.value)

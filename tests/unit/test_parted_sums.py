@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from consortium.secagg.context import SumInputs
 from consortium.secagg.replay import Outcome
 from models.run import ClosedSum, RunSession
 from partner_node import local_sums, part_bytes
+from partner_node.engine_process import Cluster, EngineProcess
 from partner_node.local_sums import Sums
 from partner_node.part_bytes import Probe, pack_probe, rows_of, unpack_sum
 from partner_node.part_worker import PartWorker
@@ -68,7 +70,7 @@ def exact(sums: Sums, session: RunSession, seed: Secret = SEED) -> local_sums.Ex
     return sums.compute(request, inputs, seed=seed, context=CONTEXT)
 
 
-@pytest.mark.parametrize(("parts", "workers"), [(1, 1), (2, 2), (7, 3)])
+@pytest.mark.parametrize(("parts", "workers"), [(2, 2), (5, 3)])
 def test_every_sum_of_a_run_is_that_of_one_process_whatever_the_parts_and_workers(
     tmp_path: Path, parts: int, workers: int
 ) -> None:
@@ -116,6 +118,13 @@ def test_what_workers_are_told_is_the_same_for_every_seed_and_holds_public_field
     }
     with pytest.raises(DecodeError):
         document_of(SEED)
+
+
+def test_training_process_loads_no_library_of_a_cluster(house: EngineHouse) -> None:
+    """What unpickles must never be where a seed is."""
+    EngineProcess(Cluster(address="local", workers=2, deadline_s=1), {}).close()
+    house.parted(InProcess())
+    assert not {"ray", "partner_node.ray_engine"} & sys.modules.keys()
 
 
 @pytest.fixture(scope="module")
@@ -226,9 +235,9 @@ def test_empty_table_of_many_parts_is_refused_as_a_whole_one_is(house: EngineHou
 
 
 def test_part_without_a_row_is_no_error(tmp_path: Path) -> None:
-    house = EngineHouse(tmp_path, rows=12)
+    house = EngineHouse(tmp_path, rows=6)
     session = RunSession(house.house.plan, house.house.schema)
-    sums = house.parted(InProcess(), parts=20)
+    sums = house.parted(InProcess(), parts=8)
     assert np.array_equal(exact(sums, session).values, exact(house.local(), session).values)
 
 
