@@ -70,14 +70,16 @@ def exact(sums: Sums, session: RunSession, seed: Secret = SEED) -> local_sums.Ex
     return sums.compute(request, inputs, seed=seed, context=CONTEXT)
 
 
-@pytest.mark.parametrize(("parts", "workers"), [(2, 2), (5, 3)])
+@pytest.mark.parametrize(
+    ("parts", "workers"), [pytest.param(2, 2, marks=pytest.mark.slow), (5, 3)]
+)
 def test_every_sum_of_a_run_is_that_of_one_process_whatever_the_parts_and_workers(
     tmp_path: Path, parts: int, workers: int
 ) -> None:
     schema = EDGES.sub("", SCHEMA)
     house = EngineHouse(tmp_path, house=Consortium(plan=PRIVATE, schema=schema))
     whole = house.local()
-    parted = house.parted(InProcess(workers, forgetful=parts == 2), parts=parts)
+    parted = house.parted(InProcess(workers, forgetful=True), parts=parts)
     session = RunSession(house.house.plan, house.house.schema)
     seen = set()
     while not session.finished:
