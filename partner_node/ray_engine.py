@@ -76,19 +76,7 @@ def _answer_until_closed(
 def _joined(cluster: Cluster) -> Iterator[Callable[[Sequence[bytes]], Sequence[bytes]]]:
     """Workers of the cluster, each with a processor of its own; gone at the end."""
     with tempfile.TemporaryDirectory(prefix="rwray-") as directory:
-        quiet = {"log_to_driver": False, "logging_level": "error", "include_dashboard": False}
-        if cluster.address == LOCAL_RAY:
-            ray.init(
-                address=LOCAL_RAY,
-                num_cpus=cluster.workers,
-                num_gpus=0,
-                object_store_memory=_STORE_BYTES,
-                _temp_dir=directory,
-                _system_config={"automatic_object_spilling_enabled": False},
-                **quiet,
-            )
-        else:
-            ray.init(address=cluster.address, **quiet)
+        _connect(cluster, directory)
         try:
             processors = int(ray.cluster_resources().get("CPU", 0))
             if processors < cluster.workers:
@@ -108,7 +96,28 @@ def _joined(cluster: Cluster) -> Iterator[Callable[[Sequence[bytes]], Sequence[b
             ray.shutdown()
 
 
+def _connect(cluster: Cluster, directory: str) -> None:
+    """Raise TransportError with the first line of what Ray says: no row was read yet."""
+    quiet = {"log_to_driver": False, "logging_level": "error", "include_dashboard": False}
+    try:
+        if cluster.address == LOCAL_RAY:
+            ray.init(
+                address=LOCAL_RAY,
+                num_cpus=cluster.workers,
+                num_gpus=0,
+                object_store_memory=_STORE_BYTES,
+                _temp_dir=directory,
+                _system_config={"automatic_object_spilling_enabled": False},
+                **quiet,
+            )
+        else:
+            ray.init(address=cluster.address, **quiet)
+    except Exception as error:
+        line = str(error).strip().partition("\n")[0]
+        raise TransportError(f"Ray does not start: {line or type(error).__name__}") from error
+
+
 def _said(error: Exception) -> str:
-    if isinstance(error, TransportError | ConnectionError):
-        return str(error).partition("\n")[0]
+    if isinstance(error, TransportError):
+        return str(error)
     return type(error).__name__
