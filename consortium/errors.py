@@ -37,7 +37,9 @@ RiskWeaveError                    carries: code, fault, a text fit for the other
 ├── EnrolmentError                a join token that is unknown, used or expired
 ├── ReasonMissingError            ours, a defect: a decline that tells no true reason
 ├── StorageError                  disk full, database locked or of another version
+│   └── DeposedError              another replica of the coordinator leads since
 └── TransportError                the peer is not reachable, or left
+    └── StandbyError              a replica that does not lead: ask the next address
 """
 
 from enum import StrEnum
@@ -404,8 +406,22 @@ class StorageError(RiskWeaveError):
     public = "storage failure"
 
 
+class DeposedError(StorageError):
+    """Another replica of the coordinator leads since: nothing is written here any more."""
+
+    code = "deposed"
+    public = "another replica of the coordinator leads"
+
+
 class TransportError(RiskWeaveError):
     """The peer is not reachable, or left in the middle."""
 
     code = "transport"
     public = "unreachable"
+
+
+class StandbyError(TransportError):
+    """A replica that does not lead: the next address may."""
+
+    code = "standby"
+    public = "a standby: another replica of the coordinator leads; ask the next address"

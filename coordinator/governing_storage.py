@@ -14,25 +14,25 @@ from consortium.ids import PartnerId
 from consortium.ledger.entries import BudgetDebit, from_jcs
 from consortium.ledger.governing import GOVERNING_TYPES
 from consortium.ledger.mirror import type_of
+from coordinator.schema import META
 from coordinator.storage import Store
 
-_META = sa.MetaData()
 _SAID = sa.Table(
     "governing_entries",
-    _META,
+    META,
     sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("data", sa.LargeBinary, nullable=False),
 )
 _SPENT = sa.Table(
     "spent_days",
-    _META,
+    META,
     sa.Column("partner", sa.String(32), primary_key=True),
     sa.Column("account", sa.String(16), primary_key=True),
     sa.Column("epoch", sa.String(64), primary_key=True),
     sa.Column("day", sa.String(10), primary_key=True),
     sa.Column("units", sa.Text, nullable=False),
 )
-_SEEN = sa.Table("governing_seen", _META, sa.Column("size", sa.BigInteger, nullable=False))
+_SEEN = sa.Table("governing_seen", META, sa.Column("size", sa.BigInteger, nullable=False))
 _PORTION = 4_096
 _DEBIT = "budget.debit"
 
@@ -52,10 +52,7 @@ class GoverningIndex:
     """The index over one store. Every method is one transaction and raises StorageError."""
 
     def __init__(self, store: Store) -> None:
-        """Create the tables if they are missing."""
         self._store = store
-        with store.transaction() as connection:
-            _META.create_all(connection)
 
     def said(self, connection: sa.Connection) -> tuple[bytes, ...]:
         """All entries of these types, oldest first; reads on in the log first."""

@@ -14,12 +14,12 @@ from consortium.documents import document_of
 from consortium.errors import ScoreRefusal, ScoreRefusalError
 from consortium.identity.overlap import MOST_ATTEMPTS, OverlapPlan, parse_plan
 from consortium.ids import Digest, PartnerId, RequestId
+from coordinator.schema import META
 from coordinator.storage import Store
 
-_META = sa.MetaData()
 _INQUIRIES = sa.Table(
     "inquiries",
-    _META,
+    META,
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
     sa.Column("request", sa.String(32), nullable=False, index=True),
     sa.Column("requester", sa.String(32), nullable=False),
@@ -37,14 +37,14 @@ _INQUIRIES = sa.Table(
 )
 _BATCHES = sa.Table(
     "inquiry_batches",
-    _META,
+    META,
     sa.Column("second", sa.BigInteger, primary_key=True),
     sa.Column("first", sa.Integer, nullable=False),
     sa.Column("count", sa.Integer, nullable=False),
 )
 _EPOCHS = sa.Table(
     "epochs",
-    _META,
+    META,
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
     sa.Column("epoch", sa.Integer, nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False),
@@ -59,7 +59,7 @@ _EPOCHS = sa.Table(
 
 _EPOCH_ENTRIES = sa.Table(
     "epoch_entries",
-    _META,
+    META,
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
     sa.Column("epoch", sa.Integer, nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False),
@@ -69,7 +69,7 @@ _EPOCH_ENTRIES = sa.Table(
 
 _OVERLAPS = sa.Table(
     "overlaps",
-    _META,
+    META,
     sa.Column("question", sa.String(64), primary_key=True),
     sa.Column("release", sa.String(64), nullable=False, index=True),
     sa.Column("plan", sa.LargeBinary, nullable=False),
@@ -156,10 +156,7 @@ class ScoringStore:
     """Rows of joint scores, in the database of a ``Store``."""
 
     def __init__(self, store: Store) -> None:
-        """Create the tables if they are missing."""
         self._store = store
-        with store.transaction() as connection:
-            _META.create_all(connection)
 
     def _all(self, query: sa.Select[Any]) -> list[sa.RowMapping]:
         with self._store.transaction() as connection:

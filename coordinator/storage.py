@@ -7,8 +7,9 @@ save that what must happen once (a token, a manifest, a model) is made sure of b
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import sqlalchemy as sa
@@ -19,15 +20,16 @@ from consortium.ids import Digest, PartnerId, RunId
 from consortium.ledger.merkle import leaf_hash
 from consortium.manifest import Member, Role
 from consortium.messages import ManifestBundle, Signed, Vote
+from coordinator.leadership import Fence, depose, hold_schema
+from coordinator.schema import HISTORY, META, create_all
+from upkeep import migrations
 
-SCHEMA_VERSION = 1
 BUSY_MS = 10_000
+_VERSION = "SELECT version FROM schema_version"
 
-_META = sa.MetaData()
-_VERSION = sa.Table("schema_version", _META, sa.Column("version", sa.Integer, nullable=False))
 _MEMBERS = sa.Table(
     "members",
-    _META,
+    META,
     sa.Column("partner", sa.String(32), primary_key=True),
     sa.Column("member_index", sa.Integer, nullable=False, unique=True),
     sa.Column("role", sa.String(16), nullable=False),
@@ -40,7 +42,7 @@ _MEMBERS = sa.Table(
 )
 _TOKENS = sa.Table(
     "tokens",
-    _META,
+    META,
     sa.Column("secret_sha256", sa.String(64), primary_key=True),
     sa.Column("partner", sa.String(32), nullable=False),
     sa.Column("role", sa.String(16), nullable=False),
@@ -50,7 +52,7 @@ _TOKENS = sa.Table(
 )
 _MANIFESTS = sa.Table(
     "manifests",
-    _META,
+    META,
     sa.Column("digest", sa.String(64), primary_key=True),
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
@@ -59,7 +61,7 @@ _MANIFESTS = sa.Table(
 )
 _SIGNATURES = sa.Table(
     "manifest_signatures",
-    _META,
+    META,
     sa.Column("digest", sa.String(64), sa.ForeignKey("manifests.digest"), primary_key=True),
     sa.Column("member", sa.String(32), primary_key=True),
     sa.Column("signature", sa.LargeBinary, nullable=False),
@@ -67,7 +69,7 @@ _SIGNATURES = sa.Table(
 )
 _RUNS = sa.Table(
     "runs",
-    _META,
+    META,
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
     sa.Column("run", sa.String(32), nullable=False, unique=True),
     sa.Column("plan", sa.LargeBinary, nullable=False),
@@ -78,7 +80,7 @@ _RUNS = sa.Table(
 )
 _CHECKPOINTS = sa.Table(
     "checkpoints",
-    _META,
+    META,
     sa.Column("run", sa.String(32), primary_key=True),
     sa.Column("stage", sa.String(16), nullable=False),
     sa.Column("round", sa.Integer, nullable=False),
@@ -87,7 +89,7 @@ _CHECKPOINTS = sa.Table(
 )
 _SUMS = sa.Table(
     "sums",
-    _META,
+    META,
     sa.Column("run", sa.String(32), primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True),
     sa.Column("request", sa.LargeBinary, nullable=False),
@@ -96,7 +98,7 @@ _SUMS = sa.Table(
 )
 _WORDS = sa.Table(
     "upload_words",
-    _META,
+    META,
     sa.Column("run", sa.String(32), primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True),
     sa.Column("joined", sa.String(64), nullable=False),
@@ -105,14 +107,14 @@ _WORDS = sa.Table(
 )
 _EVENTS = sa.Table(
     "run_events",
-    _META,
+    META,
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
     sa.Column("run", sa.String(32), nullable=False, index=True),
     sa.Column("document", sa.Text, nullable=False),
 )
 _MODELS = sa.Table(
     "models",
-    _META,
+    META,
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
     sa.Column("version", sa.String(64), nullable=False, unique=True),
     sa.Column("run", sa.String(32), nullable=False),
@@ -123,20 +125,20 @@ _MODELS = sa.Table(
 )
 _HEADS = sa.Table(
     "heads",
-    _META,
+    META,
     sa.Column("version", sa.String(64), sa.ForeignKey("models.version"), primary_key=True),
     sa.Column("base", sa.String(64), nullable=False),
 )
 _BESIDE = sa.Table(
     "models_beside",
-    _META,
+    META,
     sa.Column("version", sa.String(64), sa.ForeignKey("models.version"), primary_key=True),
     sa.Column("kind", sa.String(16), nullable=False),
 )
 """Models that are in use beside the scores, one of each kind: closure models."""
 _GATES = sa.Table(
     "release_gates",
-    _META,
+    META,
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
     sa.Column("version", sa.String(64), nullable=False, index=True),
     sa.Column("passed", sa.Boolean, nullable=False),
@@ -146,21 +148,21 @@ _GATES = sa.Table(
 )
 _AUDITS = sa.Table(
     "empirical_audits",
-    _META,
+    META,
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
     sa.Column("digest", sa.String(64), nullable=False, unique=True),
     sa.Column("document", sa.LargeBinary, nullable=False),
 )
 _ACTIVATIONS = sa.Table(
     "activations",
-    _META,
+    META,
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
     sa.Column("version", sa.String(64), nullable=False),
     sa.Column("at", sa.BigInteger, nullable=False),
 )
 _VOTES = sa.Table(
     "votes",
-    _META,
+    META,
     sa.Column("version", sa.String(64), primary_key=True),
     sa.Column("member", sa.String(32), primary_key=True),
     sa.Column("accept", sa.Boolean, nullable=False),
@@ -171,20 +173,20 @@ _VOTES = sa.Table(
 )
 _LOG = sa.Table(
     "log_entries",
-    _META,
+    META,
     sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("data", sa.LargeBinary, nullable=False),
     sa.Column("leaf", sa.LargeBinary, nullable=False, index=True),
 )
 _LOG_HEADS = sa.Table(
     "log_heads",
-    _META,
+    META,
     sa.Column("size", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("note", sa.LargeBinary, nullable=False),
 )
 _TLS_KEYS = sa.Table(
     "tls_keys",
-    _META,
+    META,
     sa.Column("spki", sa.String(64), primary_key=True),
     sa.Column("partner", sa.String(32), nullable=False, index=True),
     sa.Column("identity", sa.String(64), nullable=False),
@@ -193,7 +195,7 @@ _TLS_KEYS = sa.Table(
 """TLS keys that an identity key has signed for in a renewal; until 0: the newest one."""
 REVOCATIONS = sa.Table(
     "revocations",
-    _META,
+    META,
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
     sa.Column("member", sa.String(32), nullable=False),
     sa.Column("identity", sa.String(64), nullable=False, index=True),
@@ -339,13 +341,38 @@ class Store:
         if self._engine.dialect.name == "sqlite":
             sa.event.listen(self._engine, "connect", _set_pragmas)
             sa.event.listen(self._engine, "begin", _begin_immediate)
+        self._fence: Fence | None = None
+        with self._kept_before():
+            self._bring_up()
+
+    def _bring_up(self) -> None:
+        name = f"database {self._engine.url.database}"
         with self.transaction() as connection:
-            _META.create_all(connection)
-            seen = connection.scalar(sa.select(_VERSION.c.version))
-            if seen is None:
-                connection.execute(_VERSION.insert().values(version=SCHEMA_VERSION))
-            elif seen != SCHEMA_VERSION:
-                raise StorageError(f"database has version {seen}, expected {SCHEMA_VERSION}")
+            hold_schema(connection)
+            changes = migrations.bring_up(
+                lambda statement: _rows(connection.exec_driver_sql(statement)),
+                HISTORY,
+                name,
+                lambda: create_all(connection),
+            )
+            if changes:
+                # A leader of the version before must not go on among tables of this one.
+                depose(connection)
+
+    def _kept_before(self) -> AbstractContextManager[None]:
+        path = self._engine.url.database
+        if self._engine.dialect.name != "sqlite" or not path or path == ":memory:":
+            return nullcontext()
+        return migrations.copied(Path(path), HISTORY)
+
+    def lead(self, fence: Fence) -> None:
+        """From now on every transaction makes sure that this process still leads."""
+        self._fence = fence
+
+    def version(self) -> int:
+        """The version of the tables."""
+        with self.transaction() as connection:
+            return int(connection.exec_driver_sql(_VERSION).scalar_one())
 
     def close(self) -> None:
         """Close all connections."""
@@ -353,9 +380,16 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
-        """One transaction, for ``coordinator.scoring_storage``; raises StorageError."""
+        """One transaction, for the other storage files.
+
+        Raises:
+            StorageError: not reachable, full, locked for too long.
+            DeposedError: another replica leads since; nothing is written.
+        """
         try:
             with self._engine.begin() as connection:
+                if self._fence is not None:
+                    self._fence.check(connection)
                 yield connection
         except SQLAlchemyError as error:
             cause = getattr(error, "orig", None) or error
@@ -939,6 +973,10 @@ class Store:
             )
             for row in self._all(query)
         )
+
+
+def _rows(found: sa.CursorResult[Any]) -> Sequence[Sequence[object]]:
+    return [tuple(row) for row in found] if found.returns_rows else []
 
 
 def _gate_row(gate: GateRow) -> dict[str, object]:

@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass
 import sqlalchemy as sa
 
 from consortium.ids import Digest, RunId
+from coordinator.schema import META
 from coordinator.storage import Store
 
-_META = sa.MetaData()
 _TABLES = sa.Table(
     "tables",
-    _META,
+    META,
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
     sa.Column("release", sa.String(64), nullable=False, unique=True),
     sa.Column("digest", sa.String(64), nullable=False, unique=True),
@@ -51,10 +51,7 @@ class TableStore:
     """Published tables."""
 
     def __init__(self, store: Store) -> None:
-        """Create the table if it is missing."""
         self._store = store
-        with store.transaction() as connection:
-            _META.create_all(connection)
 
     def add(self, row: TableRow, *, entries: Sequence[bytes] = ()) -> None:
         """Keep a table and log it; one that is there is left as it is, unlogged."""

@@ -8,7 +8,7 @@ What the tables mean stands in ``partner_node.storage`` and docs/data_model.md.
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,14 @@ import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from consortium.errors import RiskWeaveError, StorageError
+from consortium.versions import History
+from upkeep.migrations import Statements, bring_up, copied, on
 
-SCHEMA_VERSION = 1
+HISTORY: History[Statements] = History()
+"""Of ``node.db``: a change of any of its tables is an entry here, too."""
 BUSY_MS = 10_000
 
 _META = sa.MetaData()
-_VERSION = sa.Table("schema_version", _META, sa.Column("version", sa.Integer, nullable=False))
 COMMITMENTS = sa.Table(
     "commitments",
     _META,
@@ -234,13 +236,8 @@ class Database:
         self._undone = 0
         sa.event.listen(self._engine, "connect", _set_pragmas)
         sa.event.listen(self._engine, "begin", _begin_immediate)
-        with self.transaction() as connection:
-            _META.create_all(connection)
-            seen = connection.scalar(sa.select(_VERSION.c.version))
-            if seen is None:
-                connection.execute(_VERSION.insert().values(version=SCHEMA_VERSION))
-            elif seen != SCHEMA_VERSION:
-                raise StorageError(f"{path} has version {seen}, expected {SCHEMA_VERSION}")
+        with copied(path, HISTORY), self.transaction() as connection:
+            bring_up(on(_driver(connection)), HISTORY, str(path), _maker(connection))
 
     def close(self) -> None:
         """Close all connections."""
@@ -357,6 +354,10 @@ class _Open(threading.local):
     def check(self) -> None:
         if self.broken:
             raise StorageError("database: a step broke off within the transaction")
+
+
+def _maker(connection: sa.Connection) -> Callable[[], None]:
+    return lambda: _META.create_all(connection)
 
 
 def _storage_error(error: SQLAlchemyError) -> StorageError:

@@ -15,17 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from consortium.errors import StorageError
+from consortium.versions import History
 from partner_node.database import touch
+from upkeep.migrations import Statements, bring_up, copied, on
 
 FILE = "left.db"
-_VERSION = 1
+HISTORY: History[Statements] = History()
 _BUSY_MS = 2_000
 _START = bytes(32)
-_TABLES = """
-CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS left_bytes (
+_TABLE = """
+CREATE TABLE left_bytes (
     class TEXT PRIMARY KEY, count INTEGER NOT NULL, bytes INTEGER NOT NULL,
-    chain BLOB NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL) WITHOUT ROWID;
+    chain BLOB NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL) WITHOUT ROWID
 """
 _READ = "SELECT class, count, bytes, chain, first, last FROM left_bytes ORDER BY class"
 _KNOWN = "SELECT count, bytes, chain, first FROM left_bytes WHERE class = ?"
@@ -98,7 +99,7 @@ class LeftJournal:
         touch(path)
         self._now = now
         self._turn = threading.Lock()
-        with _wrapped():
+        with _wrapped(), copied(path, HISTORY):
             self._connection = sqlite3.connect(
                 path, isolation_level=None, check_same_thread=False
             )
@@ -109,15 +110,9 @@ class LeftJournal:
                 "wal_autocheckpoint=0",  # a checkpoint flushes: that is for ``flush`` alone
             ):
                 self._connection.execute(f"PRAGMA {pragma}")
-            self._connection.executescript(_TABLES)
+            run = on(self._connection)
             with self._writing():
-                seen = self._connection.execute("SELECT version FROM schema_version").fetchone()
-                if seen is None:
-                    self._connection.execute(
-                        "INSERT INTO schema_version VALUES (?)", (_VERSION,)
-                    )
-        if seen is not None and seen[0] != _VERSION:
-            raise StorageError(f"{path} has version {seen[0]}, expected {_VERSION}")
+                bring_up(run, HISTORY, str(path), lambda: run(_TABLE))
 
     def note(self, frames: Sequence[tuple[str, bytes]]) -> None:
         """Count frames, in order, before they are sent: one transaction.

@@ -592,6 +592,8 @@ _PLAIN: Sequence[type[errors.RiskWeaveError]] = (
     errors.OutOfOrderError,
     errors.StorageError,
     errors.DecodeError,
+    errors.DeposedError,
+    errors.StandbyError,
 )
 """Errors of the other side that come back as themselves: each takes just a text."""
 _BY_TEXT = {kind.public: kind for kind in _PLAIN}

@@ -24,12 +24,14 @@ from consortium.crypto.keys import Secret
 from consortium.errors import StorageError
 from consortium.ids import Digest, PartnerId, RequestId
 from consortium.inquiries import Purpose
+from consortium.versions import History
 from partner_node.database import BUSY_MS, touch
+from upkeep.migrations import Statements, bring_up, copied, on
 
 Bytes16 = NDArray[np.uint8]
 """Shape (n, 16)."""
 
-SCHEMA_VERSION = 1
+HISTORY: History[Statements] = History()
 DAY = 86_400
 APPLICANT_S = DAY
 """How long the token of somebody who is no customer is kept (protocol 7.4)."""
@@ -47,50 +49,49 @@ _PARAMETERS = 256
 KEY_BYTES = 16
 
 _TABLES = """
-CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS epoch_seeds (
+CREATE TABLE epoch_seeds (
     epoch INTEGER NOT NULL, attempt INTEGER NOT NULL, seed BLOB NOT NULL,
     PRIMARY KEY (epoch, attempt)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS epoch_shares (
+CREATE TABLE epoch_shares (
     epoch INTEGER NOT NULL, attempt INTEGER NOT NULL, position INTEGER NOT NULL,
     share BLOB NOT NULL, record BLOB, at INTEGER NOT NULL,
     PRIMARY KEY (epoch, attempt)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS pseudonyms (
+CREATE TABLE pseudonyms (
     epoch INTEGER NOT NULL, subject BLOB NOT NULL, token BLOB NOT NULL,
     expires INTEGER NOT NULL, PRIMARY KEY (epoch, subject)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS pseudonyms_expiring ON pseudonyms (expires) WHERE expires > 0;
-CREATE TABLE IF NOT EXISTS requests (
+CREATE INDEX pseudonyms_expiring ON pseudonyms (expires) WHERE expires > 0;
+CREATE TABLE requests (
     id TEXT PRIMARY KEY, requester TEXT NOT NULL, purpose TEXT NOT NULL,
     persons INTEGER NOT NULL, context TEXT NOT NULL, consents TEXT NOT NULL,
     at INTEGER NOT NULL) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS requests_at ON requests (at);
-CREATE TABLE IF NOT EXISTS guard (
+CREATE INDEX requests_at ON requests (at);
+CREATE TABLE guard (
     requester TEXT NOT NULL, subject BLOB NOT NULL, roster BLOB NOT NULL,
     request TEXT NOT NULL, at_ms INTEGER NOT NULL,
     PRIMARY KEY (requester, subject, roster)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS guard_at ON guard (at_ms);
-CREATE TABLE IF NOT EXISTS quotas (
+CREATE INDEX guard_at ON guard (at_ms);
+CREATE TABLE quotas (
     requester TEXT NOT NULL, kind TEXT NOT NULL, level INTEGER NOT NULL,
     at INTEGER NOT NULL, day INTEGER NOT NULL, used INTEGER NOT NULL,
     PRIMARY KEY (requester, kind)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS withdrawals (
+CREATE TABLE withdrawals (
     subject BLOB NOT NULL, purpose TEXT NOT NULL, at INTEGER NOT NULL,
     PRIMARY KEY (subject, purpose)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS generations (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS asked (
+CREATE TABLE generations (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+CREATE TABLE asked (
     key TEXT PRIMARY KEY, question TEXT NOT NULL, answer BLOB NOT NULL,
     at INTEGER NOT NULL) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS asked_at ON asked (at);
-CREATE TABLE IF NOT EXISTS access_log (
+CREATE INDEX asked_at ON asked (at);
+CREATE TABLE access_log (
     number INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, inquirer TEXT NOT NULL,
     subject BLOB NOT NULL, purpose TEXT NOT NULL, consent BLOB NOT NULL,
     context TEXT NOT NULL, roster INTEGER NOT NULL, model TEXT NOT NULL, head TEXT NOT NULL,
     band TEXT NOT NULL, result TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS access_log_at ON access_log (at);
-CREATE TABLE IF NOT EXISTS evaluated (
+CREATE INDEX access_log_at ON access_log (at);
+CREATE TABLE evaluated (
     day INTEGER NOT NULL, epoch INTEGER NOT NULL, points INTEGER NOT NULL,
     PRIMARY KEY (day, epoch)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS faults (
+CREATE TABLE faults (
     day INTEGER NOT NULL, epoch INTEGER NOT NULL, holder TEXT NOT NULL,
     request TEXT NOT NULL, PRIMARY KEY (day, epoch, holder)) WITHOUT ROWID;
 """
@@ -288,14 +289,14 @@ class ScoringStore:
         self._open: list[sqlite3.Connection] = []
         self._opening = threading.Lock()
         touch(path)
-        with _wrapped():
-            self._connection().executescript(_TABLES)
-        with self._transaction() as connection:
-            row = connection.execute("SELECT version FROM schema_version").fetchone()
-            if row is None:
-                connection.execute("INSERT INTO schema_version VALUES (?)", (SCHEMA_VERSION,))
-            elif row[0] != SCHEMA_VERSION:
-                raise StorageError(f"{path} has version {row[0]}, expected {SCHEMA_VERSION}")
+        with _wrapped(), copied(path, HISTORY), self._transaction(flushed=True) as connection:
+            run = on(connection)
+
+            def create() -> None:
+                for statement in _TABLES.split(";")[:-1]:
+                    run(statement)
+
+            bring_up(run, HISTORY, str(path), create)
 
     def close(self) -> None:
         """Close the connections of all threads."""

@@ -9,19 +9,25 @@ the state, never shorter, and nothing that was said is forgotten (protocol 8.5, 
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from io import FileIO
 from pathlib import Path
+from typing import TypeAlias
 
 from consortium.errors import ConfigurationError, StorageError
 from consortium.ids import digest_of
 from consortium.ledger.merkle import Tree, leaf_hash
 from consortium.ledger.tiles import encode_bundle
 from consortium.ledger.witness import Head
+from consortium.versions import History
 from regulator.files import read_file, sync_directory, write_file
 
 _LENGTH = 2
+
+Document: TypeAlias = dict[str, object]
+HISTORY: History[Callable[[Document], Document]] = History()
+"""Of ``state.json``: its forms. It is written whole or not at all, in the newest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +54,7 @@ class Mirror:
 
         Raises:
             ConfigurationError: another process has it, or entries are not those of the state.
+            StorageError: a newer program wrote it.
         """
         self._directory = directory / "log"
         self._state_file = self._directory / "state.json"
@@ -117,6 +124,7 @@ class Mirror:
 
     def _keep(self, state: State) -> None:
         document = {
+            "version": HISTORY.current,
             "size": state.head.size,
             "root": state.head.root.hex(),
             "note": state.note.decode("utf-8"),
@@ -152,6 +160,7 @@ def read_mirror(directory: Path) -> tuple[State, list[bytes]]:
 
     Raises:
         ConfigurationError: there is none, or its entries are not those of the state.
+        StorageError: a newer program wrote it.
     """
     state = _state(directory / "log" / "state.json")
     # The state is older than the entries, so that all of them are there.
@@ -176,6 +185,9 @@ def _state(path: Path) -> State:
         return State()
     try:
         stored = json.loads(read_file(path))
+        # The first form had no number.
+        for _, change in HISTORY.due(int(stored.get("version", 1)), str(path)):
+            stored = change(stored)
         return State(
             head=Head(size=int(stored["size"]), root=bytes.fromhex(stored["root"])),
             note=stored["note"].encode("utf-8"),

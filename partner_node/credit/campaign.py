@@ -92,7 +92,6 @@ class CampaignDesk:
         self._ports = ports
         self._store = ports.service.ports.store
         self._path = PathDesk(ports.service)
-        self._store.make_tables()
 
     # --- the cohort ---------------------------------------------------------------------------
 

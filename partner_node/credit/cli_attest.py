@@ -69,7 +69,6 @@ def _attest(arguments: argparse.Namespace) -> int:
     if arguments.out.exists():
         raise ConfigurationError(f"{arguments.out} is there already")
     with open_service(desk) as service:
-        service.ports.store.make_tables()
         ports = AttestPorts(
             store=service.ports.store,
             key=desk.keys.identity(),
@@ -113,7 +112,6 @@ def _revoke(arguments: argparse.Namespace) -> int:
         raise ConfigurationError("--list and --out FILE belong together")
     with open_service(desk) as service:
         store, today = service.ports.store, service.today()
-        store.make_tables()
         if not arguments.list:
             gone = attesting.revoke(store, arguments.id, today)
             on = str(gone.revoked_on)

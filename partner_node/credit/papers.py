@@ -96,7 +96,6 @@ class PaperDesk:
         self, service: DeskService, directory: Path, schema: Schema | None = None
     ) -> None:
         """``schema``: in force; it says what a federation's own reason codes are about."""
-        service.ports.store.make_tables()
         self._service = service
         self._directory = directory
         self._schema = schema
@@ -320,7 +319,6 @@ def promises_kept(service: DeskService, count: int) -> tuple[int, int]:
         DigestMismatchError: one comes out otherwise.
     """
     found = kept = 0
-    service.ports.store.make_tables()
     with service.ports.store.reading() as connection:
         for name, document in storage_path.newest_helps(connection, count):
             helps = Help.from_bytes(document)

@@ -185,7 +185,6 @@ class PathDesk:
     """Keeps restarts, ladders and cases; safe to use from any thread and process."""
 
     def __init__(self, service: DeskService) -> None:
-        service.ports.store.make_tables()
         self._service = service
         self._store = service.ports.store
 

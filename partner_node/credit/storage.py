@@ -5,8 +5,7 @@ holds the write lock from its start, so that what was read is still true when it
 whichever process wrote before. Persons stand here as keyed hashes only; a decision and its
 input are the canonical bytes that replay compares.
 
-Other files of the desk define their tables on ``META`` and call ``CreditStore.make_tables``
-once they are imported.
+The files ``storage_*`` beside this one define their tables on ``META``.
 """
 
 import sqlite3
@@ -14,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date
+from importlib import import_module
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -25,15 +25,22 @@ from consortium.credit.admission import Admission, Phase
 from consortium.credit.terms import GRADES
 from consortium.errors import StorageError
 from consortium.ids import Digest
+from consortium.versions import History
 from partner_node.database import BUSY_MS, touch
+from upkeep.migrations import Statements, bring_up, copied, on
 
-SCHEMA_VERSION = 1
+HISTORY: History[Statements] = History()
+"""Of ``credit.db``: a change of any of its tables is an entry here, too."""
 
 Connection = sa.Connection
 """Of a transaction; what other files of the desk are handed."""
 
 META = sa.MetaData()
-_VERSION = sa.Table("schema_version", META, sa.Column("version", sa.Integer, nullable=False))
+_FILES = tuple(
+    f"storage_{part}"
+    for part in ("attested", "campaign", "elsewhere", "path", "people", "sealed", "watch")
+)
+"""What defines tables on ``META``; they import this file, so it loads them late."""
 DECISIONS = sa.Table(
     "decisions",
     META,
@@ -121,18 +128,9 @@ class CreditStore:
         self._reading = self._engine.execution_options(begin="BEGIN")
         sa.event.listen(self._engine, "connect", _set_pragmas)
         sa.event.listen(self._engine, "begin", _begin)
-        self.make_tables()
-        with self.transaction() as connection:
-            seen = connection.scalar(sa.select(_VERSION.c.version))
-            if seen is None:
-                connection.execute(_VERSION.insert().values(version=SCHEMA_VERSION))
-            elif seen != SCHEMA_VERSION:
-                raise StorageError(f"{path} has version {seen}, expected {SCHEMA_VERSION}")
-
-    def make_tables(self) -> None:
-        """Make the tables of ``META`` that are not there yet."""
-        with self.transaction() as connection:
-            META.create_all(connection)
+        with copied(path, HISTORY), self.transaction() as connection:
+            driver: Any = connection.connection.driver_connection
+            bring_up(on(driver), HISTORY, str(path), lambda: _create_all(connection))
 
     def decided(self) -> int:
         """Decisions so far, those that were erased since included."""
@@ -154,6 +152,12 @@ class CreditStore:
         """One state of the database to read from; waits for no writer."""
         with _wrapped(), self._reading.begin() as connection:
             yield connection
+
+
+def _create_all(connection: sa.Connection) -> None:
+    for name in _FILES:
+        import_module(f"{__package__}.{name}")
+    META.create_all(connection)
 
 
 @contextmanager

@@ -36,22 +36,23 @@ PAID, LATE = 700, 300
 def members(live: Federation, party: str) -> None:
     """A cohort at one node, offered in the first turn; what became of it is known."""
     config = node_wiring.open_desk(live.directory(party)).config
-    with closing(CreditStore(config.credit_database)) as store:
-        store.make_tables()
-        with store.transaction() as connection:
-            for number in range(PAID + LATE):
-                member = Member(
-                    campaign=NAME,
-                    line=f"line-{number}",
-                    subject=sha256(f"{party} {number}".encode()).digest()[:16],
-                    tier=Tier.A,
-                    wave=0,
-                    held=False,
-                    turn=1,
-                    fate=Fate.PAID if number < PAID else Fate.FPD30,
-                    at=0,
-                )
-                assert keep_member(connection, member)
+    with (
+        closing(CreditStore(config.credit_database)) as store,
+        store.transaction() as connection,
+    ):
+        for number in range(PAID + LATE):
+            member = Member(
+                campaign=NAME,
+                line=f"line-{number}",
+                subject=sha256(f"{party} {number}".encode()).digest()[:16],
+                tier=Tier.A,
+                wave=0,
+                held=False,
+                turn=1,
+                fate=Fate.PAID if number < PAID else Fate.FPD30,
+                at=0,
+            )
+            assert keep_member(connection, member)
 
 
 def test_bad_wave_is_seen_in_noisy_totals_and_halted_in_the_log_of_every_node(

@@ -218,7 +218,6 @@ def test_promise_that_does_not_come_out_so_is_found(tmp_path: Path) -> None:
             decision=stored.decision.decode(),
             leaves_on=None,
         )
-        service.ports.store.make_tables()
         with service.ports.store.transaction() as connection:
             storage_path.keep_help(connection, name, told.to_bytes(), 1)
         assert promises_kept(service, 10) == (1, 1)

@@ -285,7 +285,6 @@ def test_run_judges_each_month_once_and_wants_a_fitted_score(tmp_path: Path) -> 
         for k in range(200)
     ]
     store = CreditStore(tmp_path / "credit.db")
-    store.make_tables()
     ports = WatchPorts(
         store=store,
         source=write_table(tmp_path, lines),

@@ -121,10 +121,11 @@ def told(capsys: Output, *words: str, status: int = 0) -> Any:  # noqa: ANN401 -
 @pytest.fixture
 def bank(pin: tuple[Pin, Path, Path]) -> Path:
     """The issuer, with nothing issued and nothing withdrawn."""
-    with open_service(wiring.open_desk(pin[1])) as service:
-        service.ports.store.make_tables()
-        with service.ports.store.transaction() as connection:
-            connection.execute(ATTESTED.delete())
+    with (
+        open_service(wiring.open_desk(pin[1])) as service,
+        service.ports.store.transaction() as connection,
+    ):
+        connection.execute(ATTESTED.delete())
     assert main(["withdraw", str(pin[1]), PERSON, "--purpose", "ATTESTATION", "--restore"]) == 0
     return pin[1]
 
