@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TypeVar, cast
 
+from consortium.addresses import parse_addresses
 from consortium.errors import ConfigurationError
 from consortium.figure_policy import FigurePolicy, figures_of
 from consortium.gates import GatePolicy, gate_of
@@ -116,7 +117,8 @@ class Config:
     federation_address: str
     enrolment_address: str
     federation_public: str
-    """What partners dial; differs from the address behind a NAT or in a container."""
+    """What partners dial; differs from the address behind a NAT or in a container, and names
+    each replica, with commas between them, where they have no common address."""
     enrolment_public: str
     storage_url: str
     policy: Policy
@@ -228,8 +230,8 @@ def _config_of(document: Mapping[str, object], path: Path) -> Config:
         federation=_get(_table(document, "federation"), "name", str),
         federation_address=address(federation),
         enrolment_address=address(enrolment),
-        federation_public=address(_get(listen, "federation_public", str, federation)),
-        enrolment_public=address(_get(listen, "enrolment_public", str, enrolment)),
+        federation_public=_addresses(_get(listen, "federation_public", str, federation)),
+        enrolment_public=_addresses(_get(listen, "enrolment_public", str, enrolment)),
         storage_url=_storage_url(
             _get(_table(document, "storage"), "url", str, DATABASE),
             path.parent,
@@ -302,6 +304,11 @@ def address(text: str) -> str:
     host, _, port = text.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004 - TCP
         raise ConfigurationError(f"address {text!r} is not host:port")
+    return text
+
+
+def _addresses(text: str) -> str:
+    parse_addresses(text)
     return text
 
 

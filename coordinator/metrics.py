@@ -109,6 +109,7 @@ class Metrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """The figures that are read at each scrape."""
         ports = self._ports
+        yield _leads(leads=True)
         members = {one.id for one in ports.store.members()}
         yield _gauge("riskweave_members", "Members that have enrolled", len(members))
         yield _gauge("riskweave_revoked", "Revoked identities", len(ports.store.revoked()))
@@ -135,13 +136,7 @@ class Metrics(Collector):
             ports.in_flight(),
         )
         yield from self._log()
-        free = shutil.disk_usage(ports.directory).free
-        yield _gauge("riskweave_disk_free_bytes", "Free space at the directory", free)
-        yield _gauge(
-            "riskweave_certificate_days",
-            "Days that the server's certificate still counts",
-            ports.certificate_days(),
-        )
+        yield from _machine(ports.directory, ports.certificate_days())
 
     def _log(self) -> Iterator[Metric]:
         ports = self._ports
@@ -164,6 +159,39 @@ class Metrics(Collector):
             "Partners that have not cosigned the newest head that counts",
             behind,
         )
+
+
+class Standby(Collector):
+    """What is read of a replica that does not lead: nothing of the database."""
+
+    def __init__(self, directory: Path, certificate_days: Callable[[], int]) -> None:
+        self._directory = directory
+        self._certificate_days = certificate_days
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+
+    def page(self) -> Page:
+        """The text that Prometheus reads."""
+        return Page(generate_latest(self._registry), kind=CONTENT_TYPE_PLAIN_0_0_4)
+
+    def collect(self) -> Iterator[Metric]:
+        """The figures that are read at each scrape."""
+        yield _leads(leads=False)
+        yield from _machine(self._directory, self._certificate_days())
+
+
+def _leads(*, leads: bool) -> Metric:
+    return _gauge("riskweave_leader", "1: this replica leads; 0: it is a standby", int(leads))
+
+
+def _machine(directory: Path, certificate_days: int) -> Iterator[Metric]:
+    free = shutil.disk_usage(directory).free
+    yield _gauge("riskweave_disk_free_bytes", "Free space at the directory", free)
+    yield _gauge(
+        "riskweave_certificate_days",
+        "Days that the server's certificate still counts",
+        certificate_days,
+    )
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

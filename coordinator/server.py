@@ -9,7 +9,6 @@ plain function from bytes and partner to bytes; the rules are in ``membership`` 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
 import grpc
@@ -20,7 +19,6 @@ from consortium import codec
 from consortium.codec import ENROLMENT_SERVICE, FEDERATION_SERVICE, StreamKind
 from consortium.errors import (
     CertificateError,
-    ConfigurationError,
     ManifestError,
     OutOfOrderError,
 )
@@ -28,7 +26,8 @@ from consortium.ids import PartnerId
 from consortium.messages import Enrolled, Goodbye, ModelDocument, ModelEntry
 from coordinator import gating, registry
 from coordinator.audit_log import AuditLog
-from coordinator.authority import Authority, KeyPair
+from coordinator.authority import Authority
+from coordinator.doors import OPTIONS, Doors, bind, credentials
 from coordinator.interceptors import Context, PeerInterceptor, current_peer
 from coordinator.membership import Membership
 from coordinator.storage import Store
@@ -40,38 +39,9 @@ GRACE_S = 2.0
 _ENROLMENT_LIMIT = 64 << 10
 _MANIFEST_CHANGED = Goodbye(code="manifest", reason="a newer manifest is in force")
 
-CALLS = 16
-"""Calls at a time on one connection; a node makes one stream or one question on each."""
-
-_OPTIONS: tuple[tuple[str, int], ...] = (
-    ("grpc.max_concurrent_streams", CALLS),
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    # Without it a frozen node is noticed after 80 s, with it after 25 s.
-    ("grpc.http2.ping_timeout_ms", 5_000),
-    ("grpc.http2.max_pings_without_data", 0),
-    # Without it an idle stream is killed as too_many_pings after 100 s.
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-    # A second coordinator on the same port must fail, not share it.
-    ("grpc.so_reuseport", 0),
-)
-
 Method: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Answer = Callable[[bytes, PartnerId], bytes]
 """(request, who asks) -> reply; raises an error of ours. Blocking: runs in a thread."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Doors:
-    """Addresses, and the key that TLS shows on both of them."""
-
-    federation: str
-    enrolment: str
-    federation_public: str
-    """What an enrolled partner is told to dial."""
-    tls: KeyPair
-    renewed: Callable[[], KeyPair | None] = lambda: None
-    """Asked at each connection: another key and certificate from now on, or None."""
 
 
 class Questions:
@@ -194,8 +164,8 @@ class Server:
         federation, enrolment = self._federation(), self._enrolment()
         self._servers = (federation, enrolment)
         root = self._authority.certificate_pem
-        _bind(federation, self._doors.federation, _credentials(self._doors, root))
-        _bind(enrolment, self._doors.enrolment, _credentials(self._doors, None))
+        bind(federation, self._doors.federation, credentials(self._doors, root))
+        bind(enrolment, self._doors.enrolment, credentials(self._doors, None))
         for server in self._servers:
             await server.start()
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
@@ -221,7 +191,7 @@ class Server:
         server = grpc.aio.server(
             interceptors=(PeerInterceptor(authenticate),),
             options=(
-                *_OPTIONS,
+                *OPTIONS,
                 ("grpc.max_receive_message_length", limit),
                 ("grpc.max_send_message_length", limit),
             ),
@@ -236,7 +206,7 @@ class Server:
     def _enrolment(self) -> grpc.aio.Server:
         server = grpc.aio.server(
             interceptors=(PeerInterceptor(_nobody),),
-            options=(*_OPTIONS, ("grpc.max_receive_message_length", _ENROLMENT_LIMIT)),
+            options=(*OPTIONS, ("grpc.max_receive_message_length", _ENROLMENT_LIMIT)),
         )
         method: Method = grpc.unary_unary_rpc_method_handler(cast("Any", self._enrol))
         handler = grpc.method_handlers_generic_handler(ENROLMENT_SERVICE, {"Enrol": method})
@@ -256,34 +226,6 @@ class Server:
         return codec.encode_enrolled(
             Enrolled(certificate=certificate, address=self._doors.federation_public)
         )
-
-
-def _credentials(doors: Doors, root: bytes | None) -> grpc.ServerCredentials:
-    """The door's own certificate, which may be renewed while it is open.
-
-    With ``root`` one of the other side is asked for, too.
-    """
-
-    def configuration(pair: KeyPair) -> grpc.ServerCertificateConfiguration:
-        made = [(pair.key.expose(), pair.certificate)]
-        return grpc.ssl_server_certificate_configuration(made, root_certificates=root)
-
-    # Each door takes a renewal up for itself, at its own next connection.
-    known = doors.tls
-
-    def renewed() -> grpc.ServerCertificateConfiguration | None:
-        nonlocal known
-        pair = doors.renewed()
-        if pair is None or pair == known:
-            return None
-        known = pair
-        return configuration(pair)
-
-    return grpc.dynamic_ssl_server_credentials(
-        configuration(doors.tls),
-        cast("Any", renewed),  # None, for no change, is missing in the stubs
-        require_client_authentication=root is not None,
-    )
 
 
 def _nobody(_pem: bytes, _listed: bool) -> PartnerId:  # noqa: FBT001 - a port
@@ -311,12 +253,3 @@ def _stream(hub: StreamHub, kind: StreamKind) -> grpc.GenericRpcHandler:
 
     method: Method = grpc.stream_stream_rpc_method_handler(cast("Any", connect))
     return grpc.method_handlers_generic_handler(kind.service, {"Connect": method})
-
-
-def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials) -> None:
-    try:
-        port = server.add_secure_port(address, credentials)
-    except RuntimeError as error:
-        raise ConfigurationError(f"cannot listen on {address}: in use or not ours") from error
-    if port == 0:
-        raise ConfigurationError(f"cannot listen on {address}: in use or not ours")

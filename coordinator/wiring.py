@@ -9,13 +9,16 @@ import importlib.metadata
 import json
 import logging
 import os
+import platform
 import signal
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from consortium.addresses import parse_addresses
 from consortium.crypto.keys import IdentityKey, NoteKey, Secret
 from consortium.errors import ConfigurationError, DomainError, ManifestError, RiskWeaveError
 from consortium.features.schema import Schema, parse_schema
@@ -26,7 +29,7 @@ from consortium.ledger.entries import IdentityRevoked, ReleaseGate
 from consortium.manifest import Manifest, Policy, Role, digest_of_code
 from consortium.scoring.roster import sign_roster
 from coordinator import config as configuration
-from coordinator import gating
+from coordinator import gating, leadership, standby
 from coordinator.audit_log import AuditLog, LogKeys
 from coordinator.authority import (
     Authority,
@@ -38,6 +41,7 @@ from coordinator.authority import (
 from coordinator.calibration import HeadSettings, head_plan
 from coordinator.config import DATABASE, Config, load_config, parse_config
 from coordinator.control import ControlPorts, ScoringStatus, control_server
+from coordinator.doors import Doors
 from coordinator.events import EventLog, RunEvent
 from coordinator.inquiry_bundle import scoring_files
 from coordinator.inquiry_log import Batches, InquiryLog
@@ -48,7 +52,7 @@ from coordinator.pseudonym_epochs import PseudonymEpochs
 from coordinator.revocation import Enforcer, member_to_revoke
 from coordinator.rosters import RosterPorts, Rosters, Served
 from coordinator.scoring_storage import ScoringStore
-from coordinator.server import Doors, Questions, Server
+from coordinator.server import Questions, Server
 from coordinator.server_certificate import ServerCertificate, ends, renew_when_due
 from coordinator.storage import Store, TokenRow
 from coordinator.streams import Settings, StreamHub
@@ -185,8 +189,8 @@ def _hosts(settings: Config) -> list[str]:
     addresses = (
         settings.federation_address,
         settings.enrolment_address,
-        settings.federation_public,
-        settings.enrolment_public,
+        *parse_addresses(settings.federation_public),
+        *parse_addresses(settings.enrolment_public),
     )
     named = {address.rpartition(":")[0].strip("[]") for address in addresses}
     return sorted(named - {"0.0.0.0", "::"} or named)  # noqa: S104 - nobody dials these
@@ -249,6 +253,13 @@ class Desk:
     log: AuditLog
 
 
+def _authority(config: Config) -> tuple[Authority, ServerCertificate]:
+    keys = config.keys
+    pair = KeyPair(_read_secret(keys / "ca.key"), _read_secret(keys / "ca.pem").expose())
+    authority = Authority(pair)
+    return authority, ServerCertificate(keys, authority, _hosts(config), _read_secret)
+
+
 def open_desk(directory: Path) -> Desk:
     """Open a coordinator's directory.
 
@@ -258,10 +269,7 @@ def open_desk(directory: Path) -> Desk:
     """
     config = load_config(directory)
     keys = config.keys
-    authority = Authority(
-        KeyPair(_read_secret(keys / "ca.key"), _read_secret(keys / "ca.pem").expose())
-    )
-    certificate = ServerCertificate(keys, authority, _hosts(config), _read_secret)
+    authority, certificate = _authority(config)
     tls = certificate.pair()
     identity = IdentityKey.from_secret(_seed(keys / "identity.key"))
     note = NoteKey.from_secret(_seed(keys / "witness.key"))
@@ -465,17 +473,78 @@ def exit_member(desk: Desk, partner: PartnerId, policy: Policy) -> tuple[bool, M
 def serve(directory: Path, on_ready: Callable[[], None]) -> None:
     """Serve until SIGTERM or SIGINT; ``on_ready`` is called when the doors are open.
 
+    Over PostgreSQL a process that finds another one leading waits as its standby first.
+
     Raises:
         ConfigurationError: an address or the control socket cannot be bound.
+        StorageError: the database cannot be opened, or has been away for long.
+        DeposedError: another replica leads since; start this one again.
     """
     # Read by flwr at its import. Only this command loads it, and only after this line.
     os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
     os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
-    desk = open_desk(directory)
+    asyncio.run(_run(load_config(directory), on_ready))
+
+
+async def _run(config: Config, on_ready: Callable[[], None]) -> None:
+    stopped = _stop_signal()
+    with ExitStack() as stack:
+        seat = _seat(config)
+        if seat is not None:
+            stack.callback(seat.leave)
+            # The first attempt raises: a wrong address or password is no reason to wait.
+            if not seat.attempt() and not await _stand_by(config, seat, stopped):
+                return
+
+        def open_store() -> Desk:
+            desk = open_desk(config.directory)
+            stack.callback(desk.store.close)
+            if seat is not None:
+                holder = f"{platform.node()}:{os.getpid()}"
+                office = leadership.take_office(desk.store, desk.identity.public, holder, now())
+                desk.store.lead(office)
+                log.info("leads in epoch %d", office.epoch)
+            return desk
+
+        opening = asyncio.to_thread(open_store)
+        desk = await (opening if seat is None else standby.breathing(seat, opening))
+        keeping = None if seat is None else standby.keep_seat(seat, desk.store)
+        await _serve(desk, stopped, keeping, on_ready)
+
+
+def _seat(config: Config) -> leadership.Seat | None:
+    """What one of several replicas takes; None: this database has one process only."""
+    if not config.storage_url.startswith("postgresql"):
+        return None
+    identity = IdentityKey.from_secret(_seed(config.keys / "identity.key"))
+    return leadership.Seat(config.storage_url, identity.public)
+
+
+async def _stand_by(config: Config, seat: leadership.Seat, stopped: asyncio.Event) -> bool:
+    """Wait as the standby of a leader; False: stopped before the seat was free."""
+    authority, certificate = _authority(config)
+    metrics = standby.metrics_page(config.directory, lambda: certificate_days(config))
+    pages = {"/readyz": standby.not_ready, "/metrics": metrics}
+    renewing = asyncio.create_task(renew_when_due(certificate, now))
     try:
-        asyncio.run(_serve(desk, on_ready))
+        async with (
+            open_health(config.directory, pages, config.metrics),
+            standby.standby_doors(_doors(config, certificate), authority.certificate_pem),
+        ):
+            log.info("standby: another replica leads")
+            return await standby.take_seat(seat, stopped)
     finally:
-        desk.store.close()
+        renewing.cancel()
+
+
+def _doors(config: Config, certificate: ServerCertificate) -> Doors:
+    return Doors(
+        federation=config.federation_address,
+        enrolment=config.enrolment_address,
+        federation_public=config.federation_public,
+        tls=certificate.pair(),
+        renewed=certificate.renewed,
+    )
 
 
 def _metrics(desk: Desk, hub: StreamHub, scoring: "Scoring", trainer: "Trainer") -> "Metrics":
@@ -508,7 +577,12 @@ def _ready(store: Store) -> Page:
     return Page(b"ready\n")
 
 
-async def _serve(desk: Desk, on_ready: Callable[[], None]) -> None:
+async def _serve(
+    desk: Desk,
+    stopped: asyncio.Event,
+    keeping: Coroutine[Any, Any, None] | None,
+    on_ready: Callable[[], None],
+) -> None:
     limits = desk.config.limits
     settings = Settings(
         training_limit=limits.training_message_mib << 20,
@@ -526,25 +600,22 @@ async def _serve(desk: Desk, on_ready: Callable[[], None]) -> None:
         overlap=scoring.overlaps.run,
     )
     server = Server(
-        Doors(
-            federation=desk.config.federation_address,
-            enrolment=desk.config.enrolment_address,
-            federation_public=desk.config.federation_public,
-            tls=desk.tls,
-            renewed=desk.certificate.renewed,
-        ),
+        _doors(desk.config, desk.certificate),
         questions=Questions(desk.store, desk.membership, hub, now=now, log=desk.log),
         membership=desk.membership,
         hub=hub,
         authority=desk.authority,
     )
-    stopped = _stop_signal()
     await server.start()
-    relaying = asyncio.create_task(scoring.relay.run())
-    renewing = asyncio.create_task(renew_when_due(desk.certificate, now))
+    parts = [
+        asyncio.create_task(scoring.relay.run()),
+        asyncio.create_task(renew_when_due(desk.certificate, now)),
+    ]
+    if keeping is not None:
+        parts.append(asyncio.create_task(keeping))
     enforcer = Enforcer(desk.store, hub, lambda: _tell_of_revoked(desk, scoring))
     desk.log.before_shown = enforcer.before_shown
-    enforcing = asyncio.create_task(enforcer.run())
+    parts.append(asyncio.create_task(enforcer.run()))
     control = control_server(ports, desk.config.control_socket)
     await control.start()
     metrics = _metrics(desk, hub, scoring, trainer)
@@ -554,15 +625,14 @@ async def _serve(desk: Desk, on_ready: Callable[[], None]) -> None:
         async with health:
             await asyncio.to_thread(_resume, trainer)
             on_ready()
-            await _first(stopped.wait(), relaying, enforcing, renewing)
+            await _first(stopped.wait(), *parts)
         log.info("stopping")
     finally:
         # The trainer first: an attempt under way is closed rather than lost.
         await asyncio.to_thread(trainer.stop)
         await server.stop()
-        relaying.cancel()
-        enforcing.cancel()
-        renewing.cancel()
+        for part in parts:
+            part.cancel()
         await scoring.relay.stop()
         await control.stop(0)
         desk.config.control_socket.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from consortium.addresses import parse_address, parse_addresses
 from consortium.errors import ConfigurationError
 from consortium.ids import PartnerId, parse_partner_id
 from consortium.plan import decimal
@@ -101,7 +102,7 @@ _HEAD = "[coordinator]                # written by `riskweave node join`"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Addresses:
-    """The coordinator's doors, host:port each."""
+    """The coordinator's doors, host:port each; of several replicas with commas between them."""
 
     federation: str
     enrolment: str
@@ -346,16 +347,6 @@ def with_addresses(text: str, addresses: Addresses) -> str:
     return "\n".join(kept if done else [*kept, "", *written]).rstrip("\n") + "\n"
 
 
-def host_and_port(text: str) -> str:
-    """Return ``host:port`` as given, or raise ConfigurationError."""
-    host, _, port = text.rpartition(":")
-    plain = host.replace("[", "").replace("]", "").replace(":", "")
-    named = all(part.isalnum() or not part for part in plain.replace("-", ".").split("."))
-    if not plain or not named or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004 - TCP
-        raise ConfigurationError(f"address {text!r} is not host:port")
-    return text
-
-
 def _config_of(document: Mapping[str, object], directory: Path) -> Config:
     addresses, data = _table(document, "coordinator"), _table(document, "data")
     return Config(
@@ -377,9 +368,14 @@ def _config_of(document: Mapping[str, object], directory: Path) -> Config:
 
 def _addresses_of(table: Mapping[str, object]) -> Addresses:
     return Addresses(
-        federation=host_and_port(_get(table, "address", str)),
-        enrolment=host_and_port(_get(table, "enrolment", str)),
+        federation=_addresses(_get(table, "address", str)),
+        enrolment=_addresses(_get(table, "enrolment", str)),
     )
+
+
+def _addresses(text: str) -> str:
+    parse_addresses(text)
+    return text
 
 
 def _data_of(table: Mapping[str, object], directory: Path) -> Data:
@@ -430,13 +426,13 @@ def _scoring_of(table: Mapping[str, object]) -> Scoring:
 
 
 def _desk_of(table: Mapping[str, object]) -> DeskDoors:
-    listen = host_and_port(_get(table, "listen", str)) if "listen" in table else None
+    listen = parse_address(_get(table, "listen", str)) if "listen" in table else None
     rest = _get(table, "rest", str) if "rest" in table else None
     tls = _flag(table, "rest_tls")
     if rest == REST_SOCKET and tls:
         raise ConfigurationError("rest_tls: a unix socket needs no TLS")
     if rest not in (None, REST_SOCKET):
-        host = host_and_port(rest or "").rpartition(":")[0].strip("[]")
+        host = parse_address(rest or "").rpartition(":")[0].strip("[]")
         if not tls and not _is_loopback(host):
             raise ConfigurationError(
                 f"rest = {rest!r}: plain HTTP is for loopback only; set rest_tls = true, or "
@@ -517,7 +513,7 @@ def _speed_of(table: Mapping[str, object]) -> Speed:
 
 
 def _metrics_of(table: Mapping[str, object]) -> str | None:
-    return host_and_port(_get(table, "listen", str)) if "listen" in table else None
+    return parse_address(_get(table, "listen", str)) if "listen" in table else None
 
 
 def _refuse_unknown(document: Mapping[str, object]) -> None:

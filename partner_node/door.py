@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from consortium import codec
+from consortium.addresses import parse_addresses
 from consortium.canonical import Label, hash_with
 from consortium.errors import DecodeError, DigestMismatchError, TransportError
 from consortium.ids import Digest
@@ -55,18 +56,17 @@ class Door:
             guard: Called before each question, and may refuse it.
             note: Counts a question before it leaves.
         """
-        self._address = dial.address
+        self._dial = dial
         self._guard = guard
         self._note = note
-        self._channel = grpc.secure_channel(
-            dial.address, dial.credentials(), options=options_for(codec.UNARY_LIMIT)
-        )
+        self._opened: tuple[str, grpc.Channel] | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._channel.close()
+        if self._opened is not None:
+            self._opened[1].close()
 
     def fetch_manifest(self, digest: Digest | None = None) -> ManifestBundle:
         """The manifest of that digest, or the newest; nothing in it is checked yet."""
@@ -132,18 +132,42 @@ class Door:
     def check_health(self) -> None:
         """Raise TransportError unless the coordinator says that it serves."""
         self._guard()
+        address, channel = self._channel()
+        self._check(address, channel)
+
+    def _check(self, address: str, channel: grpc.Channel) -> None:
         self._note([("ask.Health", b"")])
-        with _blocking(self._address):
-            stub = health_pb2_grpc.HealthStub(self._channel)
+        with _blocking(address):
+            stub = health_pb2_grpc.HealthStub(channel)
             reply = stub.Check(health_pb2.HealthCheckRequest(), timeout=ASK_S)
         if reply.status != health_pb2.HealthCheckResponse.SERVING:
-            raise TransportError(f"{self._address}: the coordinator does not serve")
+            raise TransportError(f"{address}: the coordinator does not serve")
+
+    def _channel(self) -> tuple[str, grpc.Channel]:
+        """The channel of all questions: to the first address that serves, of several."""
+        if self._opened is not None:
+            return self._opened
+        addresses = parse_addresses(self._dial.address)
+        for address in addresses:
+            channel = grpc.secure_channel(
+                address, self._dial.credentials(), options=options_for(codec.UNARY_LIMIT)
+            )
+            try:
+                if len(addresses) > 1:
+                    self._check(address, channel)
+            except TransportError:
+                channel.close()
+            else:
+                self._opened = address, channel
+                return self._opened
+        raise TransportError(f"{self._dial.address}: none of them serves")
 
     def _ask(self, method: str, request: bytes) -> bytes:
         self._guard()
+        address, channel = self._channel()
         self._note([(f"ask.{method}", request)])
         path = f"/{codec.FEDERATION_SERVICE}/{method}"
-        return _ask(self._channel, path, request, self._address)
+        return _ask(channel, path, request, address)
 
 
 def enrol(
@@ -155,7 +179,7 @@ def enrol(
     """Trade the join token for a certificate.
 
     Args:
-        address: The enrolment door, host:port.
+        address: The enrolment door, host:port; of replicas with commas between them.
         authority: Certificate of the operator's authority, DER, from the token.
         request: Signed.
         note: Counts the request before it leaves.
@@ -167,14 +191,18 @@ def enrol(
     """
     root = x509.load_der_x509_certificate(authority).public_bytes(Encoding.PEM)
     credentials = grpc.ssl_channel_credentials(root_certificates=root)
-    with grpc.secure_channel(
-        address, credentials, options=options_for(codec.UNARY_LIMIT)
-    ) as channel:
-        path = f"/{codec.ENROLMENT_SERVICE}/Enrol"
-        data = codec.encode_enrolment_request(request)
-        note([("enrol.Enrol", data)])
-        reply = _ask(channel, path, data, address)
-    return codec.decode_enrolled(reply)
+    path, data = f"/{codec.ENROLMENT_SERVICE}/Enrol", codec.encode_enrolment_request(request)
+    failed: TransportError | None = None
+    for one in parse_addresses(address):
+        with grpc.secure_channel(
+            one, credentials, options=options_for(codec.UNARY_LIMIT)
+        ) as channel:
+            note([("enrol.Enrol", data)])
+            try:
+                return codec.decode_enrolled(_ask(channel, path, data, one))
+            except TransportError as error:
+                failed = failed or error
+    raise failed or TransportError(address)
 
 
 def _ask(channel: grpc.Channel, path: str, request: bytes, address: str) -> bytes:

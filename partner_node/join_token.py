@@ -4,11 +4,11 @@ import base64
 import binascii
 from dataclasses import dataclass
 
+from consortium.addresses import parse_addresses
 from consortium.canonical import parse_canonical
 from consortium.crypto.keys import KEY_BYTES, Secret
 from consortium.errors import EnrolmentError, RiskWeaveError
 from consortium.ids import PartnerId, parse_partner_id
-from partner_node.config import host_and_port
 
 PREFIX = "riskweave-join-1."
 _FIELDS = {"federation", "partner", "enrolment", "ca", "secret", "expires"}
@@ -44,7 +44,7 @@ def parse_token(text: str) -> JoinToken:
         token = JoinToken(
             federation=str(fields["federation"]),
             partner=parse_partner_id(str(fields["partner"])),
-            enrolment=host_and_port(str(fields["enrolment"])),
+            enrolment=",".join(parse_addresses(str(fields["enrolment"]))),
             authority=bytes.fromhex(str(fields["ca"])),
             secret=Secret(bytes.fromhex(str(fields["secret"]))),
             expires=int(str(fields["expires"])),

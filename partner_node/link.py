@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import grpc
@@ -33,6 +33,7 @@ from consortium.messages import (
 )
 from partner_node.keystore import Pin, Tls
 from partner_node.left_journal import Note
+from partner_node.targets import Targets
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +79,7 @@ class Dial:
     """Where the federation door is, and what to show there."""
 
     address: str
+    """host:port, or several with commas between them: the replicas of one coordinator."""
     partner: PartnerId
     tls: Tls
     software: str
@@ -183,6 +185,7 @@ class Link:
     def __init__(self, ports: Ports, pace: Pace | None = None) -> None:
         self._ports = ports
         self._pace = pace or Pace()
+        self._targets = {kind: Targets() for kind in StreamKind}
         self._current: dict[StreamKind, _Stream] = {}
         """The stream of each kind that is in use; an earlier one may still be answered on."""
 
@@ -190,7 +193,8 @@ class Link:
         """Keep both streams up until ``stop``; then say goodbye.
 
         No error of the network or the peer ends it: each is logged, and the stream is
-        dialled again after a wait of 0.2 s, doubled up to 3 s, with jitter.
+        dialled again at the next address of the coordinator, and after all have failed after
+        a wait of 0.2 s, doubled up to 3 s, with jitter.
         """
         async with asyncio.TaskGroup() as group:
             for kind in StreamKind:
@@ -203,15 +207,17 @@ class Link:
             if self._ports.stopped():
                 await _pause(stop, pace.look)
                 continue
-            began = loop.time()
+            began, again = loop.time(), True
             try:
                 await self._connect(kind, stop)
             except errors.RiskWeaveError as error:
                 told = _tell(kind, error, told)
+                again = self._targets[kind].failed(error)
             if loop.time() - began > pace.stable:
                 wait = pace.first_wait
-            await _pause(stop, wait * self._jitter())
-            wait = min(2 * wait, pace.longest_wait)
+            await _pause(stop, (wait if again else pace.first_wait) * self._jitter())
+            if again:
+                wait = min(2 * wait, pace.longest_wait)
 
     def _jitter(self) -> float:
         """Between a half and one, so that nodes do not dial in step."""
@@ -233,7 +239,8 @@ class Link:
         pin = await self._ports.pin()
         certificate = self._ports.renewed()
         dial = self._ports.dial()
-        async with _channel(dial, kind) as channel:
+        target = await self._targets[kind].current(dial.address)
+        async with _channel(replace(dial, address=target), kind) as channel:
             stream = _Stream(kind, channel, self._ports, self._pace)
             hello = Hello(
                 protocol_version=PROTOCOL_VERSION,

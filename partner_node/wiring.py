@@ -26,6 +26,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from consortium.addresses import parse_addresses
 from consortium.canonical import Label
 from consortium.crypto.keys import Secret
 from consortium.crypto.statements import enrolment_statement
@@ -345,7 +346,7 @@ def join(desk: Desk, token_file: Path) -> Addresses:
     )
     keys.save_certificate(enrolled.certificate, token.authority)
     addresses = Addresses(
-        federation=configuration.host_and_port(enrolled.address), enrolment=token.enrolment
+        federation=",".join(parse_addresses(enrolled.address)), enrolment=token.enrolment
     )
     _write_addresses(config, addresses)
     return addresses

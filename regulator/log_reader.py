@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from consortium import codec, errors
+from consortium.addresses import parse_addresses
 from consortium.canonical import Label
 from consortium.crypto.keys import IdentityKey
 from consortium.crypto.statements import enrolment_statement
@@ -47,20 +48,24 @@ class LogReader:
     """The federation door, for one question at a time; a context manager."""
 
     def __init__(self, address: str, tls: Tls) -> None:
-        """Dial at the first question, under mutual TLS and the operator's own authority."""
-        self._address = address
-        credentials = grpc.ssl_channel_credentials(
+        """Dial at the first question, under mutual TLS and the operator's own authority.
+
+        Of several addresses, with commas between them, the first that serves is asked.
+        """
+        self._addresses = parse_addresses(address)
+        self._credentials = grpc.ssl_channel_credentials(
             root_certificates=tls.authority,
             private_key=tls.key.expose(),
             certificate_chain=tls.certificate,
         )
-        self._channel = grpc.secure_channel(address, credentials, options=_OPTIONS)
+        self._opened: tuple[str, grpc.Channel] | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._channel.close()
+        if self._opened is not None:
+            self._opened[1].close()
 
     def fetch_manifest(self, digest: Digest | None = None) -> ManifestBundle:
         """The manifest of that digest, or the newest; nothing in it is checked yet."""
@@ -78,7 +83,23 @@ class LogReader:
 
     def _ask(self, method: str, request: bytes) -> bytes:
         path = f"/{codec.FEDERATION_SERVICE}/{method}"
-        return _ask(self._channel, path, request, self._address)
+        address, channel = self._channel()
+        return _ask(channel, path, request, address)
+
+    def _channel(self) -> tuple[str, grpc.Channel]:
+        if self._opened is not None:
+            return self._opened
+        for address in self._addresses:
+            channel = grpc.secure_channel(address, self._credentials, options=_OPTIONS)
+            try:
+                serves = len(self._addresses) == 1 or _serves(channel, address)
+            except errors.TransportError:
+                serves = False
+            if serves:
+                self._opened = address, channel
+                return self._opened
+            channel.close()
+        raise errors.TransportError(f"{','.join(self._addresses)}: none of them serves")
 
 
 def enrol(
@@ -104,11 +125,18 @@ def enrol(
     request = replace(bare, signature=identity.sign(Label.ENROLMENT, enrolment_statement(bare)))
     root = x509.load_der_x509_certificate(token.authority).public_bytes(Encoding.PEM)
     credentials = grpc.ssl_channel_credentials(root_certificates=root)
-    with grpc.secure_channel(address, credentials, options=_OPTIONS) as channel:
-        path = f"/{codec.ENROLMENT_SERVICE}/Enrol"
-        data = codec.encode_enrolment_request(request)
-        return codec.decode_enrolled(_ask(channel, path, data, address))
+    path, data = f"/{codec.ENROLMENT_SERVICE}/Enrol", codec.encode_enrolment_request(request)
+    failed: errors.TransportError | None = None
+    for one in parse_addresses(address):
+        with grpc.secure_channel(one, credentials, options=_OPTIONS) as channel:
+            try:
+                return codec.decode_enrolled(_ask(channel, path, data, one))
+            except errors.TransportError as error:
+                failed = failed or error
+    raise failed or errors.TransportError(address)
 
+
+_SERVING = b"\x08\x01"
 
 _OPTIONS: tuple[tuple[str, str | int], ...] = (
     ("grpc.ssl_target_name_override", SERVER_NAME),
@@ -118,6 +146,11 @@ _OPTIONS: tuple[tuple[str, str | int], ...] = (
     ("grpc.max_receive_message_length", codec.UNARY_LIMIT),
     ("grpc.max_send_message_length", codec.UNARY_LIMIT),
 )
+
+
+def _serves(channel: grpc.Channel, address: str) -> bool:
+    """The health service's one answer that counts, {status: SERVING} on the wire."""
+    return _ask(channel, "/grpc.health.v1.Health/Check", b"", address) == _SERVING
 
 
 def _ask(channel: grpc.Channel, path: str, request: bytes, address: str) -> bytes:

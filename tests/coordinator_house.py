@@ -30,7 +30,8 @@ from consortium.messages import PROTOCOL_VERSION, EnrolmentRequest, Hello, Signe
 from coordinator import wiring
 from coordinator.authority import SERVER_NAME, JoinToken
 from coordinator.config import parse_policy
-from coordinator.server import Doors, Questions, Server
+from coordinator.doors import Doors
+from coordinator.server import Questions, Server
 from coordinator.streams import Settings, StreamHub
 from coordinator.wiring import Desk
 

@@ -19,7 +19,8 @@ from consortium.ids import PartnerId
 from consortium.manifest import Manifest
 from coordinator.audit_log import AuditLog
 from coordinator.config import parse_policy
-from coordinator.server import Doors, Questions, Server
+from coordinator.doors import Doors
+from coordinator.server import Questions, Server
 from coordinator.streams import Greet, Settings, StreamHub
 from partner_node import wiring
 from partner_node.keystore import Pin

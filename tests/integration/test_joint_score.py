@@ -19,7 +19,8 @@ from consortium.ids import Digest, PartnerId
 from consortium.inquiries import Purpose
 from consortium.messages import Vote
 from coordinator.config import parse_policy
-from coordinator.server import Doors, Questions, Server
+from coordinator.doors import Doors
+from coordinator.server import Questions, Server
 from coordinator.streams import StreamHub
 from models.document import version_of
 from partner_node import wiring

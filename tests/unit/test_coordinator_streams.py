@@ -18,7 +18,7 @@ from consortium.crypto.statements import welcome_statement
 from consortium.errors import MessageTooLargeError, TransportError
 from consortium.ids import Digest, PartnerId
 from consortium.messages import FlowerMessage, Goodbye, Welcome
-from coordinator.server import CALLS
+from coordinator.doors import CALLS
 from coordinator.streams import Settings, StreamHub
 from proto.v1 import training_pb2
 from tests.coordinator_house import DEADLINE_S, House, NodeKeys, RawStream, enrol
