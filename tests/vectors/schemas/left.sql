@@ -1,0 +1,5 @@
+CREATE TABLE schema_version (version INTEGER NOT NULL);
+CREATE TABLE left_bytes (
+    class TEXT PRIMARY KEY, count INTEGER NOT NULL, bytes INTEGER NOT NULL,
+    chain BLOB NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO schema_version VALUES (1);
