@@ -17,6 +17,7 @@ from consortium.diagnosis import Found, State, examine
 from consortium.errors import ConfigurationError, StorageError, TransportError
 from coordinator import control, wiring
 from coordinator.config import load_config
+from coordinator.leadership import leader_of
 from coordinator.storage import Store
 
 SOON_DAYS, DAY_S = 14, 86_400
@@ -83,12 +84,13 @@ def _database(directory: Path) -> Found:
     config = load_config(directory)
     with contextlib.closing(Store(config.storage_url)) as store:
         entries, runs = len(store.log_leaves()), len(store.unfinished_runs())
+        version, led = store.version(), leader_of(store)
     kind = config.storage_url.partition(":")[0].partition("+")[0]
-    return Found(
-        check="database",
-        state=State.OK,
-        seen=f"{kind}, {entries:,} log entries, {runs} unfinished runs",
-    )
+    seen = f"{kind}, version {version}, {entries:,} log entries, {runs} unfinished runs"
+    if led is not None:
+        since = datetime.fromtimestamp(led.since, tz=UTC).isoformat(timespec="seconds")
+        seen += f"; epoch {led.epoch}: {led.holder} leads since {since}"
+    return Found(check="database", state=State.OK, seen=seen)
 
 
 def _certificates(directory: Path) -> Found:

@@ -21,9 +21,11 @@ from consortium.errors import (
     StorageError,
     TransportError,
 )
-from partner_node import budget, wiring
+from partner_node import budget, database, left_journal, scoring_store, wiring
 from partner_node.config import Addresses
+from partner_node.credit import storage
 from partner_node.keystore import read_bundle
+from upkeep.migrations import version_of
 
 SOON_DAYS = 14
 """A certificate that ends sooner is warned about: the serving node renews it a month before."""
@@ -53,6 +55,7 @@ def diagnose(directory: Path) -> tuple[Found, ...]:
             ("keys", node.keys, "put the keys back from a backup; never make others"),
             ("disk", node.disk, "free some space; a full disk stops training, charges stay"),
             ("database", node.database, "stop the node and put node.db back from a backup"),
+            ("versions", node.versions, "install the newer program: nothing goes backwards"),
             ("certificate", node.certificate, _renew(home)),
             ("coordinator", node.reachable, "ask the operator, or the own firewall: TCP out"),
             ("mutual TLS", node.door, _renew(home)),
@@ -127,6 +130,23 @@ class _Node:
         if faults:
             raise StorageError(f"damaged: {faults}")
         return _ok("database", f"{self._desk.config.database.stat().st_size >> 10:,} KiB")
+
+    def versions(self) -> Found:
+        config = self._desk.config
+        seen = []
+        for path, history in (
+            (config.database, database.HISTORY),
+            (config.scoring_database, scoring_store.HISTORY),
+            (config.credit_database, storage.HISTORY),
+            (self._home / left_journal.FILE, left_journal.HISTORY),
+        ):
+            version = version_of(path)
+            if version is not None:
+                late = history.due(version, path.name)
+                seen.append(f"{path.name} {version}" + (f" of {history.current}" * bool(late)))
+        if not seen:
+            raise Skip("made when the node first serves")
+        return _ok("versions", ", ".join(seen))
 
     def certificate(self) -> Found:
         until = self._desk.keys.certificate_until(self._desk.config.partner)

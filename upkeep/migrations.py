@@ -93,14 +93,14 @@ def copied(path: Path, history: History[Statements]) -> Iterator[None]:
         return
     with _alone(path.parent):
         seen = version_of(path)
-        copy = None
         if seen is not None and history.due(seen, str(path)):
-            copy = _copy(path, seen)
+            _copy(path, seen)
         yield
-        if copy is not None:
-            _check(path, copy)
-        for left in _leftovers(path):
-            left.unlink()
+        copies = _leftovers(path)
+        if copies:
+            _check(path, copies[0])
+        for copy in copies:
+            copy.unlink()
 
 
 def _is_due(path: Path, history: History[Statements]) -> bool:
@@ -113,7 +113,7 @@ def _leftovers(path: Path) -> list[Path]:
     return sorted(path.parent.glob(f"{path.name}.version-*.tmp*"))
 
 
-def _copy(path: Path, seen: int) -> Path:
+def _copy(path: Path, seen: int) -> None:
     """A copy of the file as it is, its owner's alone, sound and on the disk."""
     copy = path.with_name(f"{path.name}.version-{seen}.tmp")
     for left in _leftovers(path):
@@ -127,8 +127,8 @@ def _copy(path: Path, seen: int) -> Path:
         for place in (copy, path.parent):
             _flush(place)
     if faults:
+        copy.unlink()
         raise StorageError(f"{path} is damaged and was not migrated: {faults}")
-    return copy
 
 
 def _check(path: Path, copy: Path) -> None:

@@ -43,8 +43,10 @@ def main() -> None:
                     for table, text in database.execute(_ALL)
                     if table not in LATER.get(name, ()) and not table.startswith("sqlite_")
                 ]
-        text = ";\n".join([*found, "INSERT INTO schema_version VALUES (1)"]) + ";\n"
-        (PLACE / f"{name}.sql").write_text(text.replace("\t", "    "), encoding="utf-8")
+        found.append("INSERT INTO schema_version VALUES (1)")
+        text = ";\n".join(found) + ";"
+        lines = [line.replace("\t", "    ").rstrip() for line in text.splitlines()]
+        (PLACE / f"{name}.sql").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
