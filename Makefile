@@ -33,7 +33,7 @@ check: $(STAMP)  ## lint, format, types, import contracts, containers' files, ge
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/docker-compose --profile postgres config --quiet
+	$(BIN)/docker-compose --profile postgres --profile standby config --quiet
 	$(BIN)/hadolint --no-color --failure-threshold warning deploy/images/*.Dockerfile
 	$(BIN)/python -m proto.generate
 	git diff --exit-code -- proto/v1

@@ -16,7 +16,6 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from consortium import codec
-from consortium.addresses import parse_addresses
 from consortium.canonical import Label, hash_with
 from consortium.errors import DecodeError, DigestMismatchError, TransportError
 from consortium.ids import Digest
@@ -36,6 +35,7 @@ from consortium.messages import (
 )
 from partner_node.left_journal import Note
 from partner_node.link import Dial, error_of, options_for
+from partner_node.targets import every
 
 ASK_S = 15.0
 
@@ -147,7 +147,7 @@ class Door:
         """The channel of all questions: to the first address that serves, of several."""
         if self._opened is not None:
             return self._opened
-        addresses = parse_addresses(self._dial.address)
+        addresses = every(self._dial.address)
         for address in addresses:
             channel = grpc.secure_channel(
                 address, self._dial.credentials(), options=options_for(codec.UNARY_LIMIT)
@@ -193,7 +193,7 @@ def enrol(
     credentials = grpc.ssl_channel_credentials(root_certificates=root)
     path, data = f"/{codec.ENROLMENT_SERVICE}/Enrol", codec.encode_enrolment_request(request)
     failed: TransportError | None = None
-    for one in parse_addresses(address):
+    for one in every(address):
         with grpc.secure_channel(
             one, credentials, options=options_for(codec.UNARY_LIMIT)
         ) as channel:

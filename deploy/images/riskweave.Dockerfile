@@ -22,7 +22,7 @@ RUN python3 -m venv /opt/riskweave \
 FROM ${BASE_IMAGE}
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /var/lib/riskweave --shell /usr/sbin/nologin riskweave \
  && install -d -o riskweave -g riskweave -m 0700 /var/lib/riskweave \
- && install -d -o riskweave -g riskweave /exchange /exchange/own /exchange/bank_a /exchange/bank_b /exchange/platform_c /exchange/platform_d /exchange/regulator /exchange/manifest /run/pgpass /data /data/bank_a /data/bank_b /data/platform_c /data/platform_d
+ && install -d -o riskweave -g riskweave /identity /exchange /exchange/own /exchange/bank_a /exchange/bank_b /exchange/platform_c /exchange/platform_d /exchange/regulator /exchange/manifest /run/pgpass /data /data/bank_a /data/bank_b /data/platform_c /data/platform_d
 COPY --from=build /opt/riskweave /opt/riskweave
 COPY deploy/bin /opt/riskweave/bin
 ENV PATH=/opt/riskweave/bin:/usr/local/bin:/usr/bin:/bin PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1

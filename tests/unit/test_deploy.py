@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from coordinator.config import parse_policy
 from partner_node.config import TEMPLATE_HEAD, parse_config
@@ -52,6 +53,24 @@ def test_every_program_of_the_images_is_executable_and_stops_at_the_first_error(
         assert "set -eu" in lines
 
 
+def test_second_replica_is_made_from_a_backup_and_updated_by_hand() -> None:
+    """A new identity would be refused by the database, and a standby is never ready."""
+    program = (ROOT / "deploy" / "bin" / "run-coordinator").read_text(encoding="utf-8")
+    assert program.index("coordinator restore /identity") < program.index("coordinator init")
+    manifests = (ROOT / "deploy" / "kubernetes" / "coordinator.yaml").read_text(
+        encoding="utf-8"
+    )
+    (state,) = [one for one in yaml.safe_load_all(manifests) if one["kind"] == "StatefulSet"]
+    assert state["spec"]["updateStrategy"] == {"type": "OnDelete"}
+    assert state["spec"]["podManagementPolicy"] == "Parallel"
+    (server,) = state["spec"]["template"]["spec"]["containers"]
+    assert "--ready" in server["readinessProbe"]["exec"]["command"]
+    assert "--ready" not in server["livenessProbe"]["exec"]["command"]
+    assert {"name": "identity", "mountPath": "/identity", "readOnly": True} in server[
+        "volumeMounts"
+    ]
+
+
 def test_nothing_that_is_run_over_and_over_starts_the_program() -> None:
     """A health check or a loop that costs a second of CPU starves a small machine."""
     texts = [ROOT / "docker-compose.yml", *(ROOT / "deploy" / "kubernetes").rglob("*.yaml")]
@@ -61,7 +80,7 @@ def test_nothing_that_is_run_over_and_over_starts_the_program() -> None:
         for line in text.read_text(encoding="utf-8").splitlines()
         if re.search(r"^\s*(test:|exec:)", line)
     ]
-    assert sum("probe" in line for line in probes) == 7
+    assert sum("probe" in line for line in probes) == 8
     assert not [line for line in probes if "riskweave, " in line or "riskweave node" in line]
     for program in (ROOT / "deploy" / "bin").glob("run-*"):
         text = program.read_text(encoding="utf-8")

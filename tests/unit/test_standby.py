@@ -110,10 +110,10 @@ def test_regulator_asks_the_leader_of_two_addresses(federation: Federation) -> N
 def test_name_with_several_addresses_is_looked_up_once_a_standby_answers(
     loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def looked_up(address: str) -> list[str]:
-        return [address.replace("risk.example", host) for host in ("10.0.0.1", "10.0.0.2")]
+    def looked_up(address: str) -> tuple[str, ...]:
+        return tuple(address.replace("risk.example", host) for host in ("10.0.0.1", "10.0.0.2"))
 
-    monkeypatch.setattr(targets, "_looked_up", looked_up)
+    monkeypatch.setattr(targets, "looked_up", looked_up)
     found = Targets()
     assert loop.call(found.current("risk.example:1")) == "risk.example:1"
     found.failed(TransportError())
@@ -122,6 +122,12 @@ def test_name_with_several_addresses_is_looked_up_once_a_standby_answers(
     assert loop.call(found.current("risk.example:1")) == "10.0.0.1:1"
     assert not found.failed(StandbyError())
     assert loop.call(found.current("risk.example:1")) == "10.0.0.2:1"
+
+
+def test_address_that_is_no_name_is_not_looked_up() -> None:
+    for one in ("127.0.0.1:7443", "[::1]:7443"):
+        assert targets.every(one) == (one,)
+    assert "127.0.0.1:7443" in targets.looked_up("localhost:7443")
 
 
 def test_rotation_stays_where_it_works_and_waits_once_all_have_failed() -> None:
