@@ -500,7 +500,7 @@ def _engine_of(table: Mapping[str, object], data: Mapping[str, object]) -> RowEn
     workers = _whole(table, "workers", default.workers, low=1)
     return RowEngine(
         ray=True,
-        address=address if address == LOCAL_RAY else host_and_port(address),
+        address=address if address == LOCAL_RAY else parse_address(address),
         workers=workers,
         parts=_whole(table, "parts", workers, low=workers),
         query=query,

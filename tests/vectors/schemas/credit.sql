@@ -13,8 +13,8 @@ CREATE TABLE decisions (
     PRIMARY KEY (number),
     UNIQUE (id)
 );
-CREATE INDEX ix_decisions_subject ON decisions (subject);
 CREATE INDEX ix_decisions_application ON decisions (application);
+CREATE INDEX ix_decisions_subject ON decisions (subject);
 CREATE TABLE idempotency_keys (
     "key" VARCHAR(64) NOT NULL,
     question VARCHAR(64) NOT NULL,
@@ -82,6 +82,14 @@ CREATE TABLE attestations (
     PRIMARY KEY (id)
 );
 CREATE INDEX ix_attestations_subject ON attestations (subject);
+CREATE TABLE attestation_lists (
+    issuer VARCHAR(64) NOT NULL,
+    number INTEGER NOT NULL,
+    digest VARCHAR(64) NOT NULL,
+    listed_on VARCHAR(10) NOT NULL,
+    document BLOB NOT NULL,
+    PRIMARY KEY (issuer, number)
+);
 CREATE TABLE campaign_members (
     campaign VARCHAR(32) NOT NULL,
     line VARCHAR(64) NOT NULL,
