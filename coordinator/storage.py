@@ -334,7 +334,9 @@ class Store:
             StorageError: not reachable, or written by another version of this program.
         """
         try:
-            self._engine = sa.create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+            self._engine = sa.create_engine(
+                url, pool_pre_ping=not url.startswith("sqlite"), hide_parameters=True
+            )
         except (SQLAlchemyError, ImportError) as error:
             raise StorageError(f"storage url: {error}") from error
         self._sealer: Sealer | None = None

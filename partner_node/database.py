@@ -230,7 +230,7 @@ class Database:
             StorageError: not a database, or written by another version of this program.
         """
         touch(path)
-        self._engine = sa.create_engine(f"sqlite:///{path.absolute()}")
+        self._engine = sa.create_engine(f"sqlite:///{path.absolute()}", hide_parameters=True)
         self._unflushed = self._engine.execution_options(flushed=False)
         self._open = _Open()
         self._undone = 0

@@ -128,7 +128,7 @@ def _trust(words: argparse.Namespace) -> int:
 
 def _watch(words: argparse.Namespace) -> int:
     def tell(line: str) -> None:
-        print(line, flush=True)
+        print(wiring.log_line(line), flush=True)
 
     wish = Wish(keep=words.keep, settled=words.settled)
     return _CODES[wiring.watch(words.directory, tell, wish, seconds=words.seconds)]

@@ -25,6 +25,7 @@ from regulator.keys import read_bundle as read_manifest
 from regulator.membership import sign
 from regulator.premises import replay_opened
 from regulator.sampling import Drawn, Wish
+from upkeep import logs
 
 if TYPE_CHECKING:
     from regulator.log_reader import LogReader
@@ -36,6 +37,14 @@ PAUSE_S = 2.0
 def now() -> int:
     """Seconds since 1970, UTC."""
     return int(time.time())
+
+
+def log_line(text: str) -> str:
+    """A line of ``watch``, in the form that RISKWEAVE_LOG_FORMAT asks for."""
+    if os.environ.get("RISKWEAVE_LOG_FORMAT", logs.TEXT) != logs.JSON:
+        return text
+    level = {"ALARM": "error", "warning:": "warning"}.get(text.partition(" ")[0], "info")
+    return logs.json_line(now(), {"level": level, "from": "regulator.watch", "says": text})
 
 
 def audit_file(path: Path, pinned: Digest) -> Audit:

@@ -1,10 +1,12 @@
 """What leaves a node: every byte between it and the coordinator, and every socket it opens."""
 
+import json
+import sqlite3
 import struct
 from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,13 +20,14 @@ from consortium.codec import Frame, StreamKind
 from consortium.errors import RiskWeaveError
 from consortium.features.bins import public_bins
 from consortium.messages import FlowerMessage, Hello
+from partner_node import cli as node_cli
 from partner_node import ingest
 from partner_node import wiring as node_wiring
 from partner_node.left_journal import Left, LeftJournal, chained
 from partner_node.link import class_of
 from rehearsal.federation import COORDINATOR
 from tests.health_house import page_of, probe
-from tests.integration.federation import Federation, rows_of, write_rehearsal
+from tests.integration.federation import Federation, rows_of, write_rehearsal, write_table
 from tests.integration.wiretap import (
     PLAIN,
     PREFACE,
@@ -87,6 +90,8 @@ class Capture:
     """Process -> the other ends of all sockets seen while the run went on."""
     before: dict[str, Left]
     """What had left before the tap was used."""
+    pages: list[bytes]
+    """Metrics of all processes, after the run."""
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +109,7 @@ def capture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Capture]:
     }
     file = write_rehearsal(directory, tables, schema=WIDE, rounds=20)
     persons = duckdb.execute(f"SELECT person FROM ({PLANTED})").fetchall()  # noqa: S608
-    with Federation.running(directory, file) as federation:
+    with talkative(), Federation.running(directory, file) as federation:
         node = federation.directory(NODE)
         with tapped(federation.places.coordinator, node, federation.address) as tap:
             federation.kill(NODE)
@@ -122,9 +127,20 @@ def capture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Capture]:
                 run.wait_for_round(number)
                 _note_sockets(federation, remotes)
             assert run.wait_for_end().stage == "finished"
+            homes = map(federation.directory, (COORDINATOR, "bank_a", NODE, "shop_d"))
+            pages = [page_of(home, "/metrics") for home in homes]
             federation.kill(NODE, 15)
             names = [name for (name,) in persons]
-            yield Capture(federation, tap, names, remotes, before)
+            yield Capture(federation, tap, names, remotes, before, pages)
+
+
+@contextmanager
+def talkative() -> Iterator[None]:
+    """Logs of all processes with all that they can say, as JSON lines."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RISKWEAVE_LOG", "debug")
+        patch.setenv("RISKWEAVE_LOG_FORMAT", "json")
+        yield
 
 
 def test_capture_holds_the_whole_training_of_the_node(capture: Capture) -> None:
@@ -139,6 +155,73 @@ def test_no_person_and_no_value_of_a_row_is_on_the_wire(capture: Capture) -> Non
     assert found(haystacks, capture.persons) == set()
     assert found(haystacks, AMOUNTS) == set()
     assert found(haystacks, [float(one) for one in ACCOUNTS]) == set()
+
+
+def test_no_person_and_no_value_is_in_a_log_a_journal_a_metric_or_at_the_coordinator(
+    capture: Capture,
+) -> None:
+    federation = capture.federation
+    logs = {path.name: path.read_bytes() for path in federation.places.logs.iterdir()}
+    assert {f"{name}.log" for name in (COORDINATOR, "bank_a", NODE, "shop_d")} <= set(logs)
+    journal = (federation.directory(NODE) / "left.db").read_bytes()
+    with closing(sqlite3.connect(federation.directory(NODE) / "node.db")) as database:
+        disclosed = list(database.execute("SELECT * FROM disclosures"))
+    assert disclosed
+    kept = [one.read_bytes() for one in federation.places.coordinator.glob("coordinator.db*")]
+    seen = [*logs.values(), journal, repr(disclosed).encode(), *capture.pages, *kept]
+    assert b"PERSON-" not in b"".join(seen)
+    assert found(seen, capture.persons[::100]) == set()
+    assert found([*logs.values(), *capture.pages], AMOUNTS) == set()
+    assert found([*logs.values(), *capture.pages], [float(one) for one in ACCOUNTS]) == set()
+
+
+def test_every_line_of_every_serving_process_is_json(capture: Capture) -> None:
+    levels = set()
+    for name in (COORDINATOR, "bank_a", NODE, "shop_d"):
+        for line in capture.federation.log_of(name).splitlines():
+            if line.startswith("serving "):  # what the command itself says
+                continue
+            levels.add(json.loads(line)["level"])
+    assert {"debug", "info"} <= levels
+
+
+def test_refusal_of_a_table_and_of_a_person_quotes_neither(
+    capture: Capture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node, person = capture.federation.directory(NODE), capture.persons[0]
+    said = ""
+    for words in (
+        ("check-data", node),
+        ("score", node, "--person", person, "--consent", "paper-17"),
+        ("withdraw", node, "--person", f"{person}\n"),
+        ("tokenize", node),
+    ):
+        with bent_table(capture):
+            try:
+                node_cli.main([str(word) for word in words])
+            except RiskWeaveError as error:
+                said += str(error)
+    said += "".join(capsys.readouterr())
+    assert "used" in said
+    assert found([said.encode()], capture.persons) == set()
+    assert found([said.encode()], AMOUNTS) == set()
+    assert not [one for one in ACCOUNTS if str(10 * one) in said]
+
+
+@contextmanager
+def bent_table(capture: Capture) -> Iterator[None]:
+    """The node's table with persons missing, text for numbers, and values out of range."""
+    path = capture.federation.places.work.parent / f"{NODE}.parquet"
+    bent = f"""
+        SELECT CASE WHEN i % 3 = 0 THEN NULL ELSE person END AS person,
+               used || CASE WHEN i % 2 = 0 THEN ' DEM' ELSE '' END AS used,
+               account::BIGINT * 10 AS account, bad * 7 AS bad
+        FROM (SELECT *, row_number() OVER () AS i FROM ({PLANTED}))"""  # noqa: S608 - constants
+    write_table(path, bent)
+    try:
+        yield
+    finally:
+        write_table(path, PLANTED)
 
 
 def test_no_count_of_the_partners_rows_is_on_the_wire(capture: Capture) -> None:
