@@ -161,9 +161,16 @@ def _check(plan: TrainingPlan) -> None:
         raise ConfigurationError("plan: a hazard has one block and is trained by sums")
     if (plan.algorithm is Algorithm.LOCAL_STEPS) != (plan.local is not None):
         raise ConfigurationError("plan: [local] goes with algorithm = local_steps, and only so")
+    _check_blocks(plan)
+
+
+def _check_blocks(plan: TrainingPlan) -> None:
     named = [family for block in plan.blocks for family in block.families]
     if len(set(named)) != len(named):
         raise ConfigurationError("plan: a family stands in two blocks")
+    names = [block.name for block in plan.blocks]
+    if len(set(names)) != len(names):
+        raise ConfigurationError(f"plan: blocks need names of their own: {', '.join(names)}")
 
 
 def _bins_for(blocks: tuple[Block, ...], schema: Schema) -> str:

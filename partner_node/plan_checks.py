@@ -117,6 +117,8 @@ def _check_kind(facts: SessionFacts, plan: TrainingPlan) -> None:
         raise RefusalError(RefusalCode.PLAN, "a figure goes with a table, and only so")
     if any(not block.families for block in plan.blocks):
         raise RefusalError(RefusalCode.PLAN, "a block without a family")
+    if len({block.name for block in plan.blocks}) != len(plan.blocks):
+        raise RefusalError(RefusalCode.PLAN, "two blocks have one name")
     _SHAPES.get(plan.model, _check_blocks)(facts, plan)
     _check_local(facts, plan)
 

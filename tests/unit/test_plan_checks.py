@@ -118,6 +118,17 @@ def test_plan_at_a_bound_is_not_refused_for_it(
             assert f"plan.{field}:" not in str(error)  # noqa: PT017 - others may not fit it
 
 
+def test_two_blocks_of_one_name_are_refused_before_anything_is_charged(
+    house: Consortium,
+) -> None:
+    """Their sums would be told apart by the name: the run failed when its budget was spent."""
+    check_plan(facts(house), house.plan)
+    first, second = house.plan.blocks
+    twins = replace(house.plan, blocks=(first, replace(second, name=first.name)))
+    with pytest.raises(RefusalError, match="two blocks have one name"):
+        check_plan(facts(house), twins)
+
+
 def test_local_steps_of_an_absurd_epsilon_are_refused_before_the_exact_accountant(
     house: Consortium,
 ) -> None:

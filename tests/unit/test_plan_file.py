@@ -18,6 +18,7 @@ from tests.simulator import PLAN, Consortium
         ("\n[plan]", '[optimizer]\nkind = "sgd"\n[plan]', "optimizer.kind: 'sgd'"),
         ("\n[plan]", '[optimizer]\nlearning_rate = "abc"\n[plan]', "learning_rate: 'abc'"),
         ("\n[plan]", '[optimizer]\nbeta2 = "1"\n[plan]', "beta2: 1 would never forget"),
+        ('name = "platforms"', 'name = "banks"', "plan: blocks need names of their own"),
         ("\n[plan]", '[optimizer]\ntail = "2"\n[plan]', "tail"),
     ],
 )
