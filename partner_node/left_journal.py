@@ -50,6 +50,7 @@ MEANINGS = {
     "scoring.OprfRequest": "blinded identifiers of own customers",
     "scoring.OprfReply": "evaluations of others' blinded identifiers",
     "scoring.EpochTell": "a step of key generation",
+    "scoring.OverlapTell": "a step of counting common persons: blinded points, sealed pieces",
     "ask.GetManifest": "which manifest",
     "ask.SignManifest": "a signature over the manifest",
     "ask.ListModels": "nothing but the question",

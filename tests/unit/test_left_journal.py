@@ -17,9 +17,11 @@ from consortium.codec import StreamKind
 from consortium.errors import StorageError
 from consortium.messages import FlowerMessage, Heartbeat
 from partner_node import cli
+from partner_node.client_app import RECORDS
 from partner_node.door import Door
 from partner_node.left_journal import MEANINGS, LeftJournal, chained
-from partner_node.link import class_of
+from partner_node.link import _ACTIONS, class_of
+from proto.v1 import enrolment_pb2, federation_pb2, scoring_pb2, training_pb2
 from tests.node_house import DEADLINE_S, Federation, Loop, Seen
 
 FRAMES = st.lists(st.tuples(st.sampled_from(["a", "b"]), st.binary(max_size=40)), max_size=30)
@@ -152,6 +154,40 @@ def test_joining_and_trusting_are_in_the_journal(
     assert rows["ask.SignManifest"]["bytes"] > 64
     assert cli.main(["what-left", str(directory)]) == 0
     assert "the join token" in capsys.readouterr().out
+
+
+def _up_classes() -> set[str]:
+    """Of each frame that the wire format lets a node send on a stream."""
+    found = set()
+    for kind, wire in (
+        (StreamKind.TRAINING, training_pb2.TrainingUp),
+        (StreamKind.SCORING, scoring_pb2.ScoringUp),
+    ):
+        for field in wire.DESCRIPTOR.oneofs_by_name["body"].fields:
+            if field.message_type is not None:
+                found.add(f"{kind.value}.{field.message_type.name}")
+            else:
+                assert field.name == "flower_message"
+                found |= {f"{kind.value}.{action}" for action in RECORDS} | {"training.answer"}
+    return found
+
+
+def _asked_classes() -> set[str]:
+    """Of each single question, and of enrolment."""
+    services = {
+        "ask": federation_pb2.DESCRIPTOR.services_by_name["Federation"],
+        "enrol": enrolment_pb2.DESCRIPTOR.services_by_name["Enrolment"],
+    }
+    asked = {
+        f"{name}.{method.name}" for name, one in services.items() for method in one.methods
+    }
+    return asked | {"ask.Health"}
+
+
+def test_every_message_that_a_node_can_send_has_a_class_with_a_meaning() -> None:
+    """From the wire format's own descriptors: a message that is added there fails here."""
+    assert {action.encode() for action in RECORDS} == set(_ACTIONS)
+    assert _up_classes() | _asked_classes() == set(MEANINGS)
 
 
 def test_classes_name_the_action_that_is_answered() -> None:
