@@ -47,6 +47,8 @@ from proto.v1 import (
 
 ENROLMENT_SERVICE = "riskweave.v1.Enrolment"
 FEDERATION_SERVICE = "riskweave.v1.Federation"
+CLOCK_HEADER = "riskweave-at"
+"""Metadata beside the answer of the health service: the coordinator's clock, seconds UTC."""
 
 KEY_BYTES = 32
 SIGNATURE_BYTES = 64

@@ -6,6 +6,7 @@ Looks only. Each check stands alone, so that the first fault does not hide the n
 import contextlib
 import os
 import shutil
+import socket
 import tempfile
 import time
 from datetime import UTC, datetime
@@ -13,16 +14,26 @@ from pathlib import Path
 
 from cryptography import x509
 
-from consortium.diagnosis import Found, State, examine
-from consortium.errors import ConfigurationError, StorageError, TransportError
+from consortium.canonical import Label, hash_with
+from consortium.diagnosis import Found, Skip, State, examine
+from consortium.errors import (
+    ConfigurationError,
+    DigestMismatchError,
+    StorageError,
+    TransportError,
+)
+from consortium.ledger.entries import from_jcs
+from consortium.manifest import parse_manifest
 from coordinator import control, wiring
-from coordinator.config import load_config
+from coordinator.config import Config, load_config
 from coordinator.leadership import leader_of
 from coordinator.storage import Store
 
 SOON_DAYS, DAY_S = 14, 86_400
 LITTLE_BYTES, TOO_LITTLE_BYTES = 1 << 30, 64 << 20
 SLOW_DISK_S = 0.05
+MOST_SKEW_S = 15
+CONNECT_S = 5.0
 
 
 def diagnose(directory: Path) -> tuple[Found, ...]:
@@ -41,6 +52,23 @@ def diagnose(directory: Path) -> tuple[Found, ...]:
                 lambda: _certificates(directory),
                 f"riskweave coordinator rotate {home}; a new authority means enrolling anew",
             ),
+            ("clock", lambda: _clock(directory), "synchronise it: timedatectl set-ntp true"),
+            (
+                "doors",
+                lambda: _doors(directory),
+                "let TCP in on both ports",
+            ),
+            (
+                "manifest",
+                lambda: _manifest(directory),
+                f"riskweave coordinator manifest {home} propose",
+            ),
+            (
+                "software",
+                lambda: _software(directory),
+                "install the version that the manifest allows",
+            ),
+            ("data", lambda: _data(directory), "put schema.toml back, or propose a manifest"),
             ("serving", lambda: _serving(directory), f"riskweave coordinator serve {home}"),
             ("log", lambda: _log(directory), "ask the partners why their nodes are away"),
         ]
@@ -110,6 +138,104 @@ def _certificates(directory: Path) -> Found:
             remedy = "the authority ends: plan a new directory and new join tokens"
         return _warn("certificates", seen, remedy)
     return Found(check="certificates", state=State.OK, seen=seen)
+
+
+def _clock(directory: Path) -> Found:
+    """Nobody's clock is asked: a node's doctor compares its own with this one."""
+    now, config = wiring.now(), load_config(directory)
+    tls = x509.load_pem_x509_certificate((config.keys / "tls.pem").read_bytes())
+    started = int(tls.not_valid_before_utc.timestamp())
+    if now < started:
+        raise ConfigurationError(
+            f"it is before the certificate's first day by {started - now} s"
+        )
+    with contextlib.closing(Store(config.storage_url)) as store:
+        size = max((size for size, _ in store.log_heads(last=1)), default=0)
+        last = [from_jcs(one).at for one in store.log_portion(max(0, size - 1), size)]
+    if last and now + MOST_SKEW_S < last[0]:
+        raise ConfigurationError(f"it is {last[0] - now} s behind the log's newest entry")
+    seen = datetime.fromtimestamp(now, tz=UTC).isoformat()
+    return Found(check="clock", state=State.OK, seen=seen)
+
+
+def _doors(directory: Path) -> Found:
+    config = load_config(directory)
+    try:
+        for address in (config.federation_address, config.enrolment_address):
+            _connect(address)
+    except TransportError:
+        _check_served(config)
+        raise
+    public = {config.federation_public, config.enrolment_public}
+    for address in sorted(public - {config.federation_address, config.enrolment_address}):
+        try:
+            _connect(address)
+        except TransportError as error:
+            seen = f"from here {error}; partners dial it"
+            return _warn("doors", seen, "ask a partner for `riskweave doctor`: NAT, firewall?")
+    seen = ", ".join(sorted(public))
+    return Found(check="doors", state=State.OK, seen=f"reachable: {seen}")
+
+
+def _check_served(config: Config) -> None:
+    try:
+        control.fetch_status(config.control_socket)
+    except TransportError as error:
+        raise Skip("no process serves") from error
+
+
+def _connect(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - dialled, not bound
+    try:
+        with socket.create_connection((here, int(port)), timeout=CONNECT_S):
+            return
+    except OSError as error:
+        raise TransportError(f"{address}: {error.strerror or error}") from error
+
+
+def _manifest(directory: Path) -> Found:
+    desk = wiring.open_desk(directory)
+    with contextlib.closing(desk.store):
+        bundle = desk.membership.bundle(None)
+        current = desk.membership.current()
+    newest = parse_manifest(bundle.body)
+    if current is not None and current.digest == newest.digest:
+        seen = f"{newest.digest[:12]}, version {newest.version}, signed by all"
+        return Found(check="manifest", state=State.OK, seen=seen)
+    signed = {signature.member for signature in bundle.signatures}
+    lacking = ", ".join(one.id for one in newest.signers() if one.id not in signed)
+    seen = f"version {newest.version} is not in force; still to sign: {lacking or 'nobody'}"
+    return _warn("manifest", seen, "ask them: riskweave node trust")
+
+
+def _software(directory: Path) -> Found:
+    desk = wiring.open_desk(directory)
+    with contextlib.closing(desk.store):
+        current = desk.membership.current()
+    own = wiring.code_digest()
+    allowed = () if current is None else current.policy.code
+    if allowed and own not in allowed:
+        raise ConfigurationError(f"code {own[:12]} is not among the manifest's")
+    seen = f"{wiring.software()}, code {own[:12]}"
+    return Found(check="software", state=State.OK, seen=seen)
+
+
+def _data(directory: Path) -> Found:
+    """All the data that a coordinator has of its own: the schema, and what was released."""
+    desk = wiring.open_desk(directory)
+    with contextlib.closing(desk.store):
+        current = desk.membership.current()
+        models = desk.store.models()
+    for row in models:
+        seen = hash_with(Label.MODEL, row.document)
+        if seen != row.version:
+            raise DigestMismatchError("model", seen, row.version)
+    if current is not None and current.schema != desk.schema.digest:
+        raise ConfigurationError("schema.toml is not the one of the manifest in force")
+    seen = f"schema {desk.schema.name} version {desk.schema.version}, {len(models)} models"
+    return Found(check="data", state=State.OK, seen=seen)
 
 
 def _serving(directory: Path) -> Found:

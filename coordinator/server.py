@@ -16,7 +16,7 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from consortium import codec
-from consortium.codec import ENROLMENT_SERVICE, FEDERATION_SERVICE, StreamKind
+from consortium.codec import CLOCK_HEADER, ENROLMENT_SERVICE, FEDERATION_SERVICE, StreamKind
 from consortium.errors import (
     CertificateError,
     ManifestError,
@@ -59,7 +59,7 @@ class Questions:
         self._store = store
         self._membership = membership
         self._hub = hub
-        self._now = now
+        self.now = now
         self._log = log
 
     def answers(self) -> Mapping[str, Answer]:
@@ -121,7 +121,7 @@ class Questions:
         logged = None
         if self._log is not None:
             logged = registry.Logged(self._log, codec.entry_of_vote(request))
-        status = registry.cast_vote(self._store, manifest, vote, self._now, logged=logged)
+        status = registry.cast_vote(self._store, manifest, vote, self.now, logged=logged)
         word = "accepts" if vote.accept else "refuses"
         log.info("%s %s model %s (%s)", peer, word, vote.version, status)
         return codec.encode_vote_reply(status)
@@ -132,6 +132,22 @@ class Questions:
         if manifest is None or self._log is None:
             raise ManifestError("no manifest is in force, or no log is kept")
         return codec.encode_log_head(self._log.on_witness(question, peer, manifest))
+
+
+class _Health(health.aio.HealthServicer):
+    """The standard service; with each answer goes the coordinator's clock (protocol 12.5)."""
+
+    def __init__(self, now: Callable[[], int]) -> None:
+        super().__init__()
+        self._now = now
+
+    async def Check(  # noqa: N802 - named in the .proto
+        self, request: health_pb2.HealthCheckRequest, context: Context
+    ) -> health_pb2.HealthCheckResponse:
+        """Whether it serves, and when it says so."""
+        await context.send_initial_metadata(((CLOCK_HEADER, str(self._now())),))
+        reply: health_pb2.HealthCheckResponse = await super().Check(request, context)
+        return reply
 
 
 class Server:
@@ -151,7 +167,7 @@ class Server:
         self._membership = membership
         self._hub = hub
         self._authority = authority
-        self._health = health.aio.HealthServicer()
+        self._health = _Health(questions.now)
         self._servers: tuple[grpc.aio.Server, ...] = ()
 
     async def start(self) -> None:

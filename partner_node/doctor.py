@@ -18,19 +18,22 @@ from consortium.diagnosis import Found, Skip, State, examine
 from consortium.errors import (
     ConfigurationError,
     ManifestError,
+    RiskWeaveError,
     StorageError,
     TransportError,
 )
 from partner_node import budget, database, left_journal, scoring_store, wiring
 from partner_node.config import Addresses
 from partner_node.credit import storage
-from partner_node.keystore import read_bundle
+from partner_node.keystore import Pin, read_bundle
 from upkeep.migrations import version_of
 
 SOON_DAYS = 14
 """A certificate that ends sooner is warned about: the serving node renews it a month before."""
 LITTLE_BYTES, TOO_LITTLE_BYTES = 1 << 30, 64 << 20
 SLOW_DISK_S = 0.05
+SOME_SKEW_S, MOST_SKEW_S = 3, 15
+"""A roster counts for 45 s and is replaced after 20: 25 s of difference would end scores."""
 CONNECT_S = 5.0
 LOW_BUDGET, SPENT_BUDGET = 0.30, 0.10
 """Shares of the cap (credit 3.2, row 12)."""
@@ -180,7 +183,36 @@ class _Node:
             raise ConfigurationError(
                 f"it is before the certificate's first day by {started - now} s"
             )
-        return _ok("clock", datetime.fromtimestamp(now, tz=UTC).isoformat())
+        cosigned = self._cosigned_at()
+        if now + MOST_SKEW_S < cosigned:
+            raise ConfigurationError(
+                f"it is {cosigned - now} s behind the log's newest cosigned head"
+            )
+        seen = datetime.fromtimestamp(now, tz=UTC).isoformat()
+        skew = self._skew()
+        if skew is None:
+            return _ok("clock", f"{seen}; the coordinator's could not be asked")
+        if abs(skew) > MOST_SKEW_S:
+            raise ConfigurationError(f"it differs from the coordinator's by {skew} s")
+        seen = f"{seen}, {skew:+d} s from the coordinator's"
+        remedy = "synchronise it, or have the operator do so: timedatectl set-ntp true"
+        return _ok("clock", seen) if abs(skew) <= SOME_SKEW_S else _warn("clock", seen, remedy)
+
+    def _cosigned_at(self) -> int:
+        if not self._desk.config.database.exists():
+            return 0
+        return self._desk.store().log.seen()[2]
+
+    def _skew(self) -> int | None:
+        """Own clock less the coordinator's, in seconds; None if that is not told."""
+        try:
+            with self._desk.door() as coordinator:
+                before = wiring.now()
+                there = coordinator.check_health()
+                here = (before + wiring.now()) // 2
+        except RiskWeaveError:
+            return None
+        return None if there is None else here - there
 
     def manifest(self) -> Found:
         pin = self._desk.known_pin()
@@ -197,7 +229,7 @@ class _Node:
         return _ok("manifest", seen)
 
     def software(self) -> Found:
-        allowed = self._desk.known_pin().manifest.policy.code
+        allowed = self._pin().manifest.policy.code
         own = wiring.code_digest()
         if allowed and own not in allowed:
             raise ConfigurationError(f"code {own[:12]} is not among the manifest's")
@@ -233,7 +265,7 @@ class _Node:
 
     def budget(self) -> Found:
         desk = self._desk
-        policy = desk.known_pin().manifest.policy
+        policy = self._pin().manifest.policy
         found = budget.report(desk.store(), policy, wiring.own_caps(desk))
         shares = {one.scope: one.units.left / one.units.cap for one in found if one.units.cap}
         seen = ", ".join(f"{scope} {share:.0%} left" for scope, share in shares.items())
@@ -247,6 +279,12 @@ class _Node:
         if wiring.is_served(self._home):
             return None
         return _warn("serving", "no process serves", f"riskweave node serve {self._home}")
+
+    def _pin(self) -> Pin:
+        pin = self._desk.keys.pinned()
+        if pin is None:
+            raise Skip("no manifest is pinned yet: riskweave node trust")
+        return pin
 
     def _joined(self) -> Addresses:
         if self._desk.config.addresses is None:

@@ -38,6 +38,7 @@ from partner_node.link import Dial, error_of, options_for
 from partner_node.targets import every
 
 ASK_S = 15.0
+_CLOCK_DIGITS = 12
 
 
 class Door:
@@ -129,19 +130,25 @@ class Door:
         """Ask for a certificate of another key; nothing of the answer is checked yet."""
         return codec.decode_renewed(self._ask("Renew", codec.encode_renewal(renewal)))
 
-    def check_health(self) -> None:
-        """Raise TransportError unless the coordinator says that it serves."""
+    def check_health(self) -> int | None:
+        """Raise TransportError unless the coordinator says that it serves.
+
+        Returns:
+            Its clock, seconds UTC, as it stood when it answered; None if it says none.
+        """
         self._guard()
         address, channel = self._channel()
-        self._check(address, channel)
+        return self._check(address, channel)
 
-    def _check(self, address: str, channel: grpc.Channel) -> None:
+    def _check(self, address: str, channel: grpc.Channel) -> int | None:
         self._note([("ask.Health", b"")])
         with _blocking(address):
-            stub = health_pb2_grpc.HealthStub(channel)
-            reply = stub.Check(health_pb2.HealthCheckRequest(), timeout=ASK_S)
+            stub: Any = health_pb2_grpc.HealthStub(channel)
+            reply, call = stub.Check.with_call(health_pb2.HealthCheckRequest(), timeout=ASK_S)
+            said = dict(call.initial_metadata() or ()).get(codec.CLOCK_HEADER, "")
         if reply.status != health_pb2.HealthCheckResponse.SERVING:
             raise TransportError(f"{address}: the coordinator does not serve")
+        return int(said) if said.isdecimal() and len(said) <= _CLOCK_DIGITS else None
 
     def _channel(self) -> tuple[str, grpc.Channel]:
         """The channel of all questions: to the first address that serves, of several."""

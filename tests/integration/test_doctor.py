@@ -1,24 +1,60 @@
 """``riskweave doctor`` names what is broken, with the remedy, and nothing else."""
 
 import json
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from consortium.diagnosis import FAILED, WARNED, Found, State
+from coordinator import doctor as operators
+from coordinator import wiring as operator
 from coordinator.cli import doctor_main as coordinator_doctor
-from partner_node import wiring
+from partner_node import doctor, wiring
 from partner_node.cli import doctor_main
 from partner_node.doctor import diagnose
-from tests.node_house import Federation
+from tests.node_house import POLICY, Federation, free_address
 
 NAMES = ("bank_a", "bank_b", "shop_c")
 
 
 def by_check(directory: Path) -> dict[str, Found]:
     return {one.check: one for one in diagnose(directory)}
+
+
+SEVEN = {
+    # what is looked at: at the node, at the coordinator
+    "clock": ("clock", "clock"),
+    "reachability": ("coordinator", "doors"),
+    "certificates": ("certificate", "certificates"),
+    "manifest": ("manifest", "manifest"),
+    "disk": ("disk", "disk"),
+    "data": ("data", "data"),
+    "versions": ("software", "software"),
+}
+"""What a doctor must look at; each is broken by a test below, at both."""
+
+
+def at_operator(federation: Federation) -> dict[str, Found]:
+    return {one.check: one for one in operators.diagnose(federation.root / "c")}
+
+
+def failing(found: dict[str, Found], name: str, state: State = State.FAILED) -> Found:
+    """The check of that name, which must be in that state and say what to do."""
+    assert found[name].state is state, found[name]
+    assert found[name].remedy, name
+    return found[name]
+
+
+def test_both_doctors_look_at_all_seven(federation: Federation) -> None:
+    node = by_check(federation.node("bank_a").config.directory)
+    coordinator = at_operator(federation)
+    for what, (here, there) in SEVEN.items():
+        assert here in node, what
+        assert there in coordinator, what
 
 
 def states(found: dict[str, Found], *names: str) -> set[State]:
@@ -93,6 +129,136 @@ def test_expired_certificate_is_named_with_the_command_that_renews_it(
     assert "--renew" in late.remedy
     monkeypatch.setattr(wiring, "now", lambda: 1)
     assert by_check(node.config.directory)["clock"].state is State.FAILED
+
+
+def test_clock_that_differs_from_the_coordinators_is_told_both_ways(
+    federation: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = wiring.now
+    with federation.serving():
+        federation.found(*NAMES)
+        node = federation.nodes["bank_a"].config.directory
+        for skew, state in (
+            (1, State.OK),
+            (-9, State.WARNING),
+            (9, State.WARNING),
+            (-60, State.FAILED),
+            (60, State.FAILED),
+        ):
+            monkeypatch.setattr(wiring, "now", lambda skew=skew: honest() + skew)
+            found = by_check(node)["clock"]
+            assert found.state is state, found
+            assert bool(found.remedy) == (state is not State.OK)
+
+
+def test_clock_behind_the_newest_cosigned_head_is_found_without_a_coordinator(
+    federation: Federation,
+) -> None:
+    with federation.serving():
+        federation.found(*NAMES)
+    node = federation.nodes["bank_a"]
+    node.store().log.keep_seen(9, b"note", wiring.now() + 100)
+    assert "behind the log" in failing(by_check(node.config.directory), "clock").seen
+
+
+def test_disk_that_is_nearly_full_warns_and_one_that_is_full_fails(
+    federation: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = federation.node("bank_a").config.directory
+    for module, look in (
+        (doctor, lambda: by_check(node)),
+        (operators, lambda: at_operator(federation)),
+    ):
+        monkeypatch.setattr(module, "LITTLE_BYTES", 1 << 60)
+        failing(look(), "disk", State.WARNING)
+        monkeypatch.setattr(module, "TOO_LITTLE_BYTES", 1 << 60)
+        failing(look(), "disk")
+
+
+def test_software_that_the_manifest_does_not_name_is_told_at_both(
+    federation: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = replace(POLICY, code=(wiring.code_digest(),))
+    with federation.serving():
+        for name in NAMES:
+            federation.join(name)
+        manifest = federation.desk.membership.propose("test", federation.desk.schema, policy)
+        for node in federation.nodes.values():
+            wiring.trust(node, wiring.proposed(node, manifest.digest))
+    home = federation.nodes["bank_a"].config.directory
+    assert (
+        by_check(home)["software"].state
+        is at_operator(federation)["software"].state
+        is State.OK
+    )
+    for module in (wiring, operator):
+        monkeypatch.setattr(module, "code_digest", lambda: "0" * 64)
+    assert "000000000000" in failing(by_check(home), "software").seen
+    assert "000000000000" in failing(at_operator(federation), "software").seen
+
+
+def test_table_that_is_gone_is_told_with_the_command_that_explains_it(
+    federation: Federation,
+) -> None:
+    directory = federation.node("bank_a").config.directory
+    settings = directory / "node.toml"
+    table = '[data]\nquery = "SELECT * FROM \'gone.parquet\'"\nperson = "p"\nlabel = "l"\n'
+    settings.write_text(settings.read_text().replace("[data]\n", table))
+    found = failing(by_check(directory), "data")
+    assert "gone.parquet" in found.seen
+    assert found.remedy == f"riskweave node check-data {directory}"
+
+
+def test_coordinators_doors_are_dialled(federation: Federation) -> None:
+    assert at_operator(federation)["doors"].state is State.SKIPPED
+    settings = federation.root / "c" / "coordinator.toml"
+    with federation.serving():
+        assert at_operator(federation)["doors"].state is State.OK
+        text = settings.read_text()
+        public = f'[listen]\nfederation_public = "{free_address()}"\n'
+        settings.write_text(re.sub(r"\[listen\].*\n", public, text))
+        found = failing(at_operator(federation), "doors", State.WARNING)
+        assert "partners dial it" in found.seen
+
+
+def test_coordinators_manifest_is_missing_then_lacks_signatures_then_is_in_force(
+    federation: Federation,
+) -> None:
+    failing(at_operator(federation), "manifest")
+    with federation.serving():
+        for name in NAMES:
+            federation.join(name)
+        manifest = federation.propose()
+        first = federation.nodes["bank_a"]
+        wiring.trust(first, wiring.proposed(first, manifest.digest))
+        found = failing(at_operator(federation), "manifest", State.WARNING)
+        assert "bank_b, shop_c" in found.seen
+        for name in NAMES[1:]:
+            node = federation.nodes[name]
+            wiring.trust(node, wiring.proposed(node, manifest.digest))
+        assert at_operator(federation)["manifest"].state is State.OK
+
+
+def test_coordinators_schema_that_is_not_the_manifests_is_found(
+    federation: Federation,
+) -> None:
+    with federation.serving():
+        federation.found(*NAMES)
+    assert at_operator(federation)["data"].state is State.OK
+    schema = federation.root / "c" / "schema.toml"
+    schema.write_text(schema.read_text().replace("version = 1", "version = 2", 1))
+    failing(at_operator(federation), "data")
+
+
+def test_coordinators_certificates_and_clock(
+    federation: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = operator.now
+    assert states(at_operator(federation), "certificates", "clock") == {State.OK}
+    monkeypatch.setattr(operator, "now", lambda: honest() + 30 * 365 * 86_400)
+    assert "rotate" in failing(at_operator(federation), "certificates").remedy
+    monkeypatch.setattr(operator, "now", lambda: 1)
+    assert "timedatectl" in failing(at_operator(federation), "clock").remedy
 
 
 def test_directory_that_is_no_node_ends_at_the_first_check(tmp_path: Path) -> None:
