@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -19,13 +19,12 @@ from rich.progress import (
 
 from consortium import diagnosis
 from consortium.canonical import parse_canonical
-from consortium.crypto.keys import Secret
 from consortium.documents import plain_of
 from consortium.errors import ConfigurationError, ManifestError
 from consortium.ids import parse_partner_id
-from consortium.manifest import Manifest, Role, parse_manifest
 from consortium.plan import decimal
 from coordinator import (
+    cli_founding,
     cli_keys,
     cli_upkeep,
     control,
@@ -36,9 +35,8 @@ from coordinator import (
     wiring,
 )
 from coordinator.calibration import HeadSettings
-from coordinator.config import DATABASE, address, load_config
+from coordinator.config import load_config
 from coordinator.events import RunEvent
-from coordinator.membership import partner_for_token
 from coordinator.pseudonym_epochs import EpochStatus
 from coordinator.scoring_storage import InquiryCount, ScoringStore
 from coordinator.storage import ModelRow
@@ -86,23 +84,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    _add_init(verbs)
-    _token_verb(verbs)
-
-    verb = add_verb(
-        verbs, "manifest", _manifest, "propose the next manifest, or show the newest"
-    )
-    verb.add_argument("action", choices=("propose", "show"))
-    verb.add_argument("--min-partners", type=int, help="instead of the configuration's")
-    verb.add_argument("--vote-quorum", type=int, help="instead of the configuration's")
-    with_json(verb)
-
+    cli_founding.add_verbs(verbs)
     add_verb(verbs, "serve", _serve, "serve partners until SIGTERM or Ctrl-C")
 
     verb = add_verb(
         verbs, "train", _train, "start a run on the serving coordinator and follow it"
     )
     verb.add_argument("plan", metavar="PLAN.toml", type=Path, nargs="?")
+    verb.add_argument(
+        "--wait", action="store_true", help="until all partners have signed and are connected"
+    )
     verb.add_argument(
         "--watch", metavar="RUN", nargs="?", const="", help="follow a run (default: newest)"
     )
@@ -233,122 +224,7 @@ def _models_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_init(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    verb = add_verb(verbs, "init", _init, "make a new coordinator directory with its own keys")
-    verb.add_argument("--name", required=True, help="name of the federation")
-    verb.add_argument("--schema", required=True, type=Path, help="feature schema (TOML)")
-    verb.add_argument(
-        "--address", default="127.0.0.1:7443", help="host:port for partners (%(default)s)"
-    )
-    verb.add_argument(
-        "--enrolment", default="127.0.0.1:7444", help="host:port to enrol at (%(default)s)"
-    )
-    verb.add_argument("--policy", type=Path, help="TOML file with one table, [policy]")
-    verb.add_argument(
-        "--public",
-        metavar="HOST:PORT,HOST:PORT",
-        help="what partners dial to work and to enrol, if not the addresses (NAT, container)",
-    )
-    verb.add_argument(
-        "--storage",
-        metavar="URL",
-        default=DATABASE,
-        help="database: %(default)s, or postgresql://user@host/name?passfile=FILE",
-    )
-
-
-def _token_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    verb = add_verb(verbs, "token", _token, "issue a one-time join token")
-    verb.add_argument("partner", metavar="PARTNER", help="id: a-z, 0-9, hyphen, underscore")
-    whom = verb.add_mutually_exclusive_group(required=True)
-    whom.add_argument("--families", default="", help="feature families it holds: a,b")
-    whom.add_argument(
-        "--regulator", action="store_true", help="for a regulator: it witnesses and audits"
-    )
-    verb.add_argument("--hours", type=int, default=24, help="validity (%(default)s)")
-    verb.add_argument("--out", type=Path, help="write to this new file, mode 0600")
-
-
 # --- coordinator ------------------------------------------------------------------------------
-
-
-def _init(arguments: argparse.Namespace) -> int:
-    birth = wiring.Birth(
-        name=arguments.name,
-        schema=arguments.schema,
-        address=address(arguments.address),
-        enrolment=address(arguments.enrolment),
-        policy=arguments.policy,
-        storage=arguments.storage,
-        public=_public(arguments.public),
-    )
-    wiring.initialise(arguments.directory, birth)
-    print(f"{arguments.directory}: keys, schema and coordinator.toml written")
-    print(f"next: riskweave coordinator token {arguments.directory} PARTNER --families ...")
-    return 0
-
-
-def _public(text: str | None) -> tuple[str, str] | None:
-    if text is None:
-        return None
-    federation, comma, enrolment = text.partition(",")
-    if not comma:
-        raise ConfigurationError(f"--public {text!r} is not HOST:PORT,HOST:PORT")
-    return address(federation), address(enrolment)
-
-
-def _token(arguments: argparse.Namespace) -> int:
-    desk = wiring.open_desk(arguments.directory)
-    partner = partner_for_token(arguments.partner)
-    families = tuple(part.strip() for part in arguments.families.split(",") if part.strip())
-    role = Role.REGULATOR if arguments.regulator else Role.PARTNER
-    token = wiring.issue_token(desk, partner, families, hours=arguments.hours, role=role)
-    if arguments.out is None:
-        print(token.encode())
-        return 0
-    wiring.write_secret(arguments.out, Secret(token.encode().encode() + b"\n"))
-    print(f"{arguments.out}: for {partner}, once, within {arguments.hours} hours")
-    return 0
-
-
-def _manifest(arguments: argparse.Namespace) -> int:
-    desk = wiring.open_desk(arguments.directory)
-    if arguments.action == "propose":
-        policy = desk.config.policy
-        policy = replace(
-            policy,
-            min_partners=arguments.min_partners or policy.min_partners,
-            vote_quorum=arguments.vote_quorum or policy.vote_quorum,
-        )
-        desk.membership.propose(desk.config.federation, desk.schema, policy)
-    bundle = desk.membership.bundle(None)
-    manifest = parse_manifest(bundle.body)
-    signed = {signature.member for signature in bundle.signatures}
-    if arguments.json:
-        document = parse_canonical(bundle.body)
-        print(
-            json.dumps({"digest": manifest.digest, "signed": sorted(signed), "body": document})
-        )
-        return 0
-    for line in _manifest_lines(manifest, signed):
-        print(line)
-    return 0
-
-
-def _manifest_lines(manifest: Manifest, signed: Iterable[str]) -> Iterable[str]:
-    yield f"manifest {manifest.version} of {manifest.federation}: {manifest.digest}"
-    yield f"  schema {manifest.schema}"
-    policy = asdict(manifest.policy)
-    policy |= {f"scoring.{key}": value for key, value in policy.pop("scoring").items()}
-    for key, value in policy.items():
-        listed = isinstance(value, (tuple, list))
-        shown = (", ".join(str(one) for one in value) or "any") if listed else value
-        yield f"  {key} = {shown}"
-    for member in manifest.members:
-        state = "-" if member not in manifest.signers() else "to sign"
-        state = "signed" if member.id in signed else state
-        role, families = member.role.value, ", ".join(member.families)
-        yield f"  {member.index:>5} {member.id:<32} {role:<11} {state:<8} {families}"
 
 
 def _serve(arguments: argparse.Namespace) -> int:
@@ -368,6 +244,8 @@ def _train(arguments: argparse.Namespace) -> int:
     if arguments.plan is None:
         events = control.watch_run(socket, arguments.watch)
     else:
+        if arguments.wait:
+            cli_upkeep.wait_for_partners(wiring.open_desk(arguments.directory))
         events = control.start_run(socket, wiring.read_text(arguments.plan))
     return show_run(events, as_json=arguments.json)
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from consortium.manifest import parse_manifest
 from coordinator import waiting, wiring
 from coordinator.config import load_config
 from coordinator.waiting import Goal
@@ -58,6 +59,22 @@ def _wait(arguments: argparse.Namespace) -> int:
     )
     print(f"{seen} {goal}")
     return 0
+
+
+def wait_for_partners(desk: wiring.Desk) -> None:
+    """Until the newest manifest is in force and every partner of it is connected.
+
+    Raises:
+        ManifestError: none is proposed.
+        TransportError: not all are there after a day.
+    """
+    partners = parse_manifest(desk.membership.bundle(None).body).partners
+    waiting.wait(
+        lambda: waiting.count(desk, Goal.CONNECTED),
+        len(partners),
+        wiring.pause,
+        seconds=_DAY_S,
+    )
 
 
 def _backup(arguments: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from enum import StrEnum
 
 from consortium.errors import TransportError
+from consortium.ids import PartnerId
 from coordinator import control, wiring
 
 LOOK_S = 2.0
@@ -34,6 +35,14 @@ def count(desk: wiring.Desk, goal: Goal) -> int:
                 return 0
             up = sum(one.training and one.scoring for one in seen.partners)
             return up if seen.manifest_complete else 0
+
+
+def invited(desk: wiring.Desk) -> frozenset[PartnerId]:
+    """Who has a join token that is still good."""
+    now = wiring.now()
+    return frozenset(
+        one.partner for one in desk.store.tokens() if one.used_at is None and now < one.expires
+    )
 
 
 def wait(

@@ -57,6 +57,7 @@ from coordinator.server_certificate import ServerCertificate, ends, renew_when_d
 from coordinator.storage import Store, TokenRow
 from coordinator.streams import Settings, StreamHub
 from coordinator.table_releases import table_files
+from upkeep import logs
 from upkeep.health_door import Page, open_health
 
 if TYPE_CHECKING:
@@ -109,10 +110,15 @@ def pause(seconds: float) -> None:
 
 
 def set_up_logging() -> None:
-    """One line an event on standard error; RISKWEAVE_LOG sets the level."""
-    logging.basicConfig(
-        level=os.environ.get("RISKWEAVE_LOG", "INFO").upper(),
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    """One line an event on standard error; RISKWEAVE_LOG, RISKWEAVE_LOG_FORMAT: level, form.
+
+    Raises:
+        ConfigurationError: either is unknown.
+    """
+    environment = os.environ
+    logs.set_up(
+        environment.get("RISKWEAVE_LOG", "INFO"),
+        environment.get("RISKWEAVE_LOG_FORMAT", logs.TEXT),
     )
 
 
@@ -206,6 +212,15 @@ def write_secret(path: Path, secret: Secret) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror}") from error
+
+
+def private_directory(path: Path) -> Path:
+    """Make a directory that only its owner may enter; raise ConfigurationError if it exists."""
+    try:
+        path.mkdir(mode=0o700)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from error
+    return path
 
 
 def _read_secret(path: Path) -> Secret:

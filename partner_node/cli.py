@@ -11,13 +11,20 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from consortium import diagnosis
 from consortium.errors import ConfigurationError, RiskWeaveError
-from consortium.ids import Digest, parse_digest, parse_partner_id, parse_run_id
+from consortium.ids import Digest, parse_digest, parse_run_id
 from consortium.inquiries import Purpose
 from consortium.messages import ModelEntry
 from consortium.secagg.replay_report import replay_lines, report_digest
-from partner_node import budget, candidates, cli_keys, cli_upkeep, doctor, wiring
+from partner_node import (
+    budget,
+    candidates,
+    cli_joining,
+    cli_keys,
+    cli_upkeep,
+    doctor,
+    wiring,
+)
 from partner_node.keystore import read_file
-from partner_node.trust import manifest_lines
 
 SHOWN_ONLY = 3
 """Exit status of `trust` without a digest, and of `validate` if the model falls short."""
@@ -69,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         "Order: init, join, trust, check-data, serve.",
     )
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_set_up(verbs)
+    cli_joining.add_verbs(verbs)
     _add_daily(verbs)
     _add_models(verbs)
     _add_scoring(verbs)
@@ -78,33 +85,6 @@ def _parser() -> argparse.ArgumentParser:
     cli_keys.add_verbs(verbs)
     cli_upkeep.add_verbs(verbs)
     return parser
-
-
-def _add_set_up(verbs: "Verbs") -> None:
-    verb = _verb(verbs, "init", _init, "make a new node directory with its own keys")
-    verb.add_argument("--id", required=True, help="partner id: a-z, 0-9, hyphen, underscore")
-    verb.add_argument(
-        "--settings", type=Path, help="file with the tables of node.toml from [data] on"
-    )
-
-    verb = _verb(verbs, "join", _join, "trade the operator's one-time token for a certificate")
-    verb.add_argument("--token", required=True, type=Path, help="the join token's file")
-    verb.add_argument(
-        "--renew", action="store_true", help="even though the certificate is still valid"
-    )
-
-    verb = _verb(
-        verbs,
-        "trust",
-        _trust,
-        "show the newest manifest; with its digest, sign it and work under it from now on",
-    )
-    verb.add_argument(
-        "digest", metavar="DIGEST", nargs="?", help="compare it with the other members' first"
-    )
-    verb.add_argument(
-        "--replace", action="store_true", help="even if it does not follow the pinned manifest"
-    )
 
 
 def _add_daily(verbs: "Verbs") -> None:
@@ -246,52 +226,6 @@ def _json(verb: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 def _day(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, tz=UTC).date().isoformat()
-
-
-# --- setting up -------------------------------------------------------------------------------
-
-
-def _init(arguments: argparse.Namespace) -> int:
-    partner = parse_partner_id(arguments.id)
-    config = wiring.initialise(arguments.directory, partner, arguments.settings)
-    print(f"{arguments.directory}: keys and node.toml of {config.partner} written")
-    if config.data is None:
-        print(f"next: name the table in {config.path}, [data]")
-    print(f"then: riskweave node join {arguments.directory} --token FILE")
-    return 0
-
-
-def _join(arguments: argparse.Namespace) -> int:
-    desk = wiring.open_desk(arguments.directory)
-    partner = desk.config.partner
-    until = desk.keys.certificate_until(partner)
-    joined = desk.config.addresses
-    if until and joined and wiring.now() < until and not arguments.renew:
-        print(f"{partner} has joined already; its certificate is valid until {_day(until)}")
-        return 0
-    addresses = wiring.join(desk, arguments.token)
-    until = desk.keys.certificate_until(partner) or 0
-    print(f"{partner} has joined; its certificate is valid until {_day(until)}")
-    print(f"coordinator: {addresses.federation}")
-    print(f"next: riskweave node trust {arguments.directory}")
-    return 0
-
-
-def _trust(arguments: argparse.Namespace) -> int:
-    desk = wiring.open_desk(arguments.directory)
-    digest = parse_digest(arguments.digest) if arguments.digest else None
-    pin = wiring.proposed(desk, digest)
-    for line in manifest_lines(pin, desk.keys.pinned()):
-        print(line)
-    if digest is None:
-        print("Compare the digest with the other members, not by way of the coordinator; then:")
-        print(f"riskweave node trust {arguments.directory} {pin.digest}")
-        return SHOWN_ONLY
-    pin = wiring.trust(desk, pin, replace_pinned=arguments.replace)
-    signed = {signature.member for signature in pin.bundle.signatures}
-    waiting = [member.id for member in pin.manifest.signers() if member.id not in signed]
-    print(f"signed and pinned; still to sign: {', '.join(waiting) or 'nobody'}")
-    return 0
 
 
 # --- every day --------------------------------------------------------------------------------

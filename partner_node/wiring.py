@@ -70,6 +70,7 @@ from partner_node.storage import NodeStore
 from partner_node.trust import check_follows, check_nobody_revoked, check_own_entry
 from partner_node.witnessing import LogState, Witnessing, WitnessPorts
 from partner_node.worker import Worker
+from upkeep import logs
 from upkeep.health_door import Page, open_health
 
 if TYPE_CHECKING:
@@ -133,10 +134,15 @@ def code_digest() -> Digest:
 
 
 def set_up_logging() -> None:
-    """One line an event on standard error; RISKWEAVE_LOG sets the level."""
-    logging.basicConfig(
-        level=os.environ.get("RISKWEAVE_LOG", "INFO").upper(),
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    """One line an event on standard error; RISKWEAVE_LOG, RISKWEAVE_LOG_FORMAT: level, form.
+
+    Raises:
+        ConfigurationError: either is unknown.
+    """
+    environment = os.environ
+    logs.set_up(
+        environment.get("RISKWEAVE_LOG", "INFO"),
+        environment.get("RISKWEAVE_LOG_FORMAT", logs.TEXT),
     )
 
 
@@ -374,6 +380,23 @@ def proposed(desk: Desk, digest: Digest | None) -> Pin:
     check_own_entry(pin.manifest, desk.config.partner, desk.keys)
     check_nobody_revoked(pin.manifest, desk.store().log.revoked())
     return pin
+
+
+def named_in(token_file: Path) -> PartnerId:
+    """Whom a join token is for; EnrolmentError if it is damaged."""
+    return parse_token(read_text(token_file)).partner
+
+
+def proposal(desk: Desk) -> Pin | None:
+    """The newest manifest, if there is one that lists this partner; raises as ``proposed``."""
+    with desk.door() as coordinator:
+        try:
+            bundle = coordinator.fetch_manifest(None)
+        except ManifestError:
+            return None  # none is proposed yet
+    if desk.config.partner not in {one.id for one in read_bundle(bundle).manifest.members}:
+        return None
+    return proposed(desk, None)
 
 
 def trust(desk: Desk, pin: Pin, *, replace_pinned: bool = False) -> Pin:
