@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -190,7 +190,7 @@ def _wait_for_invited(desk: wiring.Desk) -> None:
     )
 
 
-def _manifest_lines(manifest: Manifest, signed: set[str]) -> Iterable[str]:
+def _manifest_lines(manifest: Manifest, signed: Collection[str]) -> Iterable[str]:
     yield f"manifest {manifest.version} of {manifest.federation}: {manifest.digest}"
     yield f"  schema {manifest.schema}"
     policy = asdict(manifest.policy)

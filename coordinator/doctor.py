@@ -229,9 +229,9 @@ def _data(directory: Path) -> Found:
         current = desk.membership.current()
         models = desk.store.models()
     for row in models:
-        seen = hash_with(Label.MODEL, row.document)
-        if seen != row.version:
-            raise DigestMismatchError("model", seen, row.version)
+        digest = hash_with(Label.MODEL, row.document)
+        if digest != row.version:
+            raise DigestMismatchError("model", digest, row.version)
     if current is not None and current.schema != desk.schema.digest:
         raise ConfigurationError("schema.toml is not the one of the manifest in force")
     seen = f"schema {desk.schema.name} version {desk.schema.version}, {len(models)} models"

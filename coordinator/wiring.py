@@ -59,8 +59,10 @@ from coordinator.streams import Settings, StreamHub
 from coordinator.table_releases import table_files
 from upkeep import logs
 from upkeep.health_door import Page, open_health
+from upkeep.traces import Traces, open_traces
 
 if TYPE_CHECKING:
+    from coordinator.inquiry_log import Ended
     from coordinator.metrics import Metrics
     from coordinator.trainer import Trainer
 
@@ -524,7 +526,8 @@ async def _run(config: Config, on_ready: Callable[[], None]) -> None:
         opening = asyncio.to_thread(open_store)
         desk = await (opening if seat is None else standby.breathing(seat, opening))
         keeping = None if seat is None else standby.keep_seat(seat, desk.store)
-        await _serve(desk, stopped, keeping, on_ready)
+        with open_traces(os.environ, "riskweave-coordinator") as traces:
+            await _serve(desk, stopped, keeping, on_ready, traces)
 
 
 def _seat(config: Config) -> leadership.Seat | None:
@@ -562,9 +565,12 @@ def _doors(config: Config, certificate: ServerCertificate) -> Doors:
     )
 
 
-def _metrics(desk: Desk, hub: StreamHub, scoring: "Scoring", trainer: "Trainer") -> "Metrics":
-    """What is told and read of all parts."""
+def _metrics(
+    desk: Desk, hub: StreamHub, scoring: "Scoring", trainer: "Trainer", *, traces: Traces
+) -> "Metrics":
+    """What is told and read of all parts; traces are told the same."""
     from coordinator.metrics import Metrics, MetricsPorts  # noqa: PLC0415 - serving only
+    from coordinator.traced import Traced  # noqa: PLC0415 - likewise
 
     metrics = Metrics(
         MetricsPorts(
@@ -577,8 +583,18 @@ def _metrics(desk: Desk, hub: StreamHub, scoring: "Scoring", trainer: "Trainer")
             certificate_days=lambda: certificate_days(desk.config),
         )
     )
-    trainer.log.on_append = metrics.on_event
-    scoring.inquiries.on_ended = metrics.on_ended
+    traced = Traced(traces, time.time_ns)
+
+    def on_event(event: "RunEvent") -> None:
+        metrics.on_event(event)
+        traced.on_event(event)
+
+    def on_ended(ended: "Ended") -> None:
+        metrics.on_ended(ended)
+        traced.on_ended(ended)
+
+    trainer.log.on_append = on_event
+    scoring.inquiries.on_ended = on_ended
     return metrics
 
 
@@ -597,6 +613,7 @@ async def _serve(
     stopped: asyncio.Event,
     keeping: Coroutine[Any, Any, None] | None,
     on_ready: Callable[[], None],
+    traces: Traces,
 ) -> None:
     limits = desk.config.limits
     settings = Settings(
@@ -633,7 +650,7 @@ async def _serve(
     parts.append(asyncio.create_task(enforcer.run()))
     control = control_server(ports, desk.config.control_socket)
     await control.start()
-    metrics = _metrics(desk, hub, scoring, trainer)
+    metrics = _metrics(desk, hub, scoring, trainer, traces=traces)
     pages = {"/readyz": lambda: _ready(desk.store), "/metrics": metrics.page}
     health = open_health(desk.config.directory, pages, desk.config.metrics)
     try:

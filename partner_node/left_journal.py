@@ -60,6 +60,7 @@ MEANINGS = {
     "ask.Witness": "cosignatures, and own entries for the log",
     "ask.Renew": "a certificate request",
     "ask.Health": "nothing",
+    "telemetry.traces": "spans to the own collector, if asked for: words of a list, times",
     "enrol.Enrol": "public keys, a certificate request, the join token",
 }
 """What a class carries, in few words."""

@@ -72,12 +72,14 @@ from partner_node.witnessing import LogState, Witnessing, WitnessPorts
 from partner_node.worker import Worker
 from upkeep import logs
 from upkeep.health_door import Page, open_health
+from upkeep.traces import Outlet, Traces, open_traces
 
 if TYPE_CHECKING:
     from consortium.features.schema import Schema
     from consortium.inquiries import Purpose
     from consortium.manifest import Manifest
     from consortium.plan import TrainingPlan
+    from partner_node.answers import JointAnswer
     from partner_node.hazard_sums import HazardSums
     from partner_node.local_sums import Sums
     from partner_node.metrics import Metrics
@@ -463,12 +465,14 @@ def serve(directory: Path) -> None:
         desk.store().close()
         worker = Worker(directory)
         try:
-            asyncio.run(_serve(desk, worker))
+            outlet = Outlet(note=desk.left().note, stopped=lambda: desk.switch.on)
+            with open_traces(os.environ, "riskweave-node", outlet) as traces:
+                asyncio.run(_serve(desk, worker, traces))
         finally:
             worker.stop()
 
 
-async def _serve(desk: Desk, worker: Worker) -> None:
+async def _serve(desk: Desk, worker: Worker, traces: Traces) -> None:
     from partner_node import (  # noqa: PLC0415 - after the library, as the session
         desk_serving,
         node_control,
@@ -478,6 +482,7 @@ async def _serve(desk: Desk, worker: Worker) -> None:
     from partner_node.credit.opening import open_papers, open_service  # noqa: PLC0415 - likewise
     from partner_node.metrics import Counted  # noqa: PLC0415 - likewise
     from partner_node.renewal import renew_when_due  # noqa: PLC0415 - needs Desk
+    from partner_node.traced import Traced  # noqa: PLC0415 - after the library
     from partner_node.vitals import Vitals  # noqa: PLC0415 - likewise
 
     stop = asyncio.Event()
@@ -490,13 +495,14 @@ async def _serve(desk: Desk, worker: Worker) -> None:
     vitals = Vitals()
     with scoring_session(desk, witness.state) as session:
         worker.attach(session.study, session.impact)
-        metrics = _metrics(desk, session, vitals)
+        traced = Traced(traces, time.time_ns)
+        metrics = _metrics(desk, session, vitals, traced.on_scores)
         ports = Ports(
             dial=desk.dial,
             pin=SignedPin(desk).get,
-            handle=worker.handle,
+            handle=traced.handle(worker.handle),
             entropy=os.urandom,
-            scoring=Counted(session, metrics.on_sent),
+            scoring=traced.port(Counted(session, metrics.on_sent)),
             stopped=lambda: desk.switch.on,
             renewed=desk.keys.certificate_stamp,
             on_change=vitals.on_change,
@@ -539,8 +545,13 @@ def _health(
     return open_health(desk.config.directory, pages, desk.config.metrics)
 
 
-def _metrics(desk: Desk, session: "ScoringSession", vitals: "Vitals") -> "Metrics":
-    """What is told and read of all parts."""
+def _metrics(
+    desk: Desk,
+    session: "ScoringSession",
+    vitals: "Vitals",
+    also: "Callable[[Sequence[JointAnswer], float], None]",
+) -> "Metrics":
+    """What is told and read of all parts; ``also`` is told of scores."""
     from partner_node.credit.storage import CreditStore  # noqa: PLC0415 - as the session
     from partner_node.metrics import Metrics, Sizes  # noqa: PLC0415 - likewise
 
@@ -567,7 +578,12 @@ def _metrics(desk: Desk, session: "ScoringSession", vitals: "Vitals") -> "Metric
         now=now,
     )
     metrics = Metrics(desk.config.directory, desk.store(), vitals, sizes)
-    session.on_scores = metrics.on_scores
+
+    def on_scores(answers: "Sequence[JointAnswer]", seconds: float) -> None:
+        metrics.on_scores(answers, seconds)
+        also(answers, seconds)
+
+    session.on_scores = on_scores
     return metrics
 
 

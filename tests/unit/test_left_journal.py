@@ -23,6 +23,7 @@ from partner_node.left_journal import MEANINGS, LeftJournal, chained
 from partner_node.link import _ACTIONS, class_of
 from proto.v1 import enrolment_pb2, federation_pb2, scoring_pb2, training_pb2
 from tests.node_house import DEADLINE_S, Federation, Loop, Seen
+from upkeep import traces
 
 FRAMES = st.lists(st.tuples(st.sampled_from(["a", "b"]), st.binary(max_size=40)), max_size=30)
 
@@ -187,7 +188,7 @@ def _asked_classes() -> set[str]:
 def test_every_message_that_a_node_can_send_has_a_class_with_a_meaning() -> None:
     """From the wire format's own descriptors: a message that is added there fails here."""
     assert {action.encode() for action in RECORDS} == set(_ACTIONS)
-    assert _up_classes() | _asked_classes() == set(MEANINGS)
+    assert _up_classes() | _asked_classes() | {traces.CLASS} == set(MEANINGS)
 
 
 def test_classes_name_the_action_that_is_answered() -> None:
