@@ -3,7 +3,9 @@
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -43,7 +45,7 @@ def test_settings_of_a_node_are_those_of_the_rehearsal(name: str) -> None:
 
 def test_every_program_of_the_images_is_executable_and_stops_at_the_first_error() -> None:
     programs = sorted((ROOT / "deploy" / "bin").iterdir())
-    assert len(programs) == 8
+    assert len(programs) == 9
     for program in programs:
         assert program.stat().st_mode & 0o111, program.name
         if program.name == "probe":
@@ -69,6 +71,77 @@ def test_second_replica_is_made_from_a_backup_and_updated_by_hand() -> None:
     assert {"name": "identity", "mountPath": "/identity", "readOnly": True} in server[
         "volumeMounts"
     ]
+MANIFESTS = ROOT / "deploy" / "kubernetes"
+
+
+def _kubernetes() -> list[dict[str, Any]]:
+    """Every object of every manifest."""
+    found = []
+    for path in sorted(MANIFESTS.rglob("*.yaml")):
+        found += list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
+    return found
+
+
+def test_kubernetes_has_the_parts_that_compose_has_and_each_file_is_applied() -> None:
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    parts = {"coordinator", "regulator", "db", "node"}
+    nodes = {"bank_a", "bank_b", "platform_c", "platform_d"}
+    by_hand = {"operator", "data"}  # a shell at the coordinator; the example's own tables
+    assert set(compose["services"]) == (parts - {"node"}) | nodes | by_hand
+    sets = {
+        one["metadata"]["name"]: one for one in _kubernetes() if one["kind"] == "StatefulSet"
+    }
+    assert set(sets) == parts
+    applied = {
+        (path.parent / name).resolve()
+        for path in MANIFESTS.rglob("kustomization.yaml")
+        for name in yaml.safe_load(path.read_text(encoding="utf-8"))["resources"]
+    }
+    files = {path for path in MANIFESTS.rglob("*.yaml") if path.name != "kustomization.yaml"}
+    assert applied == files
+    for name, one in sets.items():
+        (container,) = one["spec"]["template"]["spec"]["containers"]
+        assert (ROOT / "deploy" / "bin" / container["command"][0]).exists(), name
+
+
+def test_every_pod_is_hardened_and_has_a_network_policy_of_its_own() -> None:
+    objects = _kubernetes()
+    policies = {
+        one["spec"]["podSelector"]["matchLabels"]["app"]: one["spec"]
+        for one in objects
+        if one["kind"] == "NetworkPolicy"
+    }
+    services = {one["metadata"]["name"] for one in objects if one["kind"] == "Service"}
+    for one in objects:
+        if one["kind"] != "StatefulSet":
+            continue
+        assert one["spec"]["replicas"] == 1, "keys and log are in one place at a time"
+        assert one["spec"]["serviceName"] in services
+        pod, labels = (
+            one["spec"]["template"]["spec"],
+            one["spec"]["template"]["metadata"]["labels"],
+        )
+        assert set(policies[labels["app"]]["policyTypes"]) == {"Ingress", "Egress"}
+        assert pod["automountServiceAccountToken"] is False
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        for container in [*pod["containers"], *pod.get("initContainers", [])]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+        assert all("limits" in container["resources"] for container in pod["containers"])
+    for app in ("riskweave-node", "riskweave-regulator"):
+        assert policies[app]["ingress"] == [], "nobody dials it"
+
+
+@pytest.mark.slow
+def test_manifests_are_what_the_api_of_kubernetes_takes() -> None:
+    """Against the API's own schema, strictly: an unknown field is an error."""
+    for version in ("1.30", "1.37"):
+        for one in _kubernetes():
+            if one["kind"] != "Kustomization":
+                kubernetes_validate.validate(one, version, strict=True)
 
 
 def test_nothing_that_is_run_over_and_over_starts_the_program() -> None:
