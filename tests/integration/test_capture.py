@@ -4,11 +4,9 @@ import json
 import sqlite3
 import struct
 from base64 import b64encode
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import duckdb
 import psutil
@@ -19,18 +17,17 @@ from consortium import codec
 from consortium.codec import Frame, StreamKind
 from consortium.errors import RiskWeaveError
 from consortium.features.bins import public_bins
-from consortium.messages import FlowerMessage, Hello
+from consortium.messages import FlowerMessage
 from partner_node import cli as node_cli
 from partner_node import ingest
 from partner_node import wiring as node_wiring
-from partner_node.left_journal import Left, LeftJournal, chained
-from partner_node.link import class_of
+from partner_node.left_journal import Left
 from rehearsal.federation import COORDINATOR
 from tests.health_house import page_of, probe
 from tests.integration.federation import Federation, rows_of, write_rehearsal, write_table
+from tests.integration.left_on_the_wire import journal_against, left_at
 from tests.integration.wiretap import (
     PLAIN,
-    PREFACE,
     Tap,
     counts_found,
     found,
@@ -113,7 +110,7 @@ def capture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Capture]:
         node = federation.directory(NODE)
         with tapped(federation.places.coordinator, node, federation.address) as tap:
             federation.kill(NODE)
-            before = _left(node)
+            before = left_at(node)
             settings = node / "node.toml"
             text = settings.read_text(encoding="utf-8")
             host, port = federation.address
@@ -245,32 +242,9 @@ def test_no_process_opens_a_socket_but_to_the_coordinator(capture: Capture) -> N
 
 def test_journal_of_what_left_is_what_the_wire_saw(capture: Capture) -> None:
     """Class by class: count, bytes and running hash; nothing on the wire is not in it."""
-    seen: dict[str, list[bytes]] = defaultdict(list)
-    for flow in capture.tap.flows:
-        if not flow.startswith(PREFACE):
-            continue  # from the coordinator
-        sent = list(messages(bytes(flow)))
-        for name, message in zip(_classes(sent), sent, strict=True):
-            seen[name].append(message)
-    after = _left(capture.federation.directory(NODE))
-    asked = seen.pop("ask")
-    new = {name: _since(after[name], capture.before.get(name)) for name in after}
-    assert {name for name, (count, _) in new.items() if count} >= set(seen)
-    for name, sent in seen.items():
-        count, size = new[name]
-        if name.endswith(("Heartbeat", "Goodbye")):
-            assert 0 <= count - len(sent) <= 2, "noted, and cut off before it was sent"
-            continue
-        assert (count, size) == (len(sent), sum(map(len, sent))), name
-        known = capture.before.get(name)
-        chain = known.chain if known else bytes(32)
-        for one in sent:
-            chain = chained(chain, one)
-        assert after[name].chain == chain, name
+    after = left_at(capture.federation.directory(NODE))
+    new = journal_against(capture.tap, capture.before, after)
     assert new["training.train.upload"][0] >= 20
-    asks = [new[name] for name in new if name.startswith("ask.")]
-    assert sum(count for count, _ in asks) == len(asked)
-    assert sum(size for _, size in asks) == sum(map(len, asked))
 
 
 def test_serving_parties_answer_their_probes_and_show_their_metrics(capture: Capture) -> None:
@@ -317,30 +291,6 @@ def test_detector_finds_a_count_in_a_frame(leak: bytes) -> None:
 
 def test_detector_finds_nothing_in_noise(rng: Generator) -> None:
     assert found([rng.bytes(1 << 18)], [*AMOUNTS, *map(float, ACCOUNTS)]) == set()
-
-
-def _left(node: Path) -> dict[str, Left]:
-    with closing(LeftJournal(node / "left.db", now=lambda: 0)) as journal:
-        return {row.kind: row for row in journal.rows()}
-
-
-def _since(after: Left, before: Left | None) -> tuple[int, int]:
-    known = (0, 0) if before is None else (before.count, before.size)
-    return after.count - known[0], after.size - known[1]
-
-
-def _classes(sent: list[bytes]) -> list[str]:
-    """The class of each message of one connection: a stream greets first, a question not."""
-    kind = StreamKind.SCORING
-    if any(b"train.upload" in one for one in sent):
-        kind = StreamKind.TRAINING
-    try:
-        bodies = [codec.decode_up(kind, one).body for one in sent]
-    except RiskWeaveError:
-        return ["ask"] * len(sent)
-    if not bodies or not isinstance(bodies[0], Hello):
-        return ["ask"] * len(sent)
-    return [class_of(kind, body) for body in bodies]
 
 
 def _counts(capture: Capture) -> set[int]:

@@ -293,3 +293,35 @@ def test_doctor_runs_as_a_program_on_its_own(federation: Federation) -> None:
     assert done.returncode == FAILED
     assert "riskweave node join" in done.stdout
     assert "Traceback" not in done.stderr
+
+
+def test_joining_signs_nothing_and_trusting_serves_nothing_that_is_broken(
+    federation: Federation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with federation.serving():
+        for name in NAMES[1:]:
+            federation.join(name)
+        directory, token = federation.root / "bank_a", federation.token("bank_a")
+        assert node_main(["join", str(directory), "--token", str(token)]) == 0
+        said = capsys.readouterr().out
+        assert "bank_a has joined" in said
+        assert "checked: " in said
+        assert f"-> riskweave node check-data {directory}" in said  # it has no table yet
+        manifest = federation.propose()
+        assert node_main(["join", str(directory), "--token", str(token), "--wait"]) == 0
+        assert f"riskweave node trust {directory} {manifest.digest} --serve" in (
+            capsys.readouterr().out
+        )
+        bundle = federation.desk.membership.bundle(None)
+        assert bundle.signatures == ()
+        with pytest.raises(ConfigurationError):  # no table
+            node_main(["trust", str(directory), manifest.digest, "--serve"])
+        table = federation.root / "t.csv"
+        table.write_text("p,l\nx,0\n")
+        settings = directory / "node.toml"
+        wrong = f"[data]\nquery = \"SELECT * FROM '{table}'\"\nperson = \"p\"\nlabel = \"l\"\n"
+        settings.write_text(settings.read_text().replace("[data]\n", wrong))
+        (directory / "keys").chmod(0o755)
+        with pytest.raises(RiskWeaveError):
+            node_main(["trust", str(directory), manifest.digest, "--serve"])
+        assert not wiring.is_served(directory)
