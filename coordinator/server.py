@@ -134,7 +134,7 @@ class Questions:
         return codec.encode_log_head(self._log.on_witness(question, peer, manifest))
 
 
-class _Health(health.aio.HealthServicer):  # type: ignore[misc] - it has no stubs
+class _Health(health.aio.HealthServicer):  # type: ignore[misc]  # it has no stubs
     """The standard service; with each answer goes the coordinator's clock (protocol 12.5)."""
 
     def __init__(self, now: Callable[[], int]) -> None:

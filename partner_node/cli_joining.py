@@ -1,7 +1,7 @@
 """``riskweave node``: the verbs that make a node a member. Arguments in, lines of text out.
 
 ``join`` and ``trust --serve`` are two commands and not one, on purpose: between them a person
-compares a digest with the other members. Nothing here signs what nobody has named (ADR 0047).
+compares a digest with the other members. Nothing here signs what nobody has named (2.4).
 """
 
 import argparse

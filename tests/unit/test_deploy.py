@@ -87,7 +87,8 @@ def test_kubernetes_has_the_parts_that_compose_has_and_each_file_is_applied() ->
     parts = {"coordinator", "regulator", "db", "node"}
     nodes = {"bank_a", "bank_b", "platform_c", "platform_d"}
     by_hand = {"operator", "data"}  # a shell at the coordinator; the example's own tables
-    assert set(compose["services"]) == (parts - {"node"}) | nodes | by_hand
+    patched = {"standby"}  # the coordinator's own set with two replicas
+    assert set(compose["services"]) == (parts - {"node"}) | nodes | by_hand | patched
     sets = {
         one["metadata"]["name"]: one for one in _kubernetes() if one["kind"] == "StatefulSet"
     }
