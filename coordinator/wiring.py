@@ -527,7 +527,7 @@ async def _run(config: Config, on_ready: Callable[[], None]) -> None:
         desk = await (opening if seat is None else standby.breathing(seat, opening))
         keeping = None if seat is None else standby.keep_seat(seat, desk.store)
         with open_traces(os.environ, "riskweave-coordinator") as traces:
-            await _serve(desk, stopped, keeping, on_ready, traces)
+            await _serve(desk, stopped, keeping, on_ready, traces=traces)
 
 
 def _seat(config: Config) -> leadership.Seat | None:
@@ -613,6 +613,7 @@ async def _serve(
     stopped: asyncio.Event,
     keeping: Coroutine[Any, Any, None] | None,
     on_ready: Callable[[], None],
+    *,
     traces: Traces,
 ) -> None:
     limits = desk.config.limits
