@@ -71,6 +71,8 @@ def test_second_replica_is_made_from_a_backup_and_updated_by_hand() -> None:
     assert {"name": "identity", "mountPath": "/identity", "readOnly": True} in server[
         "volumeMounts"
     ]
+
+
 MANIFESTS = ROOT / "deploy" / "kubernetes"
 
 
