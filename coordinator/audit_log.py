@@ -124,8 +124,7 @@ class AuditLog:
 
     def head_of(self, size: int) -> bytes | None:
         """The note of one head, as it stands now."""
-        found = self._store.log_head(above=size - 1, most=size)
-        return found[1] if found is not None and found[0] == size else None
+        return self._store.log_note(size)
 
     def entries(self, first: int, until: int) -> tuple[bytes, ...]:
         """Entries from index ``first`` up to ``until``."""

@@ -28,6 +28,7 @@ PORTION = 1024
 PORTION_BYTES = 3 << 20
 """Bytes of them, likewise."""
 _HEADS = 64
+"""Heads with cosignatures that wait, at most."""
 _KEPT = 128
 
 
@@ -117,17 +118,17 @@ class LogWitnesses:
         All are shown the same one until it counts or ``PATIENCE_S`` have passed, for heads
         come faster than witnesses ask.
         """
-        # The database is read outside the lock.
-        heads = dict(self._store.log_heads(last=_HEADS))
         with self._changed:
             size, since = self._shown
         now = self._now()
-        stale = now - since > PATIENCE_S
-        if size not in heads or stale or self.counts(heads[size], manifest, now=now):
-            size, since = max(heads, default=0), now
-            with self._changed:
-                self._shown = (size, since)
-        return (size, heads[size]) if size else None
+        # The database is read outside the lock.
+        note = self._store.log_note(size) if size and now - since <= PATIENCE_S else None
+        if note is not None and not self.counts(note, manifest, now=now):
+            return size, note
+        newest = self._store.log_heads(last=1)
+        with self._changed:
+            self._shown = (newest[0][0] if newest else 0, now)
+        return newest[0] if newest else None
 
     def show_newest(self) -> None:
         """Show the newest head now: it has what nodes must hear of before others cosign."""

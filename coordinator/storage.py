@@ -503,6 +503,12 @@ class Store:
         found = connection.scalars(_PORTION, {"first": first, "until": until})
         return tuple(bytes(data) for data in found)
 
+    def log_note(self, size: int) -> bytes | None:
+        """The note of the signed head of so many entries, as it stands now."""
+        with self.transaction() as connection:
+            note = connection.scalar(_NOTE_OF, {"of": size})
+        return None if note is None else bytes(note)
+
     def log_head(self, *, above: int, most: int) -> tuple[int, bytes] | None:
         """The largest signed head of ``above`` + 1 to ``most`` entries, or the next above."""
         size = _LOG_HEADS.c.size

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeAlias
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -37,6 +38,7 @@ from consortium.messages import ManifestBundle, Signed
 
 OTHERS = 0o077
 _SEEDS = ("identity", "agreement", "witness")
+Stamp: TypeAlias = tuple[int, int, int]
 _NEXT_KEY, _NEXT_CERTIFICATE = "tls.next.key", "node.next.pem"
 
 
@@ -314,6 +316,15 @@ class Keystore:
     def trust_file(self) -> Path:
         """Where the pin is kept."""
         return self._trust
+
+    @property
+    def trust_stamp(self) -> Stamp | None:
+        """Another value after each change of the pin; None before ``riskweave node trust``."""
+        try:
+            stat = self._trust.stat()
+        except FileNotFoundError:
+            return None
+        return stat.st_mtime_ns, stat.st_ino, stat.st_size
 
     def pinned(self) -> Pin | None:
         """The pinned manifest, or None before ``riskweave node trust``.

@@ -22,7 +22,7 @@ from contextlib import (
     suppress,
 )
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +58,15 @@ from partner_node.door import Door
 from partner_node.engine_process import Cluster, EngineProcess, private_environment
 from partner_node.entry_book import EntryBook
 from partner_node.join_token import parse_token
-from partner_node.keystore import Keystore, Pin, read_bundle, read_file, write_file
+from partner_node.keystore import (
+    Keystore,
+    Pin,
+    Stamp,
+    read_bundle,
+    read_file,
+    read_pin,
+    write_file,
+)
 from partner_node.kill_switch import KillSwitch
 from partner_node.left_journal import LeftJournal
 from partner_node.link import Dial, Link, Ports
@@ -255,10 +263,15 @@ class Desk:
         return pin
 
     def pinned(self) -> Pin:
-        """The pinned manifest, signed by all; ManifestError otherwise."""
-        pin = self.known_pin()
-        pin.verify(now=now())
-        return pin
+        """The pinned manifest, signed by all; ManifestError otherwise.
+
+        It is read and verified once, and again when the file is another one: with fifty
+        members that costs ten milliseconds, and every heartbeat asks for it.
+        """
+        stamp = self.keys.trust_stamp
+        if stamp is None:
+            return self.known_pin()  # raises
+        return _signed_pin(self.keys.trust_file, stamp)
 
     def completed_pin(self) -> Pin:
         """As ``pinned``, but asks the coordinator for signatures that came in later.
@@ -302,6 +315,13 @@ class Desk:
             postgres=data.postgres,
             origin=f"{self.config.path}: [data] query",
         )
+
+
+@lru_cache(maxsize=4)
+def _signed_pin(trust: Path, _stamp: Stamp) -> Pin:
+    pin = read_pin(trust)
+    pin.verify(now=now())
+    return pin
 
 
 @cache
@@ -767,14 +787,13 @@ class _Sessions:
         self._desk = desk
         self._study = study
         self._store = desk.store()
-        self._seen: tuple[int, int] | None = None
+        self._seen: Stamp | None = None
         self._session: TrainingSession | None = None
 
     def current(self) -> "TrainingSession":
         self._desk.switch.check()
         try:
-            stat = self._desk.keys.trust_file.stat()
-            seen = (stat.st_mtime_ns, stat.st_ino)
+            seen = self._desk.keys.trust_stamp
             if self._session is None or seen != self._seen:
                 self._session, self._seen = self._build(self._desk.pinned()), seen
         except (OSError, RiskWeaveError) as error:

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
@@ -610,3 +611,19 @@ def test_an_incident_within_a_transaction_outlives_the_refusal_that_follows_it(
         take_fork()
     assert witness.store.log.incident() is not None
     assert witness.store.log.undone == 0
+
+
+def test_log_at_rest_makes_a_witness_write_nothing(
+    make: Make, witnesses: list[Witness], tmp_path: Path
+) -> None:
+    log = make("log.db")
+    for one in (*witnesses, *witnesses):
+        one.ask(log)
+    first = witnesses[0]
+    with closing(sqlite3.connect(tmp_path / f"{first.name}.db")) as beside:
+        version = beside.execute("PRAGMA data_version").fetchone()
+        assert first.ask(log)
+        assert beside.execute("PRAGMA data_version").fetchone() == version
+        grow(log, 1)
+        first.ask(log)
+        assert beside.execute("PRAGMA data_version").fetchone() != version
