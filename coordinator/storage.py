@@ -524,9 +524,13 @@ class Store:
             return self._leaves(connection, 0, 0 if last is None else int(last) + 1)
 
     def change_head(self, size: int, change: Callable[[bytes], bytes]) -> bytes | None:
-        """Replace the note of one head by what ``change`` makes of it; None: no such head."""
+        """Replace the note of one head by what ``change`` makes of it; None: no such head.
+
+        Whoever changes the same head meanwhile waits, and changes what this one has made: a
+        cosignature that was taken is never lost to another one.
+        """
         with self.transaction() as connection:
-            note = connection.scalar(_NOTE_OF, {"of": size})
+            note = connection.scalar(_NOTE_OF.with_for_update(), {"of": size})
             if note is None:
                 return None
             made = change(bytes(note))
@@ -573,6 +577,7 @@ class Store:
         new one gets the next (protocol 0.4). Returns False if the token was used before.
         """
         with self.transaction() as connection:
+            self.hold_log(connection)  # two that join at once would get the same index
             used = connection.execute(
                 _TOKENS.update()
                 .where(_TOKENS.c.secret_sha256 == secret_sha256, _TOKENS.c.used_at.is_(None))
@@ -705,8 +710,15 @@ class Store:
     def set_run_status(
         self, run: RunId, status: str, detail: str = "", *, entries: Sequence[bytes] = ()
     ) -> None:
-        """Note where the run stands: running, finished or failed."""
+        """Note where the run stands: running, finished or failed.
+
+        Where it stands there already, nothing is written or logged: whoever lost the server's
+        answer to a commit asks again.
+        """
+        there = sa.select(_RUNS.c.status).where(_RUNS.c.run == run)
         with self.transaction() as connection:
+            if connection.scalar(there) == status:
+                return
             self._append(connection, entries)
             connection.execute(
                 _RUNS.update().where(_RUNS.c.run == run).values(status=status, detail=detail)

@@ -2,7 +2,8 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,6 +40,47 @@ def test_commit_whose_answer_was_lost_is_not_repeated(store: Store) -> None:
     for _ in range(2):
         store.save_checkpoint(checkpoint(1), entries=[b"the event"])
     assert store.log_entries() == (b"the event",)
+
+
+def test_end_of_a_run_whose_answer_was_lost_is_logged_once(store: Store) -> None:
+    store.add_run(RUN, b"plan", V1, 1)
+    for text in (b"failed", b"failed, said again"):
+        store.set_run_status(RUN, "failed", "why", entries=[text])
+    assert store.log_entries() == (b"failed",)
+
+
+class Notary:
+    """The least that signs heads."""
+
+    def admit(self, entries: Sequence[bytes], out: Sequence[PartnerId]) -> None:
+        """Everything."""
+
+    def seal(
+        self, start: int, added: Sequence[bytes], before: Callable[[int], Sequence[bytes]]
+    ) -> bytes:
+        del start, added, before
+        return b"head"
+
+
+def test_cosignatures_of_one_head_that_come_at_once_are_all_kept(store: Store) -> None:
+    store.log_with(Notary())
+    store.append([b"entry"])
+    began = threading.Event()
+
+    def second(note: bytes) -> bytes:
+        began.set()
+        return note + b" shop_c"
+
+    other = threading.Thread(target=store.change_head, args=(1, second))
+
+    def first(note: bytes) -> bytes:
+        other.start()
+        began.wait(0.5)  # in vain: the other one has to wait for this change
+        return note + b" bank_a"
+
+    store.change_head(1, first)
+    other.join()
+    assert store.log_note(1) == b"head bank_a shop_c"
 
 
 def test_unfinished_run_is_found_again_by_a_second_process(
