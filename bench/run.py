@@ -24,6 +24,8 @@ NAMES = (
     "elasticity",
     "stress",
     "campaign",
+    "crash",
+    "soak",
 )
 
 

@@ -165,7 +165,7 @@ class LogMirror:
         if note == known:
             with self._turn:
                 self._unlearn()
-                self._seen = self._seen or (size, at)
+                self._learn(size, at)
             return
         opened = open_checkpoint(note, manifest)
         head = head_of(opened)
@@ -323,8 +323,12 @@ class LogMirror:
         at = times[quorum_of(manifest) - 1]
         self._ports.store.keep_seen(size, note, at, flushed=flushed)
         with self._turn:
-            if self._seen is None or size >= self._seen[0]:
-                self._seen = (size, at)
+            self._learn(size, at)
+
+    def _learn(self, size: int, at: int) -> None:
+        """A head of that size counts; its quorum was there at that time."""
+        if self._seen is None or size >= self._seen[0]:
+            self._seen = (size, at)
 
 
 def _voice(data: bytes, manifest: Manifest) -> Entry | None:

@@ -180,10 +180,14 @@ class _Federation:
         for party in self._rehearsal.parties:
             node = str(self._places.node(party))
             self._call(node_cli.main, "trust", node, digest)
+        if self._rehearsal.regulator is not None:
+            self._call(regulator_cli.main, "trust", str(self._places.regulator), digest)
+        # Only now: who serves before all have signed dials again and again.
+        for party in self._rehearsal.parties:
+            node = str(self._places.node(party))
             self._processes.start(party.id, riskweave("node", "serve", node))
         if self._rehearsal.regulator is not None:
             watcher = str(self._places.regulator)
-            self._call(regulator_cli.main, "trust", watcher, digest)
             command = riskweave("audit", "watch", watcher, "--keep")
             self._processes.start(self._rehearsal.regulator, command)
 

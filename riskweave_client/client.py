@@ -75,6 +75,9 @@ _OPTIONS: tuple[tuple[str, str | int], ...] = (
     ("grpc.max_send_message_length", _LIMIT),
     # What was asked once is not asked again behind the caller's back.
     ("grpc.enable_retries", 0),
+    # A desk that comes back is found in two seconds, not in two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
 )
 _TLS_OPTIONS = (*_OPTIONS, ("grpc.ssl_target_name_override", SERVER_NAME))
 

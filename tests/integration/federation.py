@@ -251,6 +251,10 @@ class Federation:
         os.killpg(running.popen.pid, number)
         running.popen.wait(PATIENCE_S)
 
+    def ended(self, name: str) -> bool:
+        """Whether a process that was started has ended by itself."""
+        return self.processes._running[name].popen.poll() is not None
+
     def worker(self, name: str) -> psutil.Process:
         """The training process of a node."""
         children = psutil.Process(self.processes.pid(name)).children()

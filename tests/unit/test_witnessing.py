@@ -627,3 +627,19 @@ def test_log_at_rest_makes_a_witness_write_nothing(
         grow(log, 1)
         first.ask(log)
         assert beside.execute("PRAGMA data_version").fetchone() != version
+
+
+def test_head_that_the_nodes_other_process_has_kept_counts_in_this_one_too(
+    house: House, make: Make, witnesses: list[Witness]
+) -> None:
+    log = make("log.db")
+    for one in (*witnesses, *witnesses):
+        one.ask(log)
+    first = witnesses[0]
+    other = Witness(house, first.name, first.store)
+    assert other.mirror.counted() == log.newest()[0]
+    grow(log, 2)
+    for one in (*witnesses, *witnesses):
+        one.ask(log)
+    other.ask(log)
+    assert other.mirror.counted() == log.newest()[0]
