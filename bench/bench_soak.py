@@ -41,7 +41,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 MINUTES, NODES = 30.0, 50
-PERSONS, ASKED, ROUNDS = 1_000, 400, 3
+PERSONS, ASKED, ROUNDS = 5_000, 60, 3
 RATE = 1.0
 """Scores a second at each of the asking desks."""
 ASKERS = 2

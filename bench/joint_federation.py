@@ -13,16 +13,19 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import duckdb
 import numpy as np
 
 from consortium.identity.person import PersonRule, person_input
+from coordinator import control
 from partner_node import node_control, wiring
 from partner_node.config import load_config
 from partner_node.people import People
 from partner_node.scoring_store import ScoringStore
+from rehearsal.processes import RehearsalError
 from riskweave_client import Applicant, AsyncClient, Client, Consent, Score
 from tests.integration.federation import Federation
 from tests.simulator import SCHEMA
@@ -129,11 +132,20 @@ def running(directory: Path, size: Size) -> Iterator[Bench]:
     with Federation.running(directory, file) as federation:
         bench = Bench(federation, size)
         _fill(bench)
-        version = federation.start_run().wait_for_end().version
+        version = _trained(federation)
         federation.steps.vote_all(version)
         tokenise(bench)
         until_joint(bench)
         yield bench
+
+
+def _trained(federation: Federation) -> str:
+    """The version that the rehearsal's plan gives, however long many partners take."""
+    events = control.start_run(federation.places.control_socket, federation.rehearsal.plan_text)
+    last = list(events)[-1]
+    if last.stage != "finished":
+        raise RehearsalError(f"the run {last.stage}: {last.text}")
+    return last.version
 
 
 def tokenise(bench: Bench) -> None:
@@ -151,15 +163,16 @@ def tokenise(bench: Bench) -> None:
 def until_joint(bench: Bench) -> None:
     """Wait until every node would ask all the others."""
 
-    def joint() -> bool:
-        for name in bench.names:
-            for found in node_control.ask(bench.federation.directory(name), "scoring"):
-                roster = found["roster"]
-                if found["fallback"] or len(roster) < len(bench.names):  # type: ignore[arg-type]
-                    return False
+    def joint(name: str) -> bool:
+        for found in node_control.ask(bench.federation.directory(name), "scoring"):
+            roster = found["roster"]
+            if found["fallback"] or len(roster) < len(bench.names):  # type: ignore[arg-type]
+                return False
         return True
 
-    bench.federation.wait(joint, what="all score jointly", blame=bench.names[0])
+    for name in bench.names:
+        wait = partial(joint, name)
+        bench.federation.wait(wait, what=f"{name} scores jointly", blame=name)
 
 
 def _tokenise(directory: Path) -> None:

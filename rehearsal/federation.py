@@ -42,6 +42,10 @@ COORDINATOR = "coordinator"
 _VERDICTS = {0: "verified", regulator_cli.WARNED: "warnings", regulator_cli.FAILED: "failed"}
 _UP_S = 60.0
 """Longest wait for a process to come up: a cold machine reads a lot of libraries."""
+_MORE_S = 3.0
+"""More for each partner: they share this machine."""
+_TOGETHER = 8
+"""Nodes that come up at a time: fifty at once would keep each other from it."""
 
 
 class Watcher(Protocol):
@@ -183,23 +187,32 @@ class _Federation:
         if self._rehearsal.regulator is not None:
             self._call(regulator_cli.main, "trust", str(self._places.regulator), digest)
         # Only now: who serves before all have signed dials again and again.
-        for party in self._rehearsal.parties:
-            node = str(self._places.node(party))
-            self._processes.start(party.id, riskweave("node", "serve", node))
+        self._serve_all()
         if self._rehearsal.regulator is not None:
             watcher = str(self._places.regulator)
             command = riskweave("audit", "watch", watcher, "--keep")
             self._processes.start(self._rehearsal.regulator, command)
 
+    def _serve_all(self) -> None:
+        parties = self._rehearsal.parties
+        for place, party in enumerate(parties):
+            if place >= _TOGETHER:
+                self._wait_for(parties[place - _TOGETHER])
+            node = str(self._places.node(party))
+            self._processes.start(party.id, riskweave("node", "serve", node))
+
     def wait_for_all(self) -> None:
         """Until the manifest is in force and every partner's streams are up."""
         for party in self._rehearsal.parties:
-            self._processes.wait_until(
-                lambda name=party.id: self._connected(name),  # type: ignore[misc]
-                _UP_S,
-                what=f"{party.id} is connected",
-                blame=party.id,
-            )
+            self._wait_for(party)
+
+    def _wait_for(self, party: Party) -> None:
+        self._processes.wait_until(
+            lambda: self._connected(party.id),
+            _UP_S + _MORE_S * len(self._rehearsal.parties),
+            what=f"{party.id} is connected",
+            blame=party.id,
+        )
 
     def train(self, watcher: Watcher) -> tuple[RunEvent, ...]:
         """Start the run and follow it to its end."""
