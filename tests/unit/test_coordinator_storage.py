@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from consortium.errors import StorageError
-from consortium.ids import Digest, PartnerId, RunId
+from consortium.ids import Digest, PartnerId, RunId, digest_of
+from consortium.manifest import Member, Role
 from consortium.messages import ManifestBundle, Signed, Vote
-from coordinator.storage import CheckpointRow, Store
+from coordinator.storage import CheckpointRow, Store, TokenRow
 
 RUN, OTHER = RunId("ab" * 16), RunId("cd" * 16)
 V1, V2 = Digest("01" * 32), Digest("02" * 32)
@@ -81,6 +82,42 @@ def test_cosignatures_of_one_head_that_come_at_once_are_all_kept(store: Store) -
     store.change_head(1, first)
     other.join()
     assert store.log_note(1) == b"head bank_a shop_c"
+
+
+def enrolled(name: str) -> tuple[TokenRow, Member]:
+    """A token, and who is made of it; each with keys of its own."""
+    partner, key = PartnerId(name), digest_of(name.encode())
+    token = TokenRow(
+        secret_sha256=key, partner=partner, role=Role.PARTNER, families=("f",), expires=9
+    )
+    member = Member(
+        id=partner,
+        index=0,
+        role=Role.PARTNER,
+        identity=key,
+        agreement=key,
+        witness=key,
+        tls_spki=key,
+        families=("f",),
+    )
+    return token, member
+
+
+def test_members_that_join_at_once_get_different_indices(store: Store) -> None:
+    joins = []
+    for token, member in (enrolled("bank_a"), enrolled("bank_b")):
+        store.add_token(token)
+        made = (token.secret_sha256, member, 1)
+        joins.append(threading.Thread(target=store.redeem, args=made))
+    with store.transaction() as connection:
+        store.hold_log(connection)
+        for one in joins:
+            one.start()
+        joins[0].join(0.3)
+        assert joins[0].is_alive(), "whoever joins waits for those before"
+    for one in joins:
+        one.join()
+    assert {one.index for one in store.members()} == {1, 2}
 
 
 def test_unfinished_run_is_found_again_by_a_second_process(
@@ -181,7 +218,7 @@ def test_commits_are_durable_and_readers_do_not_block_writers(tmp_path: Path) ->
 
 FULL_DISK = """
 import resource, signal, sys
-from coordinator.storage import CheckpointRow, Store
+from coordinator.storage import CheckpointRow, Store, TokenRow
 from consortium.errors import StorageError
 store = Store(sys.argv[1])
 row = dict(run="ab" * 16, stage="gradient", attempts=0)
