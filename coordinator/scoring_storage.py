@@ -159,7 +159,7 @@ class ScoringStore:
         self._store = store
 
     def _all(self, query: sa.Select[Any]) -> list[sa.RowMapping]:
-        with self._store.transaction() as connection:
+        with self._store.reading() as connection:
             return list(connection.execute(query).mappings())
 
     # --- joint scores -------------------------------------------------------------------------
@@ -182,7 +182,7 @@ class ScoringStore:
 
     def last_batch(self) -> int:
         """Second of the newest batch; 0 before the first."""
-        with self._store.transaction() as connection:
+        with self._store.reading() as connection:
             return connection.scalar(sa.select(sa.func.max(_BATCHES.c.second))) or 0
 
     def batches(self) -> tuple[Batch, ...]:

@@ -342,7 +342,8 @@ class Store:
         self._sealer: Sealer | None = None
         if self._engine.dialect.name == "sqlite":
             sa.event.listen(self._engine, "connect", _set_pragmas)
-            sa.event.listen(self._engine, "begin", _begin_immediate)
+            sa.event.listen(self._engine, "begin", _begin)
+        self._readers = self._engine.execution_options(reading=True)
         self._fence: Fence | None = None
         with self._kept_before():
             self._bring_up()
@@ -388,8 +389,23 @@ class Store:
             StorageError: not reachable, full, locked for too long.
             DeposedError: another replica leads since; nothing is written.
         """
+        with self._of(self._engine) as connection:
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """One transaction that only reads: it sees one moment and waits for no writer.
+
+        Raises as ``transaction`` does. Fifty witnesses ask several times a second, and a reader
+        that took SQLite's one lock of writers would make the trainer wait for all of them.
+        """
+        with self._of(self._readers) as connection:
+            yield connection
+
+    @contextmanager
+    def _of(self, engine: sa.Engine) -> Iterator[sa.Connection]:
         try:
-            with self._engine.begin() as connection:
+            with engine.begin() as connection:
                 if self._fence is not None:
                     self._fence.check(connection)
                 yield connection
@@ -414,11 +430,11 @@ class Store:
             connection.execute(table.insert().values(**row))
 
     def _all(self, query: sa.Select[Any]) -> list[sa.RowMapping]:
-        with self.transaction() as connection:
+        with self.reading() as connection:
             return list(connection.execute(query).mappings())
 
     def _one(self, query: sa.Select[Any]) -> sa.RowMapping | None:
-        with self.transaction() as connection:
+        with self.reading() as connection:
             return connection.execute(query.limit(1)).mappings().first()
 
     # --- the log (protocol 8) -----------------------------------------------------------------
@@ -494,7 +510,7 @@ class Store:
 
     def log_portion(self, first: int, until: int) -> tuple[bytes, ...]:
         """Entries from index ``first`` up to ``until``."""
-        with self.transaction() as connection:
+        with self.reading() as connection:
             return self.log_within(connection, first, until)
 
     @staticmethod
@@ -505,7 +521,7 @@ class Store:
 
     def log_note(self, size: int) -> bytes | None:
         """The note of the signed head of so many entries, as it stands now."""
-        with self.transaction() as connection:
+        with self.reading() as connection:
             note = connection.scalar(_NOTE_OF, {"of": size})
         return None if note is None else bytes(note)
 
@@ -519,7 +535,7 @@ class Store:
 
     def log_leaves(self) -> Sequence[bytes]:
         """All leaf hashes."""
-        with self.transaction() as connection:
+        with self.reading() as connection:
             last = connection.scalar(_LOG_LAST)
             return self._leaves(connection, 0, 0 if last is None else int(last) + 1)
 
@@ -539,7 +555,7 @@ class Store:
 
     def not_logged(self, entries: Sequence[bytes]) -> tuple[bytes, ...]:
         """Those of ``entries`` that the log does not have, each once."""
-        with self.transaction() as connection:
+        with self.reading() as connection:
             return self._not_logged(connection, entries)
 
     @staticmethod
@@ -627,12 +643,12 @@ class Store:
 
     def revoked(self) -> frozenset[str]:
         """Identity keys that were revoked, in hex."""
-        with self.transaction() as connection:
+        with self.reading() as connection:
             return frozenset(connection.scalars(_REVOKED))
 
     def out(self) -> tuple[PartnerId, ...]:
         """Members whose enrolled identity is revoked, sorted."""
-        with self.transaction() as connection:
+        with self.reading() as connection:
             return self._out(connection)
 
     @staticmethod
@@ -1011,8 +1027,9 @@ def _set_pragmas(connection: Any, _record: object) -> None:  # noqa: ANN401 - of
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _begin_immediate(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+def _begin(connection: sa.Connection) -> None:
+    reading = connection.get_execution_options().get("reading", False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
 def _member(row: sa.RowMapping) -> Member:

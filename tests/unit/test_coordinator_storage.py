@@ -120,6 +120,16 @@ def test_members_that_join_at_once_get_different_indices(store: Store) -> None:
     assert {one.index for one in store.members()} == {1, 2}
 
 
+def test_reader_waits_for_no_writer_and_sees_nothing_of_what_it_has_not_ended(
+    store: Store,
+) -> None:
+    store.append([b"ended"])
+    with store.transaction() as connection:
+        store.append_within(connection, [b"not ended"])
+        assert store.log_entries() == (b"ended",)
+    assert store.log_entries() == (b"ended", b"not ended")
+
+
 def test_unfinished_run_is_found_again_by_a_second_process(
     store: Store, database_url: str
 ) -> None:
