@@ -274,6 +274,12 @@ class AuditLog:
         heads = self._store.log_heads(last=1)
         return bool(heads) and self.witnesses.counts(heads[0][1], manifest)
 
+    def cosigners(self, manifest: Manifest) -> tuple[PartnerId, ...]:
+        """Partners that have cosigned the newest head, and so all that is in the log."""
+        heads = self._store.log_heads(last=1)
+        silent = self.witnesses.silent(heads[0][1], manifest) if heads else ()
+        return tuple(one.id for one in manifest.partners if heads and one.id not in silent)
+
     # --- the bundle (protocol 8.7, 8.8) -------------------------------------------------------
 
     def bundle(self, manifest: Manifest, *, uploads: bool = False) -> dict[str, bytes]:

@@ -32,7 +32,7 @@ def add_verbs(verbs: "Verbs") -> None:
     verb.add_argument("source", metavar="OUT", type=Path, help="what `backup` wrote")
     verb.add_argument("directory", metavar="DIR", type=Path, help="new or empty")
 
-    text = "wait, as one cheap process, until so many have joined, are connected or are active"
+    text = "wait, as one cheap process, until so many have joined, are connected, and so on"
     verb = verbs.add_parser("wait", help=text, description=text)
     verb.set_defaults(command=_wait)
     verb.add_argument("directory", metavar="DIR", type=Path, help="coordinator directory")
@@ -41,6 +41,7 @@ def add_verbs(verbs: "Verbs") -> None:
         (Goal.JOINED, "members that have enrolled, regulators too"),
         (Goal.CONNECTED, "partners with both streams up under a manifest in force"),
         (Goal.ACTIVE, "models and heads in use"),
+        (Goal.COSIGNED, "members that have cosigned all that is in the log now"),
     ):
         goals.add_argument(f"--{goal}", metavar="N", type=int, help=what)
     verb.add_argument(

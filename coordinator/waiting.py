@@ -19,6 +19,8 @@ class Goal(StrEnum):
     """Partners with both streams up, once the manifest is in force."""
     ACTIVE = "active"
     """Models and heads in use."""
+    COSIGNED = "cosigned"
+    """Members that have cosigned all that is in the log now; what others act on is under it."""
 
 
 def count(desk: wiring.Desk, goal: Goal) -> int:
@@ -28,6 +30,8 @@ def count(desk: wiring.Desk, goal: Goal) -> int:
             return len(desk.store.members())
         case Goal.ACTIVE:
             return sum(row.status == "active" for row in desk.store.models())
+        case Goal.COSIGNED:
+            return len(wiring.cosigners(desk))
         case Goal.CONNECTED:
             try:
                 seen = control.fetch_status(desk.config.control_socket)

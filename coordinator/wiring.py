@@ -393,6 +393,12 @@ def is_witnessed(desk: Desk) -> bool:
     return manifest is not None and desk.log.witnessed(manifest)
 
 
+def cosigners(desk: Desk) -> tuple[PartnerId, ...]:
+    """Partners that have cosigned all that is in the log now."""
+    manifest = desk.membership.current()
+    return () if manifest is None else desk.log.cosigners(manifest)
+
+
 def issue_token(
     desk: Desk,
     partner: PartnerId,

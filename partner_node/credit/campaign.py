@@ -258,6 +258,12 @@ class CampaignDesk:
             for one in found
         )
 
+    def listed(self, name: str) -> list[Member]:
+        """Every member by line: whom the lender's own systems are to offer to. Private."""
+        self._running(name)
+        with self._store.reading() as connection:
+            return storage_campaign.members(connection, name)
+
     # --- parts --------------------------------------------------------------------------------
 
     def running(self, name: str) -> Running | None:

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from consortium.credit.restart import Tier
 from consortium.errors import ConfigurationError
 from partner_node import wiring
-from partner_node.credit.campaign import CampaignDesk, enrolled_of, fates_of
+from partner_node.credit.campaign import CampaignDesk, arm_of, enrolled_of, fates_of
 from partner_node.credit.campaign_opening import open_campaigns
 from partner_node.credit.cli import add_verb, show
 from partner_node.credit.forms import parse_json
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
 
     Verbs: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
 
-_ACTIONS = ("status", "enrol", "offer", "outcome")
+_ACTIONS = ("status", "enrol", "offer", "list", "outcome")
 
 
 def add_verbs(verbs: "Verbs") -> None:
     """Add ``campaign``."""
-    text = "a restart campaign of the log at this node: status, enrol, offer, outcome"
+    text = "a restart campaign of the log at this node: status, enrol, offer, list, outcome"
     verb = add_verb(verbs, "campaign", _campaign, text)
     verb.add_argument("action", choices=_ACTIONS)
     verb.add_argument("name", metavar="NAME", help="of the campaign")
@@ -33,10 +34,12 @@ def add_verbs(verbs: "Verbs") -> None:
 
 def _campaign(arguments: argparse.Namespace) -> int:
     if (arguments.action in ("enrol", "outcome")) != bool(arguments.file):
-        raise ConfigurationError("enrol and outcome read a --file; status and offer do not")
+        raise ConfigurationError("enrol and outcome read a --file, no other does")
     with open_campaigns(wiring.open_desk(arguments.directory)) as campaigns:
         if arguments.action == "status":
             return _status(campaigns, arguments)
+        if arguments.action == "list":
+            return _list(campaigns, arguments)
         if arguments.action == "outcome":
             fresh = campaigns.record(arguments.name, fates_of(_parsed(arguments.file)))
             lines = [f"{fresh} outcomes are new"]
@@ -62,6 +65,26 @@ def _status(campaigns: CampaignDesk, arguments: argparse.Namespace) -> int:
     waves = " ".join(f"{number + 1}:{one}" for number, one in enumerate(now.waves))
     lines = [f"{running.plan.name}: {waves}{' ended' if now.ended else ''}", *_lines(counted)]
     return show(found, lines, as_json=arguments.json)
+
+
+def _list(campaigns: CampaignDesk, arguments: argparse.Namespace) -> int:
+    """The lender's own lines, for its own systems; nothing of it leaves."""
+    found = [
+        {
+            "line": one.line,
+            "arm": one.tier.value if one.tier is Tier.D else arm_of(one).value,
+            "wave": one.wave + 1,
+            "turn": one.turn,
+            "fate": "" if one.fate is None else one.fate.value,
+        }
+        for one in campaigns.listed(arguments.name)
+    ]
+    lines = [
+        f"{one['line']}  {one['arm']:<7} wave {one['wave']}  "
+        f"{one['fate'] or ('watched' if one['turn'] else 'not yet')}"
+        for one in found
+    ]
+    return show(found, lines or ["nobody"], as_json=arguments.json)
 
 
 def _lines(counted: Mapping[str, int]) -> list[str]:

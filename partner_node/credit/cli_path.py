@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
@@ -28,9 +29,11 @@ from partner_node.credit.papers import FORMATS, PaperDesk, plain_offered, printe
 from partner_node.credit.path import (
     Counselled,
     PathDesk,
+    RestartAsked,
     Standing,
     counsel_asked,
     restart_asked,
+    restarts_asked,
 )
 from partner_node.keystore import read_file, write_file
 
@@ -61,9 +64,11 @@ def add_verbs(verbs: "Verbs") -> None:
     said.add_argument("--take", action="store_true", help="the borrower takes the add-on")
     said.add_argument("--leave", action="store_true", help="the borrower does not")
     _add_output(verb)
-    text = "tier of a closed line's borrower, from a JSON file"
+    text = "tier of a closed line's borrower, or of a list of them, from a JSON file"
     verb = add_verb(verbs, "restart", _restart, text)
-    verb.add_argument("file", metavar="FILE", help="the closed line; - reads standard input")
+    verb.add_argument(
+        "file", metavar="FILE", help="one closed line, or a list; - reads standard input"
+    )
     verb = add_verb(verbs, "ladder", _ladder, "the rebuild ladder of a line of tier B")
     verb.add_argument("line", metavar="LINE", help="the partner's own reference")
     verb.add_argument("step", choices=_LADDER_STEPS)
@@ -234,7 +239,10 @@ def _sign(arguments: argparse.Namespace, _: DeskService, papers: PaperDesk) -> i
 
 
 def _restart(arguments: argparse.Namespace) -> int:
-    asked = restart_asked(_parsed(arguments.file))
+    plain = _parsed(arguments.file)
+    if isinstance(plain, list):
+        return _restart_all(arguments, restarts_asked(plain))
+    asked = restart_asked(plain)
     with _opened(arguments) as (service, _):
         made = PathDesk(service).restart(asked)
     contact = "may be contacted" if made.may_contact else "may not be contacted, may apply"
@@ -246,6 +254,17 @@ def _restart(arguments: argparse.Namespace) -> int:
     lines += ["counselling first"] if made.counselling_first else []
     lines += [f"looked at again by {made.again_on}"] if made.again_on else []
     return show(plain_of(made), lines, as_json=arguments.json)
+
+
+def _restart_all(arguments: argparse.Namespace, asked: Sequence[RestartAsked]) -> int:
+    with _opened(arguments) as (service, _):
+        made = PathDesk(service).restart_all(asked)
+    counted = Counter(f"tier_{one.tier}" for one in made)
+    counted["may_be_contacted"] = sum(one.may_contact for one in made)
+    counted["counselling_first"] = sum(one.counselling_first for one in made)
+    lines = [f"{len(made)} closed lines are placed"]
+    lines += [f"{name}: {number}" for name, number in sorted(counted.items())]
+    return show([plain_of(one) for one in made], lines, as_json=arguments.json)
 
 
 def _ladder(arguments: argparse.Namespace) -> int:

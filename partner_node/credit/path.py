@@ -48,6 +48,8 @@ from partner_node.credit.storage_path import StoredLadder
 
 T = TypeVar("T")
 
+MOST_AT_ONCE = 1_000_000
+"""Closed lines that one call may place."""
 OFFER = "OFFER"
 """The first step of each ladder, before those of the table."""
 
@@ -176,6 +178,19 @@ def restart_asked(plain: object) -> RestartAsked:
     return asked_of(RestartAsked, plain, "eta", "income")
 
 
+def restarts_asked(plain: object) -> tuple[RestartAsked, ...]:
+    """The requests of a list of them; DecodeError says which one cannot be read."""
+    if not isinstance(plain, list) or not 1 <= len(plain) <= MOST_AT_ONCE:
+        raise DecodeError(f"a list of 1 to {MOST_AT_ONCE} closed lines")
+    found = []
+    for number, one in enumerate(plain, start=1):
+        try:
+            found.append(restart_asked(one))
+        except DecodeError as error:
+            raise DecodeError(f"line {number} of the list: {error}") from error
+    return tuple(found)
+
+
 def counsel_asked(plain: object) -> CounselAsked:
     """A counselling case's request; DecodeError."""
     return asked_of(CounselAsked, plain, "tier", "income")
@@ -196,13 +211,30 @@ class PathDesk:
         Raises:
             DomainError: no closure by the lender, or figures that cannot be.
         """
+        return self.restart_all([asked])[0]
+
+    def restart_all(self, every: Sequence[RestartAsked]) -> list[Restart]:
+        """Place the borrowers of many closed lines by the rules of today: all or nobody.
+
+        Raises:
+            DomainError: as ``restart``.
+        """
         today = self._service.today()
-        rules = self._service.ports.rules.at(today).rules
+        rules = self._service.ports.rules.at(today)
+        made = [self._placed(one, rules.rules, today) for one in every]
+        with self._store.transaction() as connection:
+            at = self._service.ports.now()
+            for one in made:
+                document = document_of(one)
+                storage_path.keep_restart(connection, one.line, document, tier=one.tier, at=at)
+        return made
+
+    def _placed(self, asked: RestartAsked, rules: Rules, today: date) -> Restart:
         closed = asked.closed
         placed = tier_of(closed, rules.policy.restart)
         treatment = treatment_of(closed, placed, today=today)
         limit, price = _reinstated(asked, placed, rules, today)
-        made = Restart(
+        return Restart(
             line=asked.line,
             on=today,
             tier=placed.tier,
@@ -218,10 +250,6 @@ class PathDesk:
             currency=rules.policy.currency,
             policy=rules.policy_digest,
         )
-        with self._store.transaction() as connection:
-            document, at = document_of(made), self._service.ports.now()
-            storage_path.keep_restart(connection, made.line, document, tier=made.tier, at=at)
-        return made
 
     def restarted(self, line: str) -> Restart:
         """Where the borrower of a line stands; DataError if it was not looked at."""
