@@ -106,7 +106,7 @@ def _impact(made: Scored, name: PartnerId) -> Impact:
     everybody = np.ones(len(own.labels), dtype=np.bool_)
     before = made.of(own.places)
     lost = premium_of(made.head, before, seen(made, name, everybody, attested=False))
-    return Impact(premium=lost, labels=own.labels, holdout=own.holdout)
+    return Impact(premium=lost, labels=own.labels, holdout=own.holdout, attested=None)
 
 
 def _hanging(made: Scored, persons: str, seed: int) -> dict[PartnerId, Hanging]:

@@ -45,6 +45,9 @@ class FigureKind(StrEnum):
     """Grade by arm by outcome of a closure study (credit 4.15)."""
     PREMIUM = "premium"
     """What the loss of a history costs, by tier (credit 4.16)."""
+    PREMIUM_FIT = "premium_fit"
+    """The joint score of the same persons with the part and without, against what became of
+    them: AUC, calibration, mean PD (credit 4.16)."""
     DEPENDENCE = "dependence"
     """Grade by outcome with and without each partner's part of a joint score (credit 4.18)."""
     CONTRIBUTION = "contribution"

@@ -175,7 +175,7 @@ class ScoreTable:
         return self._holding(rows, held)
 
     def rows_of(self, tokens: Bytes16) -> Integers:
-        """Rows of persons who are held, by their tokens."""
+        """Rows of persons that are held, shape (n,); of others any row there is."""
         rows, _ = self._tokens.find(tokens)
         return rows
 

@@ -18,7 +18,14 @@ from consortium.manifest import Manifest
 from consortium.scoring.consent import Method
 from consortium.scoring.head import Head
 from consortium.scoring.layout import JointSums, encode_holding
-from consortium.scoring.premium import Impact, OwnPart, premium_of, without_part
+from consortium.scoring.premium import (
+    ATTESTATION,
+    Impact,
+    OwnPart,
+    premium_of,
+    with_attested,
+    without_part,
+)
 from partner_node.closure_table import ClosureTable
 from partner_node.customers import Bytes16, ScoreTable, study_threshold
 from partner_node.people import SUBJECT_BYTES, People
@@ -124,9 +131,25 @@ def joined_sums(found: Sequence[Part]) -> JointSums:
 def impact_from(head: Head, sums: JointSums, table: ScoreTable, tokens: Bytes16) -> Impact:
     """What the loss of the own part costs, and the outcomes that this partner has. Private.
 
-    Raises as ``without_part`` and ``premium_of``.
+    Args:
+        head: In force.
+        sums: Joint sums, in the order of ``tokens``.
+        table: This partner's own rows.
+        tokens: Of persons that it holds, shape (n, 16).
+
+    Raises:
+        ShapeError, DomainError: as ``without_part`` and ``premium_of``.
     """
-    lost = premium_of(head, sums, without_part(sums, own_part(table, tokens)))
-    rows = table.rows_of(tokens)
-    customers = table.customers
-    return Impact(premium=lost, labels=customers.labels[rows], holdout=customers.holdout[rows])
+    rows, customers = table.rows_of(tokens), table.customers
+    left = without_part(sums, own_part(table, tokens))
+    attested = None
+    if ATTESTATION in head.families:
+        everybody = np.ones(len(rows), dtype=np.bool_)
+        shown = with_attested(left, table.attested(rows), everybody)
+        attested = premium_of(head, sums, shown).after
+    return Impact(
+        premium=premium_of(head, sums, left),
+        labels=customers.labels[rows],
+        holdout=customers.holdout[rows],
+        attested=attested,
+    )

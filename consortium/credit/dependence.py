@@ -109,7 +109,8 @@ def auc_over_grades(counts: Float, deviation: float) -> Figure | None:
     that of the noise.
 
     Args:
-        counts: Noisy (good, bad) by grade, the strongest first, shape (grades, 2).
+        counts: Noisy (good, bad) by grade, or band of PD, the strongest first, shape
+            (grades, 2).
         deviation: Of the noise of one count.
 
     Returns:

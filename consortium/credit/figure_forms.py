@@ -33,6 +33,9 @@ LOST_EDGES = (-40, -20, -10, -5, 0, 5, 10, 20, 40, 80)
 LOST = (*(f"to{edge}" for edge in LOST_EDGES), "more")
 MOVES = ("weaker", "same", "better")
 """What became of the grade of a person whose history is lost."""
+PD_EDGES = ("0.01", "0.02", "0.05", "0.1", "0.2", "0.3", "0.5")
+"""PDs between the bands of a joint score; the last band is open above."""
+PD_BANDS = (*(f"to{edge}" for edge in PD_EDGES), "more")
 DECISIONS = ("APPROVE", "REFER", "DECLINE")
 OUTCOMES = tuple(outcome.value for outcome in Outcome)
 ARMS = tuple(arm.value for arm in StudyArm)
@@ -43,6 +46,8 @@ SEGMENTS = tuple(segment.value for segment in Segment)
 PPM = 1_000_000
 VIEWS = ("with", "without")
 """Of a joint score: as it is, and with one partner's part taken out."""
+ALL_VIEWS = (*VIEWS, "attested")
+"""And with that part taken out, but the signed history that the person carries shown."""
 MARKS = ("good", "bad")
 PERSONS = ("holdout", "all")
 """Whose outcomes count: of persons that the model never saw, or of all."""
@@ -155,6 +160,12 @@ def _ages(_: FigureSpec, axis: Axis) -> bool:
     return 0 <= last <= _MOST_AGE and axis.cells == ages
 
 
+def _views(spec: FigureSpec, axis: Axis) -> bool:
+    """With and without; of a premium's fit, if it is asked for, with the attestation too."""
+    fit = spec.kind is FigureKind.PREMIUM_FIT
+    return axis.cells == VIEWS or (fit and axis.cells == ALL_VIEWS)
+
+
 def _waves(_: FigureSpec, axis: Axis) -> bool:
     return axis.cells == tuple(map(wave_label, range(len(axis.cells))))
 
@@ -191,6 +202,8 @@ VOCABULARIES: Mapping[str, Vocabulary] = {
     "tier": _exactly(*TIERS),
     "lost": _exactly(*LOST),
     "move": _exactly(*MOVES),
+    "view": _views,
+    "pd_band": _exactly(*PD_BANDS),
     "decision": _exactly(*DECISIONS),
     "outcome": _exactly(*OUTCOMES),
     "arm": _exactly(*ARMS),
@@ -198,7 +211,6 @@ VOCABULARIES: Mapping[str, Vocabulary] = {
     "wave_arm": _exactly(*Arm),
     "fate": _exactly(*Fate),
     "world": _worlds,
-    "view": _exactly(*VIEWS),
     "mark": _exactly(*MARKS),
     "without": _versions,
 }
@@ -254,6 +266,14 @@ FORMS: Mapping[FigureKind, Form] = {
         one_period=True,
         every=True,
         signed=("gain",),
+    ),
+    FigureKind.PREMIUM_FIT: Form(
+        axes=(("view", "pd_band", "outcome"),),
+        counts=("persons",),
+        amounts=("expected",),
+        filters={"closing": (), "head": ()},
+        one_period=True,
+        every=True,
     ),
     FigureKind.ELASTICITY: Form(axes=(("grade", "arm", "outcome"),), counts=("persons",)),
     FigureKind.FAIRNESS: Form(

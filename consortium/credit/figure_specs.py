@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from consortium.credit.figure_forms import (
+    ALL_VIEWS,
     ARMS,
     CAUSES,
     DECISIONS,
@@ -17,6 +18,7 @@ from consortium.credit.figure_forms import (
     MOVES,
     NONE,
     OUTCOMES,
+    PD_BANDS,
     PERSONS,
     PPM,
     SEGMENTS,
@@ -49,8 +51,10 @@ class Wanted:
     closing: str = ""
     """Of a premium: the partner whose part is lost."""
     head: str = ""
-    """Of a premium or a dependence: version of the head in force, its first 40 digits at
-    least."""
+    """Of a premium, its fit or a dependence: version of the head in force, its first 40 digits
+    at least."""
+    attested: bool = False
+    """Of a premium's fit: whether persons are seen with their signed history as well."""
     cuts: tuple[str, ...] = ()
     """Of a dependence: PDs between the five grades, decimals that rise."""
     persons: str = PERSONS[0]
@@ -140,6 +144,7 @@ def _cells(name: str, first: str, last: str, wanted: Wanted) -> tuple[str, ...]:
         "group": wanted.groups,
         "segment": wanted.segments,
         "without": tuple(one[:VERSION_DIGITS] for one in wanted.without),
+        "view": ALL_VIEWS if wanted.attested else VIEWS,
     }
     return given[name] if name in given else _FIXED[name]
 
@@ -155,6 +160,6 @@ _FIXED = {
     "arm": ARMS,
     "lost": LOST,
     "move": MOVES,
-    "view": VIEWS,
     "mark": MARKS,
+    "pd_band": PD_BANDS,
 }

@@ -19,9 +19,12 @@ from consortium.scoring.layout import Flags, Integers, JointSums
 from consortium.scoring.scorecard import ETA_LIMIT, FACTOR, UNIT_BITS
 
 Float = NDArray[np.float64]
+Labels = NDArray[np.uint8]
 
 ATTESTATION = "attestation"
 """The family of histories that borrowers carry themselves."""
+
+NO_LABEL = 255
 
 _UNIT = float(1 << UNIT_BITS)
 
@@ -64,17 +67,25 @@ class Premium:
 class Impact:
     """A premium, and what is known by now of the same n persons. Private."""
 
-    premium: Premium
-    labels: NDArray[np.uint8] = field(repr=False)
-    """1 = bad, 0 = good, 255 = no outcome, shape (n,)."""
+    premium: Premium = field(repr=False)
+    labels: Labels = field(repr=False)
+    """What became of them by the partner's own table, shape (n,): 0 good, 1 bad, 255 no
+    outcome."""
     holdout: Flags = field(repr=False)
     """Whether the model never saw the person (protocol 5.8), shape (n,)."""
+    attested: Integers | None = field(repr=False)
+    """Log-odds at the next lender of who carries an attestation, units, shape (n,); None: the
+    head has no family of attestations."""
 
     def __post_init__(self) -> None:
-        """Raise ShapeError unless the columns are of the same persons."""
+        """Raise ShapeError or DomainError unless the columns are of the same persons."""
         shape = self.premium.before.shape
         if {self.labels.shape, self.holdout.shape} != {shape}:
             raise ShapeError(f"outcomes of {self.labels.shape} for a premium of {shape}")
+        if self.attested is not None and self.attested.shape != shape:
+            raise ShapeError(f"{self.attested.shape} attested of {shape} persons")
+        if not np.isin(self.labels, (0, 1, NO_LABEL)).all():
+            raise DomainError("a label that is none")
 
 
 def without_part(sums: JointSums, own: OwnPart) -> JointSums:
@@ -168,6 +179,11 @@ def premium_of(head: Head, before: JointSums, after: JointSums) -> Premium:
     with_part, _ = joint_eta(head, before)
     without, strata = joint_eta(head, after)
     return Premium(before=with_part, after=without, strata=strata)
+
+
+def pd_of(units: Integers) -> Float:
+    """PD of log-odds in units, shape (n,)."""
+    return _pd(units)
 
 
 def _log_odds(units: Integers) -> Float:

@@ -154,6 +154,7 @@ _RATES = frozenset(
     {
         *("approval_rate", "ever_late", "transition", "closure_rate", "balance_share"),
         *("group_approval", "opportunity_gap", "grade_lost"),
+        *("mean_pd", "pd_change", "price_change"),
     }
 )
 
@@ -165,7 +166,8 @@ def _text(one: Shown, value: float) -> str:
 
 
 _DIGITS = {
-    **dict.fromkeys(("hhi", "impact_ratio", "calibration"), 3),
+    **dict.fromkeys(("hhi", "impact_ratio", "calibration", "expected_observed"), 3),
+    **dict.fromkeys(("auc", "auc_change"), 3),
     **dict.fromkeys(("auc_with", "auc_without", "auc_gain"), 4),
     "loss_gain": 5,
 }

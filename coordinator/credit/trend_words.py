@@ -32,6 +32,7 @@ SECTIONS: Mapping[str, Pair] = {
     "premium": ("信息损失溢价", "Information-loss premium"),
     "dependence": ("对各机构的依赖", "Dependence on each partner"),
     "contribution": ("各机构训练贡献", "Contribution of each partner's training"),
+    "premium_fit": ("信息损失前后的联合评分", "The joint score before and after the loss"),
 }
 _DEPENDENCE_ZH = (
     "各机构自己客户的联合评分, 含该机构部分与不含该机构部分时按等级计算的 AUC 及其差。"
@@ -57,6 +58,20 @@ _PREMIUM_ZH = (
 _PREMIUM_EN = (
     "What the customers of a partner that closes lose with its record of them: points "
     "(median), and the share that falls to a weaker grade. Positive is harm."
+)
+_FIT_ZH = (
+    "同一批客户 (关闭机构的, 且同意影响研究) 的联合评分: 有该机构的信息 (with)、"
+    "没有 (without)、没有但出示签名历史证明 (attested), 对照该机构记录的结果。"
+    "价格按 60 % 违约损失率 (假设值) 折算; "
+    "正的变化为损失。AUC 变化的区间偏宽。"
+)
+_FIT_EN = (
+    "The joint score of the same persons, customers of the partner that closes who consented "
+    "to impact studies: with its part, without it, and without it but with the signed history "
+    "that a person carries (attested), against what became of them there. without is told "
+    "against with, attested against without. PD and price: more is harm; a price is the PD at "
+    "an assumed loss given default of 60 %, in points of a year's interest. Intervals of a "
+    "change of AUC are on the wide side."
 )
 ABOUT: Mapping[str, Pair] = {
     "demand": (
@@ -91,6 +106,7 @@ ABOUT: Mapping[str, Pair] = {
     "premium": (_PREMIUM_ZH, _PREMIUM_EN),
     "dependence": (_DEPENDENCE_ZH, _DEPENDENCE_EN),
     "contribution": (_CONTRIBUTION_ZH, _CONTRIBUTION_EN),
+    "premium_fit": (_FIT_ZH, _FIT_EN),
 }
 FIGURES: Mapping[str, Pair] = {
     "demand_index": ("需求指数", "demand index"),
@@ -111,6 +127,12 @@ FIGURES: Mapping[str, Pair] = {
     "auc_without": ("不含该机构的 AUC", "AUC without"),
     "auc_gain": ("AUC 增益", "AUC gain"),
     "loss_gain": ("对数损失增益", "gain in log-loss"),
+    "auc": ("AUC", "AUC"),
+    "expected_observed": ("预期/实际坏账", "expected over observed bads (E/O)"),
+    "mean_pd": ("平均违约概率", "mean PD"),
+    "auc_change": ("AUC 变化", "change of AUC"),
+    "pd_change": ("平均违约概率变化", "change of mean PD"),
+    "price_change": ("价格变化 (每年)", "change of price, a year"),
 }
 WHY: Mapping[Why, Pair] = {
     Why.FEW: ("人数过少, 不予显示", "too few persons: not shown"),
@@ -141,6 +163,7 @@ AXES: Mapping[str, Pair] = {
     "tier": ("客群", "tier"),
     "partner": ("机构", "partner"),
     "without": ("去掉一家机构的模型", "model without one partner"),
+    "view": ("视角", "view"),
 }
 COLUMNS: Mapping[str, Pair] = {
     "figure": ("数字", "figure"),

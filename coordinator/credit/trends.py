@@ -16,6 +16,7 @@ from consortium.credit import (
     indices,
     market,
     premium_figure,
+    premium_fit,
     trends,
 )
 from consortium.credit.figures import NoisyTable
@@ -52,6 +53,7 @@ MAKERS: Mapping[FigureKind, tuple[Maker, ...]] = {
     FigureKind.PREMIUM: (premium_figure.section,),
     FigureKind.DEPENDENCE: (dependence.section,),
     FigureKind.CONTRIBUTION: (contribution_table.section,),
+    FigureKind.PREMIUM_FIT: (premium_fit.section,),
 }
 """What is made of a table of each kind."""
 

@@ -33,8 +33,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="riskweave trends",
         description="The market's mood from noisy tables: demand, appetite, vintages, roll "
-        "rates, closures, concentration, fairness, premium, dependence, contribution. A table "
-        "that is there costs nothing more.",
+        "rates, closures, concentration, fairness, premium and its fit, dependence, "
+        "contribution. A table that is there costs nothing more.",
     )
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(verbs)
@@ -74,6 +74,8 @@ def _add_run(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     verb.add_argument(
         "--head", default="", help="of a premium or dependence: version of the head in force"
     )
+    text = "of a premium's fit: with the signed history that borrowers carry, too"
+    verb.add_argument("--attested", action="store_true", help=text)
     verb.add_argument("--partners", default="", help="a,b: of a dependence, who is measured")
     verb.add_argument("--cuts", default="", help="a,b,c,d: of a dependence, PDs between grades")
     verb.add_argument(
@@ -119,6 +121,7 @@ def _spec(arguments: argparse.Namespace) -> FigureSpec:
         persons=arguments.outcomes,
         model=arguments.model,
         without=_names(arguments.without),
+        attested=arguments.attested,
         bound=arguments.bound,
         cells_per_person=arguments.cells_per_person,
         synthetic=arguments.synthetic,

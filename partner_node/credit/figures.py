@@ -60,7 +60,11 @@ def entries_of(desk: wiring.Desk, spec: FigureSpec, studies: Studies) -> Iterabl
     return _of_decisions(desk, spec)
 
 
-_OF_STUDIES = {FigureKind.PREMIUM: lost_entries, FigureKind.DEPENDENCE: hanging_entries}
+_OF_STUDIES = {
+    FigureKind.PREMIUM: lost_entries,
+    FigureKind.PREMIUM_FIT: lost_entries,
+    FigureKind.DEPENDENCE: hanging_entries,
+}
 
 
 def _of_decisions(desk: wiring.Desk, spec: FigureSpec) -> Iterable[Entry]:

@@ -33,6 +33,7 @@ def impact(*persons: tuple[float, float, int, bool]) -> Impact:
         premium=Premium(before=before, after=after, strata=np.ones(len(persons), np.int64)),
         labels=np.array([one[2] for one in persons], dtype=np.uint8),
         holdout=np.array([one[3] for one in persons]),
+        attested=None,
     )
 
 

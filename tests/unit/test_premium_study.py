@@ -168,7 +168,8 @@ class Answered:
         self.asked.append((head, month))
         rows = len(self.lost.before)
         labels = np.array(self.labels or [255] * rows, dtype=np.uint8)
-        return Impact(premium=self.lost, labels=labels, holdout=np.arange(rows) % 2 == 0)
+        held = np.arange(rows) % 2 == 0
+        return Impact(premium=self.lost, labels=labels, holdout=held, attested=None)
 
 
 def spec_of(closing: str = BANK, head: str = VERSION) -> FigureSpec:

@@ -102,6 +102,7 @@ LOST = Impact(
     premium=Premium(before=np.array([0, -6]), after=np.array([3, 4]), strata=np.array([1, 3])),
     labels=np.array([255, 1], dtype=np.uint8),
     holdout=np.array([False, True]),
+    attested=np.array([2, -1]),
 )
 """Of two persons; the log-odds before rise with every question."""
 
@@ -250,6 +251,8 @@ def test_premium_is_the_same_within_its_month_and_pushes_no_joint_rows_out(
     rows = asker.rows(BASE)
     found = asker.impact(OTHER, "2026-11")
     assert (found.labels.tolist(), found.holdout.tolist()) == ([255, 1], [False, True])
+    assert found.attested is not None
+    assert found.attested.tolist() == [2, -1]
     first = found.premium
     assert [part.tolist() for part in (first.before, first.after, first.strata)] == [
         [1, -5],
@@ -270,7 +273,8 @@ def test_premium_is_the_same_within_its_month_and_pushes_no_joint_rows_out(
 
 def test_premium_of_other_bytes_or_another_head_is_refused() -> None:
     data = pack_impact(BASE, LOST)
-    for broken in (data[:-1], data + b"0", b"X" + data[1:], data[:20], data[:-1] + b"\x02"):
+    flag, label = data[:-1] + b"\x02", data[:-3] + b"\x07" + data[-2:]
+    for broken in (data[:-1], data + b"0", b"X" + data[1:], data[:20], flag, label):
         with pytest.raises(DecodeError):
             unpack_impact(broken, BASE)
     with pytest.raises(DecodeError, match="another head"):
