@@ -255,7 +255,8 @@ def write_starters(
         known = ", ".join(shipped_packs())
         raise ConfigurationError(f"--pack {pack!r}: expected one of {known}")
     folder = directory / FOLDER
-    if any(folder.glob("*.toml")):
+    # Tables that a node counts from (lines.toml, groups.toml) may be named before.
+    if any(any(folder.glob(f"{kind}*.toml")) for kind in (*KINDS, "terms")):
         raise ConfigurationError(f"{folder} has rules already; nothing was changed")
     currency = parse_pack(read_file(PACKS / f"{pack}.toml"), pack).currency
     values = {

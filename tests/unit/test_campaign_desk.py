@@ -100,6 +100,17 @@ def test_waves_and_holdout_are_those_that_the_auditor_draws(tmp_path: Path) -> N
             assert member.held == in_holdout(PLAN.name, drawn, PLAN.holdout_percent)
 
 
+def test_members_are_listed_for_the_lender_and_for_no_other(tmp_path: Path) -> None:
+    with house(tmp_path) as here:
+        here.desk.enrol(PLAN.name, here.cohort())
+        assert [one.line for one in here.desk.listed(PLAN.name)] == sorted(here.members())
+    other = tmp_path / "other"
+    other.mkdir()
+    with house(other, partner="telco_z") as stranger:
+        with pytest.raises(DomainError, match="no lender"):
+            stranger.desk.listed(PLAN.name)
+
+
 def test_cohort_is_closed_once_its_first_wave_has_opened(tmp_path: Path) -> None:
     with house(tmp_path) as here:
         cohort = here.cohort()

@@ -8,12 +8,19 @@ from typing import Any
 
 import pytest
 
-from consortium.errors import ConfigurationError, DecodeError, NotFoundError, OutOfOrderError
+from consortium.errors import (
+    ConfigurationError,
+    DecodeError,
+    DomainError,
+    NotFoundError,
+    OutOfOrderError,
+)
 from consortium.ids import PartnerId
 from partner_node import wiring
 from partner_node.credit.cli import main
 from partner_node.credit.house_terms import parse_terms, terms_at
 from partner_node.credit.opening import open_service
+from partner_node.credit.path import PathDesk
 from partner_node.credit.rules import shipped_packs
 from tests.credit_desk_house import CONSENTS, application, consent
 from tests.unit.test_credit_path_desk import closed, counselled, tier_b
@@ -142,3 +149,34 @@ def test_modules_are_told_by_code(node: Path, capsys: Output) -> None:
     assert [one["topic"] for one in found["modules"]] == ["E1", "E5"]
     assert main(["learn", str(node), "R01", "--lang", "en"]) == 0
     assert capsys.readouterr().out.startswith("E1 Paying on time")
+
+
+def test_desk_that_has_named_its_lines_first_still_gets_its_rules(tmp_path: Path) -> None:
+    wiring.initialise(tmp_path, PartnerId("bank_a"), None)
+    (tmp_path / "credit").mkdir()
+    (tmp_path / "credit" / "lines.toml").write_text("query = 'SELECT 1'\n", encoding="utf-8")
+    assert main(["init", str(tmp_path), "--pack", "tw"]) == 0
+    with pytest.raises(ConfigurationError, match="has rules already"):
+        main(["init", str(tmp_path), "--pack", "tw"])
+
+
+def test_list_of_closed_lines_is_placed_in_one_call_or_not_at_all(
+    node: Path, tmp_path: Path, capsys: Output
+) -> None:
+    file = tmp_path / "closed.json"
+    listed = [closed(line="line-1"), tier_b(line="line-2"), closed(line="line-3", dpd=100)]
+    file.write_text(json.dumps(listed), encoding="utf-8")
+    found = told(capsys, "restart", str(node), str(file))
+    assert [one["tier"] for one in found] == ["A", "B", "D"]
+    assert main(["restart", str(node), str(file)]) == 0
+    assert "3 closed lines are placed" in capsys.readouterr().out
+    broken = [closed(line="line-4"), {**closed(line="line-5"), "cause": "DEFAULT"}]
+    file.write_text(json.dumps(broken), encoding="utf-8")
+    with pytest.raises(DomainError):
+        main(["restart", str(node), str(file)])
+    with open_service(wiring.open_desk(node)) as service, pytest.raises(NotFoundError):
+        PathDesk(service).restarted("line-4")
+    for text, expected in (("[]", "1 to"), ('[{"line": 1}]', "line 1 of the list")):
+        file.write_text(text, encoding="utf-8")
+        with pytest.raises(DecodeError, match=expected):
+            main(["restart", str(node), str(file)])

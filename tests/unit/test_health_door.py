@@ -159,6 +159,6 @@ def test_waiting_looks_until_there_are_enough_or_time_is_up(
     directory = str(house.desk.config.directory)
     assert cli.main(["wait", directory, "--joined", "2"]) == 0
     assert capsys.readouterr().out == "2 joined\n"
-    for goal in ("--connected", "--active"):
+    for goal in ("--connected", "--active", "--cosigned"):
         with pytest.raises(TransportError, match="0 of 1"):
             cli.main(["wait", directory, goal, "1", "--timeout", "0"])
