@@ -12,7 +12,7 @@ from partner_node import wiring
 from partner_node.credit.campaign import CampaignDesk, arm_of, enrolled_of, fates_of
 from partner_node.credit.campaign_opening import open_campaigns
 from partner_node.credit.cli import add_verb, show
-from partner_node.credit.forms import parse_json
+from partner_node.credit.forms import LARGEST_FILE, parse_json
 from partner_node.keystore import read_file
 
 if TYPE_CHECKING:
@@ -92,4 +92,5 @@ def _lines(counted: Mapping[str, int]) -> list[str]:
 
 
 def _parsed(path: str) -> object:
-    return parse_json(sys.stdin.buffer.read() if path == "-" else read_file(Path(path)))
+    data = sys.stdin.buffer.read() if path == "-" else read_file(Path(path))
+    return parse_json(data, most=LARGEST_FILE)

@@ -21,7 +21,7 @@ from partner_node.credit.application import DeskService
 from partner_node.credit.cli import add_verb, show
 from partner_node.credit.counsel_paper import counsel_paper
 from partner_node.credit.document import Paper, money, percent
-from partner_node.credit.forms import parse_json
+from partner_node.credit.forms import LARGEST_FILE, parse_json
 from partner_node.credit.house_terms import terms_at
 from partner_node.credit.notices import module_paper, modules_of
 from partner_node.credit.opening import open_service, schema_of
@@ -129,7 +129,8 @@ def _day(text: str | None, option: str) -> date | None:
 
 
 def _parsed(path: str) -> object:
-    return parse_json(sys.stdin.buffer.read() if path == "-" else read_file(Path(path)))
+    data = sys.stdin.buffer.read() if path == "-" else read_file(Path(path))
+    return parse_json(data, most=LARGEST_FILE)
 
 
 # --- papers -----------------------------------------------------------------------------------

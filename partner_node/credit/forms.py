@@ -28,6 +28,8 @@ LARGEST = 64 << 10
 """Bytes of one application."""
 LARGEST_ATTESTATION = 4 << 10
 """Bytes of a signed history; one has below one KiB."""
+LARGEST_FILE = 1 << 30
+"""Bytes of a file of the node's owner: a cohort, what became of it."""
 LONGEST_TEXT = 256
 MOST_ATTRIBUTES = 512
 _DEEPEST = 8

@@ -168,8 +168,11 @@ def test_list_of_closed_lines_is_placed_in_one_call_or_not_at_all(
     file.write_text(json.dumps(listed), encoding="utf-8")
     found = told(capsys, "restart", str(node), str(file))
     assert [one["tier"] for one in found] == ["A", "B", "D"]
+    listed += [closed(line=f"more-{number}") for number in range(200)]
+    file.write_text(json.dumps(listed), encoding="utf-8")
+    assert file.stat().st_size > 64 << 10  # more than one application may have
     assert main(["restart", str(node), str(file)]) == 0
-    assert "3 closed lines are placed" in capsys.readouterr().out
+    assert "203 closed lines are placed" in capsys.readouterr().out
     broken = [closed(line="line-4"), {**closed(line="line-5"), "cause": "DEFAULT"}]
     file.write_text(json.dumps(broken), encoding="utf-8")
     with pytest.raises(DomainError):
