@@ -98,10 +98,15 @@ def in_the_large(view: _View) -> Figure | None:
 
 
 def mean_pd(view: _View) -> Figure | None:
-    """Mean PD of everybody in the table; its interval is the noise's."""
-    if view.everybody < MIN_CELL:
+    """Mean PD of everybody in the table, None unless its sum stands out of the noise.
+
+    The interval is the noise's: these are the persons that there are.
+    """
+    cells = len(OUTCOMES) * len(view.bad)
+    least = 3.0 * view.expected_deviation * cells**0.5
+    if view.everybody < MIN_CELL or view.everybody_expected <= least:
         return None
-    value, cells = view.everybody_expected / view.everybody, len(OUTCOMES) * len(view.bad)
+    value = view.everybody_expected / view.everybody
     noise = cells * (view.expected_deviation**2 + (value * view.deviation) ** 2)
     return Figure(value, NORMAL_95 * noise**0.5 / view.everybody)
 

@@ -303,10 +303,11 @@ def _cell(found: Mapping[str, str]) -> paper.Markup:
 def _chart(document: Document) -> list[paper.Markup]:
     bars = [
         paper.Bar(
-            label=f"{line['tier']}{' held out' if name.endswith('out') else ''}",
-            value=float(line[name]["value"]),
-            low=float(line[name]["low"]),
-            high=float(line[name]["high"]),
+            label=f"{line['tier']}{' held out' if name.endswith('out') else ''} "
+            f"(n {line['n_band']})",
+            value=100 * float(line[name]["value"]),
+            low=max(0.0, 100 * float(line[name]["low"])),
+            high=min(100.0, 100 * float(line[name]["high"])),
             text=_shown(line[name]),
         )
         for line in document["rates"]
@@ -317,5 +318,5 @@ def _chart(document: Document) -> list[paper.Markup]:
         return []
     return [
         paper.heading("逾期率", "30 days late, by tier"),
-        paper.chart(("逾期 30 天", "30 days late"), bars),
+        paper.chart(("逾期 30 天, %", "30 days late, %"), bars),
     ]

@@ -63,18 +63,25 @@ def _tiles(document: Document) -> Markup:
     line = together_of(document)[-1]
     before = _before(document)[ALL]
     change = triple(line, "loss")
-    figures = [("合计 " + HEADS[name], *_told(line, name)) for name in HEADS]
+    band, heads = str(line["n_band"]), dict(zip(HEADS, _heads(document), strict=True))
+    figures = []
+    for name, head in heads.items():
+        value, ends = _told(line, name)
+        figures.append((f"合计 {head}", value, f"{ends} · n {band}"))
     share = tuple(100 * one / before[0] if before[0] > 0 else 0.0 for one in change)
     relative = ("占原预期损失 of EL before", f"{share[0]:+.2f} %", span(share, "+.2f"))
     return paper.tiles([*figures[:3], relative, *figures[3:]])
 
 
 def _charts(document: Document, shown: Sequence[str]) -> Iterable[Markup]:
-    together = together_of(document)
+    together, unit = together_of(document), _unit(document)
     partners = [line for line in together if line["tier"] == ALL and line["partner"] in shown]
     yield paper.chart(
-        ("预期损失变化, 各轮合计", "change of expected loss, all rounds together"),
-        [_money_bar(line, str(line["partner"])) for line in partners],
+        (
+            f"预期损失变化 ({unit}), 各轮合计",
+            f"change of expected loss, {unit}, all rounds together",
+        ),
+        [_money_bar(line, f"{line['partner']} (n {line['n_band']})") for line in partners],
     )
     tiers = [line for line in together if line["tier"] != ALL and line["partner"] in shown]
     yield paper.chart(
@@ -84,7 +91,7 @@ def _charts(document: Document, shown: Sequence[str]) -> Iterable[Markup]:
     rounds = [line for line in lines_of(document) if line["partner"] == ALL]
     if len(rounds) > 2:  # noqa: PLR2004 - one round is all of them
         yield paper.chart(
-            ("预期损失变化, 按轮次", "change of expected loss by round"),
+            (f"预期损失变化 ({unit}), 按轮次", f"change of expected loss, {unit}, by round"),
             [_money_bar(one, f"轮 round {one['round']}") for one in rounds],
         )
 
@@ -98,7 +105,8 @@ def _money_bar(line: Document, label: str) -> Bar:
 def _points_bar(line: Document) -> Bar:
     value, low, high = (100 * one for one in triple(line, "pd"))
     told, span = _told(line, "pd")
-    return Bar(f"{line['partner']} {line['tier']}", value, low, high, f"{told} ({span})")
+    label = f"{line['partner']} {line['tier']} (n {line['n_band']})"
+    return Bar(label, value, low, high, f"{told} ({span})")
 
 
 def _by_partner(document: Document) -> Markup:
@@ -132,8 +140,13 @@ def _by_tier(document: Document, shown: Sequence[str]) -> Markup:
 
 
 def _heads(document: Document) -> list[str]:
-    unit = cast("Mapping[str, str]", document["policy"])["currency"]
+    unit = _unit(document)
     return [f"{text}, {unit}" if name == "loss" else text for name, text in HEADS.items()]
+
+
+def _unit(document: Document) -> str:
+    """Currency of every amount."""
+    return cast("Mapping[str, str]", document["policy"])["currency"]
 
 
 def _cells(line: Document) -> list[Markup]:

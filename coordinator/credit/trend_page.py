@@ -66,10 +66,9 @@ def _picture(section: Section, mark: str) -> Markup:
     scale = 1.0 if section.name in _PLAIN else 100.0
     bars = [
         Bar(
-            " · ".join(one.labels),
+            f"{' · '.join(one.labels)} (n {one.band})",
             scale * one.value,
-            scale * (one.low or 0.0),
-            scale * (one.high or 0.0),
+            *(scale * end for end in _ends(one) or (0.0, 0.0)),
             f"{_number(one)} ({_interval(one)})",
         )
         for one in section.figures
@@ -145,9 +144,20 @@ def _number(one: Shown) -> str:
 
 
 def _interval(one: Shown) -> str:
+    ends = _ends(one)
+    return _DASH if ends is None else f"{_text(one, ends[0])} – {_text(one, ends[1])}"
+
+
+def _ends(one: Shown) -> tuple[float, float] | None:
+    """The band as it is printed: of a share what lies within 0 and 1, as the share does.
+
+    JSON and CSV have the raw band. A raw value outside keeps the nearer end of its band.
+    """
     if one.low is None or one.high is None:
-        return _DASH
-    return f"{_text(one, one.low)} – {_text(one, one.high)}"
+        return None
+    if one.name not in _SHARES:
+        return one.low, one.high
+    return min(max(one.low, 0.0), 1.0), max(min(one.high, 1.0), 0.0)
 
 
 _RATES = frozenset(
@@ -157,6 +167,8 @@ _RATES = frozenset(
         *("mean_pd", "pd_change", "price_change"),
     }
 )
+_SHARES = _RATES - {"opportunity_gap", "pd_change", "price_change"}
+"""Rates that cannot be below 0 or above 1, whatever the noise says."""
 
 
 def _text(one: Shown, value: float) -> str:

@@ -20,9 +20,9 @@ from examples.ecosystem.market import PRODUCTS, PURPOSES, applications, consents
 from examples.ecosystem.months import ANOMALY, GONE, STATUSES
 from examples.ecosystem.people import PRODUCTS as LINE_PRODUCTS
 from examples.ecosystem.people import Ints, identifiers
+from examples.ecosystem.profiles import Profile
 from examples.ecosystem.world import WITHDRAWER, Ecosystem, Partner, Truth
 
-FIRST_YEAR = 2021
 LEAST_SHARE, PARTLY = 0.05, 0.5
 
 
@@ -44,10 +44,11 @@ def write(observed: Ecosystem, truth: Truth, directory: Path) -> list[Path]:
     return written
 
 
-def month_end(month: int) -> date:
-    """Last day of a month; month 0 is January of ``FIRST_YEAR``."""
-    year, rest = FIRST_YEAR + month // 12, month % 12 + 1
-    return date(year, rest, monthrange(year, rest)[1])
+def month_end(profile: Profile, month: int) -> date:
+    """Last day of a month, counted from 0."""
+    year, first = profile.begins
+    year, place = year + (first - 1 + month) // 12, (first - 1 + month) % 12 + 1
+    return date(year, place, monthrange(year, place)[1])
 
 
 def lines_table(observed: Ecosystem, partner: Partner, names: Any) -> Any:  # noqa: ANN401 - arrow
@@ -55,8 +56,11 @@ def lines_table(observed: Ecosystem, partner: Partner, names: Any) -> Any:  # no
     panel, lines = partner.panel, partner.lines
     line, month = np.nonzero((panel.status != GONE).T)
     money = money_of(partner)
-    dpd = _days_late(panel.stage)
-    ends = np.asarray([month_end(m) for m in range(observed.profile.months)], "datetime64[D]")
+    dpd = days_late(panel.stage)
+    ends = np.asarray(
+        [month_end(observed.profile, m) for m in range(observed.profile.months)],
+        "datetime64[D]",
+    )
     opened = (ends.astype("datetime64[M]")[0] - lines.months_on_book).astype("datetime64[D]")
     status = np.asarray([one.value for one in STATUSES])
     first = np.float64(1e-6)
@@ -93,7 +97,7 @@ def _withdrawn_on(observed: Ecosystem, partner: Partner, month: Ints) -> Any:  #
     announced = (partner.number == WITHDRAWER + 1) & (month >= profile.announced_in)
     if profile.withdrawn_in >= profile.months:
         announced[:] = False
-    days = np.full(month.size, np.datetime64(month_end(profile.withdrawn_in)))
+    days = np.full(month.size, np.datetime64(month_end(profile, profile.withdrawn_in)))
     return pa.array(days, mask=~announced)
 
 
@@ -143,7 +147,7 @@ def money_of(partner: Partner) -> dict[str, Ints]:
     }
 
 
-def _days_late(stage: Ints) -> Ints:
+def days_late(stage: Ints) -> Ints:
     """Days past due at month ends; those in M3+ grow by thirty a month."""
     dpd = np.asarray(law.STAGE_DPD)[stage].astype(np.int64)
     for month in range(1, len(dpd)):

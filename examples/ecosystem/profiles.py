@@ -30,6 +30,8 @@ class Profile:
     """z is 1 higher in group 1 (T11)."""
     masked: bool = False
     """80 % of small arrears are hidden (T13)."""
+    begins: tuple[int, int] = (2021, 1)
+    """Year and month of month 0."""
 
     @property
     def announced_in(self) -> int:
@@ -46,6 +48,15 @@ PROFILES = {
         withdrawn_in=6,
         drift_from=8,
         masked_from=8,
+    ),
+    "town": Profile(
+        name="town",
+        persons=16_000,
+        partners=4,
+        months=18,
+        withdrawn_in=14,
+        drift_from=18,
+        masked_from=18,
     ),
     "standard": Profile(
         name="standard",

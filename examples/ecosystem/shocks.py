@@ -78,15 +78,15 @@ def true_market(observed: Ecosystem, truth: Truth) -> TrueMarket:
     """A market on the eve of the withdrawal, and the study twelve months after it."""
     count, month = observed.profile.partners, observed.profile.withdrawn_in - 1
     names = PARTNER_NAMES[:count]
-    spec = tiers_spec(month_name(month), names, bound=BOUND, synthetic=True)
+    spec = tiers_spec(month_name(observed.profile, month), names, bound=BOUND, synthetic=True)
     numbers, rates = _study(observed, truth)
     return TrueMarket(
         partners=names,
-        month=month_name(month),
+        month=month_name(observed.profile, month),
         spec=spec,
         parts=tuple(tier_part(spec, observed, number, month) for number in range(count)),
         common=common_persons(observed, month),
-        study=elasticity_spec(month_name(month + 1), synthetic=True),
+        study=elasticity_spec(month_name(observed.profile, month + 1), synthetic=True),
         numbers=numbers,
         rates=rates,
     )

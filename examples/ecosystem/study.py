@@ -29,6 +29,7 @@ from examples.ecosystem.files import month_end
 from examples.ecosystem.law import Float
 from examples.ecosystem.months import GONE, OPEN, WITHDRAWN
 from examples.ecosystem.people import Bools, Ints
+from examples.ecosystem.profiles import Profile
 from examples.ecosystem.world import (
     ACTIVE_MONTHS,
     WITHDRAWER,
@@ -177,7 +178,9 @@ class StudyParts:
 
 def study_parts(observed: Ecosystem) -> StudyParts:
     """The study of the market's withdrawal."""
-    spec = elasticity_spec(month_name(observed.profile.withdrawn_in), synthetic=True)
+    spec = elasticity_spec(
+        month_name(observed.profile, observed.profile.withdrawn_in), synthetic=True
+    )
     parts = []
     for study in studies(observed).values():
         member, cells = study_cells(study.columns)
@@ -230,6 +233,6 @@ def secrets(name: str, count: int) -> list[Secret]:
     return [Secret(hashlib.sha256(text.encode()).digest()) for text in texts]
 
 
-def month_name(month: int) -> str:
+def month_name(profile: Profile, month: int) -> str:
     """As a figure's period names it."""
-    return month_end(month).isoformat()[:7]
+    return month_end(profile, month).isoformat()[:7]
