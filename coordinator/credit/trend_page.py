@@ -65,17 +65,19 @@ def _picture(section: Section, mark: str) -> Markup:
         return curves(title, _series(section), percent=True)
     scale = 1.0 if section.name in _PLAIN else 100.0
     bars = [
-        Bar(
-            f"{' · '.join(one.labels)} (n {one.band})",
-            scale * one.value,
-            *(scale * end for end in _ends(one) or (0.0, 0.0)),
-            f"{_number(one)} ({_interval(one)})",
-        )
+        _bar(one, one.value, scale)
         for one in section.figures
         if one.value is not None and one.name in _BARS and _told(one)
     ]
     unit = _PLAIN.get(section.name, _PERCENT)
     return chart((words.SECTIONS[section.name][0] + mark, unit), bars) if bars else Markup("")
+
+
+def _bar(one: Shown, value: float, scale: float) -> Bar:
+    low, high = _ends(one) or (0.0, 0.0)
+    label = f"{' · '.join(one.labels)} (n {one.band})"
+    told = f"{_number(one)} ({_interval(one)})"
+    return Bar(label, scale * value, scale * low, scale * high, told)
 
 
 _BARS = frozenset(
