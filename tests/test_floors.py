@@ -78,7 +78,7 @@ def test_coordinator_starts_without_torch() -> None:
 
 def test_regulator_runs_with_its_own_folders_and_dependencies_alone(tmp_path: Path) -> None:
     """A stranger's machine: four folders and the door, and none of the parties' frameworks."""
-    for name in ("consortium", "models", "regulator"):
+    for name in ("consortium", "models", "regulator", "upkeep"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
     shutil.copy(ROOT / "riskweave.py", tmp_path)
