@@ -239,7 +239,9 @@ class _Federation:
         self, version: str, votes: Mapping[str, bool | None], *, what: str
     ) -> None:
         """Raise RehearsalError with the reasons if the votes did not bring it into use."""
-        check_in_use(self._places.coordinator, version, votes, what=what)
+        config = coordinator_config.load_config(self._places.coordinator)
+        with contextlib.closing(Store(config.storage_url)) as store:
+            check_in_use(store, version, votes, what=what)
 
     @contextlib.contextmanager
     def tokens(self) -> Iterator[Tokens]:

@@ -5,7 +5,6 @@ the plan is made from the active model, and the run is followed to its end. And 
 version is in use after all votes: what is not is served by nobody, however long one waits.
 """
 
-import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from consortium.errors import TransportError
 from coordinator import control, gating, wiring
 from coordinator.calibration import HeadSettings
 from coordinator.events import RunEvent
+from coordinator.storage import Store
 from rehearsal.processes import RehearsalError
 
 _ACTIVE = "active"
@@ -52,12 +52,12 @@ def calibrate(
 
 
 def check_in_use(
-    coordinator: Path, version: str, votes: Mapping[str, bool | None], *, what: str
+    store: Store, version: str, votes: Mapping[str, bool | None], *, what: str
 ) -> None:
     """Return if a version is active; else say why it is not.
 
     Args:
-        coordinator: The coordinator's directory.
+        store: The coordinator's.
         version: Of a model or a head.
         votes: How each partner voted on it, None where its vote was not needed any more.
         what: How to name the version to people.
@@ -65,11 +65,10 @@ def check_in_use(
     Raises:
         RehearsalError: with the lines of its release gate that failed, or who refused it.
     """
-    with contextlib.closing(wiring.open_desk(coordinator).store) as store:
-        rows = [row for row in store.models() if row.version == version]
-        if rows and rows[0].status == _ACTIVE:
-            return
-        reason = gating.refusal_of(store, rows[0].version) if rows else "it is not on record"
+    rows = [row for row in store.models() if row.version == version]
+    if rows and rows[0].status == _ACTIVE:
+        return
+    reason = gating.refusal_of(store, rows[0].version) if rows else "it is not on record"
     against = [name for name, vote in votes.items() if vote is False]
     if not reason:
         reason = f"refused by {', '.join(against)}" if against else "too few votes"

@@ -78,7 +78,7 @@ JOINT = """
 [rehearsal.scoring]
 delivery = "joint"
 epoch = 1
-identifier = "test/customer"
+identifier = "zz/record"
 load_hours = 0
 tokens_per_second = 100000
 tokens_per_day = 1000000
