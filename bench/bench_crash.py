@@ -37,6 +37,7 @@ import pytest
 from bench.crash_asking import Asking
 from bench.crash_record import Record
 from bench.crash_twin import Twin
+from bench.joint_federation import trained
 from bench.result import Result
 from consortium.errors import RiskWeaveError, StorageError
 from consortium.ids import RunId
@@ -325,7 +326,7 @@ def _federation(
     file.write_text(text, encoding="utf-8")
     with Federation.running(directory, file) as federation:
         with token_loads({name: federation.directory(name) for name in KNOWN}) as loads:
-            version = federation.start_run().wait_for_end().version
+            version = trained(federation)
             federation.steps.vote_all(version)
             loads.wait(federation.processes.check)
         for name in KNOWN:

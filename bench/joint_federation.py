@@ -132,14 +132,14 @@ def running(directory: Path, size: Size) -> Iterator[Bench]:
     with Federation.running(directory, file) as federation:
         bench = Bench(federation, size)
         _fill(bench)
-        version = _trained(federation)
+        version = trained(federation)
         federation.steps.vote_all(version)
         tokenise(bench)
         until_joint(bench)
         yield bench
 
 
-def _trained(federation: Federation) -> str:
+def trained(federation: Federation) -> str:
     """The version that the rehearsal's plan gives, however long many partners take."""
     events = control.start_run(federation.places.control_socket, federation.rehearsal.plan_text)
     last = list(events)[-1]
