@@ -49,7 +49,7 @@ VERBS: dict[str, tuple[str, ...]] = {
         "serve",
         "status",
         "train",
-        *("charter", "governance", "contribution"),
+        *("charter", "governance", "contribution", "retrain"),
     ),
     "node": (
         *("init", "join", "trust", "serve", "check-data", "budget"),
