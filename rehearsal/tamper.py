@@ -3,7 +3,7 @@
 Twice: first one entry, with its leaf, behind the back of the process that serves; then the
 history from there on, with an entry of the coordinator's own signed anew, and every head
 signed again by the log's own key, as nobody but the operator can do it. Then the coordinator
-serves what it has been given, and another run is asked for.
+serves what it has been given, and other runs are asked for.
 """
 
 import contextlib
@@ -93,11 +93,14 @@ def tamper_with(live: Live, honest: AuditVerdict, watcher: Watcher) -> TamperRec
     claim = replace(claim, text=text)
     watcher.step(f"TAMPER: {claim.text}; the coordinator serves it")
     live.serve_again(lambda: _rewrite(live.coordinator, charge.number, claim))
-    answer = live.ask_for_another_run()
-    watcher.step(f"  another run: {answer}")
+    # The first lets the log grow, so that everybody is shown the other history: a partner may
+    # still agree then, and this coordinator refuses its word, for it rests on a head of before.
+    watcher.step(f"  another run: {live.ask_for_another_run()}")
     live.wait_until(
         lambda: all(_refusals(live).values()), "every witness has said that it refuses"
     )
+    answer = live.ask_for_another_run()
+    watcher.step(f"  and another, when all have seen it: {answer}")
     refused = _refusals(live)
     for name, kind in refused.items():
         watcher.step(f"  {name} does not cosign: {kind}")
