@@ -88,8 +88,9 @@ class LogWitnesses:
         if known is not None or manifest is None or self._looked == manifest.digest:
             return known
         # What is on disk is looked through once; later ones are counted as they come.
+        heads = self._store.log_heads()
         self._looked = manifest.digest
-        for size, note in reversed(self._store.log_heads()):
+        for size, note in reversed(heads):
             if self.counts(note, manifest):
                 self._count(CountedHead(size, note))
                 return CountedHead(size, note)

@@ -170,12 +170,15 @@ class RunRecord:
                 reasons=attempt.reasons,
                 charged=attempt.charged,
             )
+        own: list[bytes] = []
+        self._durably(lambda: own.append(self._log.entry(body)))
         uploads = (data for _, _, data in self._uploads)
-        return (*self._joins, *self._debits, *uploads, self._log.entry(body))
+        return (*self._joins, *self._debits, *uploads, own[-1])
 
     def _body(self, data: bytes, member: PartnerId) -> Body:
         entry = member_entry(data, self._manifest, member)
-        self._log.check_hint(entry)
+        # A database that is away is no fault of the member's: it is waited for.
+        self._durably(lambda: self._log.check_hint(entry))
         return entry.body
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -40,6 +40,8 @@ from models.gate import gate_inputs
 from models.run import ClosedSum, RunFailedError, RunSession, RunState, StoppedError
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 STORE_AGAIN_S = 1.0
 """Pause before the database is tried again."""
@@ -230,10 +232,11 @@ class Trainer:
         self._ports.store.set_run_status(run, "failed", text, entries=entries)
 
     def _train(self, plan: TrainingPlan, manifest: Manifest) -> None:
-        began = time.monotonic()
-        sums = [_closed_sum(row) for row in self._ports.store.sums(plan.run)]
+        began, store = time.monotonic(), self._ports.store
+        rows = self._read(plan.run, lambda: store.sums(plan.run))
+        sums = [_closed_sum(row) for row in rows]
         session = RunSession(plan, self._ports.schema)
-        checkpoint = self._ports.store.checkpoint(plan.run)
+        checkpoint = self._read(plan.run, lambda: store.checkpoint(plan.run))
         if checkpoint is not None:
             resume_at(session, parse_document(RunState, checkpoint.payload), sums)
         audit = self._ports.audit
@@ -295,10 +298,14 @@ class Trainer:
         gate: GateRow | None = None
         if audit is not None:
             attempts = len(session.state.attempts)
-            made = gating.gate_of(version, gate_inputs(session), manifest, store.audits())
-            gate = gating.row_of(made, audit)
-            said = run_record.released(
-                audit, plan.run, attempts, version=version, document=document
+            audits = self._read(plan.run, store.audits)
+            made = gating.gate_of(version, gate_inputs(session), manifest, audits)
+            gate = self._read(plan.run, lambda: gating.row_of(made, audit))
+            said = self._read(
+                plan.run,
+                lambda: run_record.released(
+                    audit, plan.run, attempts, version=version, document=document
+                ),
             )
             entries = (*said, gate.entry)
         self._durably(
@@ -321,7 +328,11 @@ class Trainer:
         """Keep the table under its release id, and close the run with it; its digest."""
         row = table_row(session, self._ports.now())
         audit, attempts = self._ports.audit, len(session.state.attempts)
-        entries = () if audit is None else table_releases.released(audit, row, attempts)
+        entries: tuple[bytes, ...] = ()
+        if audit is not None:
+            entries = self._read(
+                plan.run, lambda: table_releases.released(audit, row, attempts)
+            )
         store = self._ports.store
         self._durably(plan.run, lambda: TableStore(store).add(row, entries=entries))
         text = f"release {row.release}"
@@ -374,6 +385,12 @@ class Trainer:
         text = _text(event)
         self._durably(event.run, lambda: self._ports.store.add_event(event.run, text))
         self._ports.log.append(event)
+
+    def _read(self, run: RunId, look: Callable[[], T]) -> T:
+        """What ``look`` makes of the database, as soon as that can be read."""
+        found: list[T] = []
+        self._durably(run, lambda: found.append(look()))
+        return found[-1]
 
     def _durably(self, run: RunId, write: Callable[[], None]) -> None:
         """Write, and wait as long as the database cannot: what the nodes paid for is kept.

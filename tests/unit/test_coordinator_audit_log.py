@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from consortium.ledger.entries import Entry, Incident, from_jcs, sign_entry
 from consortium.ledger.merkle import Tree, leaf_hash
 from consortium.ledger.note import open_note
 from consortium.messages import ManifestBundle
+from consortium.release import Attempt, Outcome
 from consortium.secagg.uploads import sign_upload
 from coordinator.audit_log import AuditLog, LogKeys, member_entry
 from coordinator.run_record import RunRecord
@@ -221,3 +223,60 @@ def test_words_of_a_sum_above_the_limit_are_dropped(
     found = record.words(ClosedSum(request=request, joined=RCTX, total=total))
     assert found == (np.repeat([0, 1], 4).astype("<u8").tobytes() if kept else None)
     assert record.words(None) is None
+
+
+def test_database_that_is_away_while_an_attempt_is_taken_is_waited_for_and_is_nobodys_fault(
+    store: Store, make: Make
+) -> None:
+    house = House(silos=3, rounds=1)
+    house.adopt()
+    house.commit()
+    request, _ = house.session.request(house.names)
+
+    def restarted() -> AuditLog:
+        return AuditLog(
+            store,
+            federation=house.manifest.federation,
+            keys=make()._keys,
+            now=lambda: house.now,
+            manifest=lambda: house.manifest,
+        )
+
+    log = restarted()
+    log.append([said(log, "first")])
+    join = house.joins(request)[0]
+    entry = replace(from_jcs(house.entries[-len(house.names)]), seq_hint=1)
+    data = sign_entry(entry, house.identities[join.member]).to_jcs()
+    waited = []
+
+    def rename(old: str, new: str) -> None:
+        with store.transaction() as connection:
+            connection.exec_driver_sql(f"ALTER TABLE {old} RENAME TO {new}")
+
+    def durably(write: Callable[[], None]) -> None:
+        try:
+            write()
+        except StorageError:
+            waited.append(len(waited))
+            rename("away", "log_heads")
+            write()
+
+    record = RunRecord(log, house.manifest, durably=durably)
+    record.begin()
+    rename("log_heads", "away")
+    with pytest.raises(DecodeError, match="which nobody cosigned"):
+        record.check_join(join, request, [data])
+    record = RunRecord(restarted(), house.manifest, durably=durably)
+    rename("log_heads", "away")
+    lost = Attempt(
+        kind=request.kind,
+        round=request.round,
+        attempt=request.attempt,
+        roster=request.roster,
+        outcome=Outcome.ABORTED,
+        missing=request.roster[:1],
+        reasons=("unavailable",),
+        charged=False,
+    )
+    assert from_jcs(record.closing(request, lost, None)[-1]).type == "round.abort"
+    assert waited == [0, 1]
