@@ -395,7 +395,7 @@ BODIES: dict[str, tuple[str, dict[str, object]]] = {
             "version": named("version"),
             "statement": named("contribution"),
             "tables": [named("look 1"), named("look 2")],
-            "hanging": named("dependence"),
+            "hanging": [named("dependence")],
             "on": "2026-11-01",
         },
     ),
