@@ -91,7 +91,7 @@ def test_a_plan_file_holds_the_whole_figure(house: Consortium, kind: FigureKind)
     ("old", "new", "told"),
     [
         ("[figure]", "[other]", "unknown table|unknown key|needs a"),
-        ('kind = "roll_rates"', 'kind = "dependence"', "no node counts"),
+        ('kind = "roll_rates"', 'kind = "common"', "no node counts"),
         ('kind = "roll_rates"', 'kind = "rolls"', "figure.kind"),
         ('cells = ["M0", ', "cells = [", "not the public ones"),
         ("bound = 1", "bound = 2", "a count has the bound 1"),
