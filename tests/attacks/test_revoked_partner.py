@@ -168,7 +168,11 @@ def test_points_are_evaluated_neither_for_nor_with_a_revoked_partner(tmp_path: P
             if isinstance(body, OprfRequest) and body.requester == BANK
         )
         server = next(name for name in request.servers if name != BANK)
-        fresh = replace(request, request="ab" * 16)
+        others = sorted(name for name in house.nodes if name != BANK)
+        # Servers are drawn: here the revoked one only asks, whatever the draw was.
+        fresh = replace(
+            request, request="ab" * 16, servers=tuple(others)[: len(request.servers)]
+        )
         revoke(house, BANK)
         pseudonyms = house.nodes[server].session._era.pseudonyms  # type: ignore[union-attr]
         for one in (request, fresh):

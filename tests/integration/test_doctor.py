@@ -316,7 +316,7 @@ def test_joining_signs_nothing_and_trusting_serves_nothing_that_is_broken(
         assert node_main([*words, "--settings", str(settings)]) == 0
         said = capsys.readouterr().out
         assert "bank_a has joined" in said
-        assert " of 13 without a remark" in said
+        assert " of 15 without a remark" in said
         manifest = federation.propose()
         assert node_main([*words, "--wait"]) == 0
         said = capsys.readouterr().out
