@@ -18,7 +18,8 @@ from examples.ecosystem.market import consents
 from examples.ecosystem.study import active
 from examples.ecosystem.town import LENDERS, Town
 
-pytestmark = pytest.mark.slow  # four nodes, a key ceremony and two dozen releases: minutes
+# Four nodes, a key ceremony and two dozen releases: minutes.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 PERSONS = 12_000
 SIX_OVER_TWO = 3.1
