@@ -20,6 +20,7 @@ BACK_S = 5.0
 Note = Callable[[str, object], None]
 
 
+@pytest.mark.slow
 def test_node_killed_in_a_round_is_left_out_rejoins_and_stays_charged(
     live: Federation,
 ) -> None:

@@ -33,6 +33,7 @@ OFFICER = {"code": "NEW_FACTS", "role": "officer", "outcome": "APPROVE", "limit"
 BACK = {"code": "DOCUMENT_ERROR", "role": "officer", "outcome": "DECLINE", "reasons": ["R22"]}
 
 
+@pytest.mark.slow
 def test_clients_of_several_processes_cannot_break_a_cap(tmp_path: Path) -> None:
     write_rules(tmp_path, **SMALL)
     processes = [

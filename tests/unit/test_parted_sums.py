@@ -70,6 +70,7 @@ def exact(sums: Sums, session: RunSession, seed: Secret = SEED) -> local_sums.Ex
     return sums.compute(request, inputs, seed=seed, context=CONTEXT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("parts", "workers"), [pytest.param(2, 2, marks=pytest.mark.slow), (5, 3)]
 )

@@ -533,6 +533,7 @@ def test_incident_is_taken_by_a_log_that_was_written_over(
     assert log._store.log_entries()[-1] == data
 
 
+@pytest.mark.slow
 def test_mirror_that_is_far_behind_is_filled_in_portions_each_under_a_head(
     house: House, make: Make
 ) -> None:
