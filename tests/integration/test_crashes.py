@@ -5,6 +5,8 @@ import socket
 import time
 from collections.abc import Callable
 
+import pytest
+
 from consortium.privacy.mechanism import mechanism_for
 from rehearsal.federation import COORDINATOR
 from tests.integration.federation import (
