@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from numpy.random import Generator  # noqa: TID251 - the tests' only generator
 
 from consortium.crypto.keys import Secret
@@ -16,6 +17,10 @@ from tests.postgres_house import PostgresServer, postgres_server
 # Before any test module is imported: otherwise each process leaves the library in /tmp.
 with tempfile.TemporaryDirectory(prefix="rw-") as _directory:
     load_ristretto(Path(_directory))
+
+# A law holds however long the machine takes over an example.
+settings.register_profile("house", deadline=None)
+settings.load_profile("house")
 
 
 @pytest.fixture
