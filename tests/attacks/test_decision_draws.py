@@ -253,7 +253,7 @@ def test_regulator_names_no_coin_of_its_own() -> None:
     ),
     st.integers(0, 5),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_coin_once_fixed_is_the_same_however_the_log_grows(
     steps: list[tuple[PartnerId, bool, int]], event: int
 ) -> None:

@@ -102,7 +102,7 @@ def test_honest_bytes_are_read(name: str) -> None:
 
 
 @EVERY
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, suppress_health_check=list(HealthCheck))
 @given(edits=changes(), number=st.integers(0, 99))
 def test_bent_bytes_are_read_or_refused_by_an_error_of_the_house(
     name: str, edits: list[tuple[str, int, bytes]], number: int

@@ -5,7 +5,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from consortium.errors import ConfigurationError, DomainError, RefusalCode, RefusalError
@@ -139,7 +139,6 @@ def worst_person(plan: TrainingPlan, roster: tuple[PartnerId, ...], honest: int)
     return worst
 
 
-@settings(deadline=None)
 @given(layouts())
 def test_no_person_moves_a_sum_by_more_than_is_charged(case: tuple[TrainingPlan, int]) -> None:
     plan, partners = case
@@ -210,7 +209,6 @@ def test_variance_never_falls_when_members_are_lost(kind: ReleaseKind, m: int) -
     assert found == sorted(found, reverse=True)
 
 
-@settings(deadline=None)
 @given(
     partners=st.integers(2, 20),
     lost=st.integers(0, 5),

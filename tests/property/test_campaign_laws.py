@@ -24,7 +24,7 @@ def walk(wanted: list[Move]) -> list[Campaign]:
 
 
 @given(wanted=moves)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_each_step_moves_one_wave_by_one_move_and_never_back(wanted: list[Move]) -> None:
     states = walk(wanted)
     for before, now in pairwise(states):
@@ -44,7 +44,7 @@ def test_each_step_moves_one_wave_by_one_move_and_never_back(wanted: list[Move])
 
 
 @given(wanted=moves)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_wave_runs_only_after_all_before_it_have_passed_by_counts_or_review(
     wanted: list[Move],
 ) -> None:
@@ -57,7 +57,7 @@ def test_wave_runs_only_after_all_before_it_have_passed_by_counts_or_review(
 
 
 @given(wanted=moves)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_states_of_a_walk_are_all_different_so_no_order_fits_twice(wanted: list[Move]) -> None:
     states = walk(wanted)
     assert len({one.digest for one in states}) == len(states)

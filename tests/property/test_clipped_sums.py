@@ -24,7 +24,7 @@ clips = st.floats(1e-3, 1e3)
 
 
 @given(table=rows, weights=weight_vectors, clip=clips, chunk=st.integers(1, 50))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_sum_is_the_same_for_any_chunks_and_order(
     table: tuple[np.ndarray, np.ndarray],  # type: ignore[type-arg]
     weights: np.ndarray,  # type: ignore[type-arg]
@@ -40,7 +40,7 @@ def test_sum_is_the_same_for_any_chunks_and_order(
 
 
 @given(table=rows, weights=weight_vectors, clip=clips, cut=st.integers(0, 40))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_sums_of_two_parts_add_up(
     table: tuple[np.ndarray, np.ndarray],  # type: ignore[type-arg]
     weights: np.ndarray,  # type: ignore[type-arg]
@@ -57,7 +57,7 @@ def test_sums_of_two_parts_add_up(
 
 
 @given(table=rows, weights=weight_vectors, clip=clips, label=st.integers(0, 1))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_one_more_row_moves_the_sum_by_at_most_q(
     table: tuple[np.ndarray, np.ndarray],  # type: ignore[type-arg]
     weights: np.ndarray,  # type: ignore[type-arg]
@@ -74,7 +74,7 @@ def test_one_more_row_moves_the_sum_by_at_most_q(
 
 
 @given(table=rows, weights=weight_vectors)
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_logits_equal_the_one_hot_product(
     table: tuple[np.ndarray, np.ndarray],  # type: ignore[type-arg]
     weights: np.ndarray,  # type: ignore[type-arg]
@@ -89,7 +89,7 @@ def test_logits_equal_the_one_hot_product(
 
 
 @given(z=arrays(np.float64, st.integers(1, 60), elements=st.floats(-1e6, 1e6)), data=st.data())
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_histogram_counts_every_row_once(z: np.ndarray, data: st.DataObject) -> None:  # type: ignore[type-arg]
     labels = data.draw(arrays(np.uint8, z.size, elements=st.integers(0, 1)))
     counts = histogram(z, labels).reshape(-1, 2)
@@ -101,7 +101,7 @@ def test_histogram_counts_every_row_once(z: np.ndarray, data: st.DataObject) -> 
     z=arrays(np.float64, st.integers(2, 40), elements=st.floats(-5, 5, width=16)),
     data=st.data(),
 )
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_auc_turns_over_with_the_score(z: np.ndarray, data: st.DataObject) -> None:  # type: ignore[type-arg]
     labels = data.draw(arrays(np.uint8, z.size, elements=st.integers(0, 1)))
     area, turned = auc(z, labels), auc(-z, labels)

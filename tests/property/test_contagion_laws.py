@@ -56,7 +56,7 @@ def _points(value: float) -> Mapping[Tier, float]:
     return dict.fromkeys(TIERS, value)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(markets(), st.floats(0, 1))
 def test_without_elasticity_and_reaction_nothing_changes(one: Market, share: float) -> None:
     asked = question(points=_points(0.0), half=0.0, share=share)
@@ -65,7 +65,7 @@ def test_without_elasticity_and_reaction_nothing_changes(one: Market, share: flo
     assert len(shock.rounds) == 1
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(markets())
 def test_without_overlap_nothing_changes_even_where_partners_react(one: Market) -> None:
     alone = market(
@@ -77,7 +77,7 @@ def test_without_overlap_nothing_changes_even_where_partners_react(one: Market) 
     assert _zero(shock.together.by_tier)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(markets(), st.floats(0.01, 1))
 def test_without_reaction_every_round_is_linear_in_the_share_closed(
     one: Market, share: float
@@ -91,7 +91,7 @@ def test_without_reaction_every_round_is_linear_in_the_share_closed(
             assert found.value == pytest.approx(share * full.value, rel=1e-9, abs=1e-9)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(markets(), st.sampled_from((STILL, REACTING)), st.sampled_from((POINTS, _points(0.3))))
 def test_rounds_are_those_of_plain_loops(
     one: Market, reaction: Reaction, points: Mapping[Tier, float]
@@ -110,7 +110,7 @@ def test_rounds_are_those_of_plain_loops(
         assert found.by_tier.loss.value == pytest.approx(loss, rel=1e-9, abs=1e-3)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(markets(), st.sampled_from((STILL, REACTING)))
 def test_every_figure_lies_in_its_interval_and_parts_add_up(
     one: Market, reaction: Reaction

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy_financial as npf
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from consortium.credit.cost import Cap, cost_sheet, within_cap
@@ -41,7 +41,6 @@ def loans(draw: st.DrawFn) -> LoanTerms:
     )
 
 
-@settings(deadline=None)
 @given(loans())
 def test_principals_add_up_to_the_amount_and_rows_follow_one_another(terms: LoanTerms) -> None:
     rows = schedule_of(terms)
@@ -55,7 +54,6 @@ def test_principals_add_up_to_the_amount_and_rows_follow_one_another(terms: Loan
     assert sum(row.fees for row in rows) == listed - terms.upfront
 
 
-@settings(deadline=None)
 @given(loans(), st.integers(0, 600_000), st.sampled_from(CapBasis))
 def test_cap_is_broken_just_if_the_rate_is_above_it(
     terms: LoanTerms, cap: int, basis: CapBasis
@@ -69,7 +67,6 @@ def test_cap_is_broken_just_if_the_rate_is_above_it(
     assert within_cap(terms, rows, Cap(annualised=Ppm(cap), basis=basis)) is not over
 
 
-@settings(deadline=None)
 @given(loans(), st.integers(0, 2**48 - 1))
 def test_addons_change_neither_price_nor_rate_nor_cap(terms: LoanTerms, seed: int) -> None:
     """All, some or none: the sheet less its list of add-ons is the same."""
@@ -91,7 +88,6 @@ def test_addons_change_neither_price_nor_rate_nor_cap(terms: LoanTerms, seed: in
             assert priced.total_with - priced.total == sheet.total_cost
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.integers(1, 5_000_000), min_size=1, max_size=48),
     st.integers(40, 250),
@@ -106,7 +102,6 @@ def test_rates_by_months_agree_with_numpy_financial_for_any_instalments(
     assert float(found.nominal) / 12 == pytest.approx(float(expected), abs=1e-7)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 40), st.integers(1, 10**6)), min_size=1, max_size=20))
 def test_rate_does_not_depend_on_order_or_splitting_of_flows(
     paid: list[tuple[int, int]],

@@ -135,7 +135,7 @@ parts_of_persons = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.integers(-3 * LATE, 2 * LATE),
     parts_of_persons,

@@ -5,7 +5,7 @@ import typing
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from consortium.credit.capacity import Income, dues_of
@@ -27,7 +27,6 @@ def capacity_of(income: Income) -> Capacity:
     return Capacity(income=income, dues=dues, cap=rules.dsr_cap)
 
 
-@settings(deadline=None)
 @given(
     st.integers(500_000, 10_000_000),
     st.integers(3, 36),
@@ -75,7 +74,6 @@ def test_an_addon_has_no_place_in_what_a_decision_is_made_from() -> None:
     assert not {name for name in names if "addon" in name or "add_on" in name}
 
 
-@settings(deadline=None)
 @given(st.sets(st.sampled_from("ABCD")), st.integers(0, 100_000))
 def test_decision_and_base_price_are_the_same_with_any_addons(
     taken: set[str], amount: int

@@ -89,7 +89,7 @@ _LATER = ({"person": "good", "wish": {}, "standing": {}, "consents": []}, str(UU
 _FIRST = ({"person": "good", "wish": {}, "standing": {}}, str(UUID(int=1)), 0)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @example([_FIRST, _LATER])
 @example([_LATER, _FIRST])
 @given(st.lists(asked, min_size=1, max_size=12))

@@ -60,7 +60,7 @@ facts: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(facts)
 def test_every_decision_is_true_bounded_and_replays_to_the_byte(
     changes: dict[str, Any],
@@ -116,7 +116,7 @@ def declined_has_true_reasons(inputs: DecisionInput, made: Decision) -> None:
     assert made.limit == 0
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(facts, st.integers(0, 2 << 32))
 def test_less_risk_is_never_a_worse_outcome_nor_a_smaller_limit(
     changes: dict[str, Any], less: int

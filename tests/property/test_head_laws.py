@@ -50,7 +50,7 @@ def _rows(study: Sums) -> tuple[HeadRows, np.ndarray]:  # type: ignore[type-arg]
 
 
 @given(study=studies(), weights=weight_vectors, clip=clips, chunk=st.integers(1, 40))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_sum_is_the_same_for_any_chunks_and_order(
     study: Sums,
     weights: np.ndarray,  # type: ignore[type-arg]
@@ -67,7 +67,7 @@ def test_sum_is_the_same_for_any_chunks_and_order(
 
 
 @given(study=studies(), weights=weight_vectors, clip=clips, cut=st.integers(0, 30))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_sums_and_histograms_of_two_parts_add_up(
     study: Sums,
     weights: np.ndarray,  # type: ignore[type-arg]
@@ -88,7 +88,7 @@ def test_sums_and_histograms_of_two_parts_add_up(
 @given(
     pair=st.tuples(studies(), studies()), weights=weight_vectors, clip=clips, bad=st.booleans()
 )
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_row_moves_the_sum_by_q_and_a_row_that_changes_by_twice_q(
     pair: tuple[Sums, Sums],
     weights: np.ndarray,  # type: ignore[type-arg]
@@ -114,7 +114,7 @@ def test_row_moves_the_sum_by_q_and_a_row_that_changes_by_twice_q(
     inputs=arrays(np.float64, (4, F + 1), elements=st.floats(-1e6, 1e6)),
     clip=clips,
 )
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_no_float_makes_a_row_longer_than_q(
     residuals: np.ndarray,  # type: ignore[type-arg]
     inputs: np.ndarray,  # type: ignore[type-arg]
@@ -129,7 +129,7 @@ def test_no_float_makes_a_row_longer_than_q(
 @given(
     study=studies(), weights=arrays(np.float64, WIDTH, elements=st.floats(-3, 3)), clip=clips
 )
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_sum_is_that_of_the_naive_formula(
     study: Sums,
     weights: np.ndarray,  # type: ignore[type-arg]
@@ -150,7 +150,7 @@ def test_sum_is_that_of_the_naive_formula(
 
 
 @given(study=studies(), weights=arrays(np.float64, WIDTH, elements=st.floats(-3, 3)))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_head_that_is_served_gives_what_was_trained(
     study: Sums,
     weights: np.ndarray,  # type: ignore[type-arg]

@@ -46,7 +46,7 @@ def test_masks_of_any_members_cancel_exactly(
     assert np.array_equal(total, words * np.uint64(len(members)))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     names=st.lists(NAMES, min_size=1, max_size=6, unique=True),
     data=st.data(),
@@ -88,7 +88,6 @@ def test_unmasked_sum_of_n_partners_is_the_integer_sum(count: int, rng: Generato
     assert np.array_equal(to_signed(total), values.sum(axis=0))
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(STEPS), max_size=8))
 def test_no_order_of_messages_uploads_without_joining(steps: list[str]) -> None:
     machine = HOUSE.machine(HOUSE.roster[0])
@@ -132,7 +131,7 @@ def test_tables_know_every_state_and_only_joined_leads_to_an_upload() -> None:
     assert before == {PartnerState.JOINED}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_aggregator_sums_only_all_uploads_in_whatever_order(data: st.DataObject) -> None:
     aggregator, machines, joins = HOUSE.joined(REQUEST)

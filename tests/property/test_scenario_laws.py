@@ -67,7 +67,7 @@ def by_grade(rows: NodeRows, scenario: Scenario | None, rules: NodeRules = RULES
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10_000))
 def test_every_driver_alone_moves_its_targets_one_way_in_every_grade(
     driver: str, seed: int
@@ -82,7 +82,7 @@ def test_every_driver_alone_moves_its_targets_one_way_in_every_grade(
         assert np.all(shocked[:, 1:] > base[:, 1:])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10_000))
 def test_a_stronger_driver_moves_at_least_as_far(seed: int) -> None:
     rows = rows_of(seed)

@@ -72,7 +72,7 @@ def test_whole_request_to_n_responders_gives_the_integer_sums(
     check_sums(sums, list(holdings.values()), FAMILIES)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     families=st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=8, unique=True),
     contributors=st.integers(1, 51),
@@ -92,7 +92,7 @@ def test_decoded_sum_is_the_sum_of_what_was_encoded(
     check_sums(decode(layout, total, contributors), holdings, names)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     logits=st.dictionaries(st.sampled_from(FAMILIES), UNITS),
     held=st.booleans(),
@@ -249,7 +249,7 @@ STEPS = st.sampled_from(
 ASKINGS = st.tuples(STEPS, st.sampled_from("ABCDE"), st.integers(0, 4))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(askings=st.lists(ASKINGS, max_size=25), compact=st.booleans())
 def test_no_history_takes_answers_of_one_day_apart_but_by_its_one_retry(
     *, askings: list[tuple[int, str, int]], compact: bool
@@ -286,7 +286,7 @@ def _check_answered(answered: list[tuple[Seen, Asked]]) -> None:
             assert other.at_ms - one.at_ms <= RETRY_MS
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     rate=st.integers(1, 300),
     takings=st.lists(st.tuples(st.integers(-500, 60_000), st.integers(1, 300)), max_size=30),
@@ -313,7 +313,7 @@ def test_no_stretch_of_time_takes_more_than_burst_and_rate_allow(
             assert 1_000 * (taken - burst) <= rate * (at - granted[start][0])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     most=st.integers(0, 500),
     takings=st.lists(st.tuples(st.integers(-DAY_MS, DAY_MS), st.integers(1, 300)), max_size=30),

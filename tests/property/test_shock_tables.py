@@ -74,7 +74,7 @@ def _secrets(count: int) -> list[Secret]:
     return [Secret(hashlib.sha256(bytes([place])).digest()) for place in range(count)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(entries)
 def test_columns_and_entries_give_the_same_integers(
     drawn: list[tuple[int, int, int, int]],
@@ -118,7 +118,7 @@ lines = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(lines, max_size=20))
 def test_a_study_of_many_is_that_of_each(many: list[StudyLine]) -> None:
     member, cells = study_cells(_columns(many))

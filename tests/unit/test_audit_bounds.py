@@ -50,7 +50,7 @@ def test_event_that_always_happened_has_no_bound_below_one() -> None:
     assert bounds.binomial_upper(7, 7) == bounds.binomial_upper(0, 0) == 1.0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     epsilon=st.floats(0.0, 8.0),
     canaries=st.integers(1, 400),

@@ -2,7 +2,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from consortium.canonical import Label
@@ -134,7 +134,6 @@ def test_attestation_shown_for_another_person_or_epoch_is_refused() -> None:
             check(GOOD, person=person)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 8 * len(GOOD) - 1))
 def test_attestation_altered_by_one_bit_is_refused(bit: int) -> None:
     altered = bytearray(GOOD)

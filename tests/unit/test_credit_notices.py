@@ -66,7 +66,7 @@ def test_every_code_of_the_decision_is_printed_and_no_other(
     assert codes_in(printed(inputs, language)) == codes
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(
     st.sampled_from(["0.02", "0.1", "0.3", "0.6"]),
     st.lists(st.sampled_from(sorted(set(CODES) - {"F1"})), min_size=1, max_size=4, unique=True),

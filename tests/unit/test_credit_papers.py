@@ -68,7 +68,7 @@ def papers(
 # --- offers -----------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.integers(100_000, 60_000_000),
     st.integers(1, 72),

@@ -212,7 +212,7 @@ def test_rung_that_was_written_into_the_database_is_found(tmp_path: Path) -> Non
                 look()
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(st.lists(st.tuples(st.sampled_from(Step), st.integers(0, 40)), max_size=12))
 def test_any_events_leave_what_the_pure_table_makes_of_them(
     tmp_path_factory: pytest.TempPathFactory, events: list[tuple[Step, int]]

@@ -282,7 +282,7 @@ def test_reports_that_say_other_than_their_digests_are_not_believed(home: Home) 
 
 
 @given(st.binary(min_size=32, max_size=32), st.integers(0, 500), st.integers(1, 40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_drawn_places_are_different_and_in_the_batch_and_all_of_a_small_one(
     seed: bytes, total: int, number: int
 ) -> None:
@@ -293,7 +293,7 @@ def test_drawn_places_are_different_and_in_the_batch_and_all_of_a_small_one(
 
 
 @given(st.integers(0, 10**7), st.integers(0, 10**7))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_commitment_binds_the_count(one: int, other: int) -> None:
     root, salt = bytes(32), bytes(range(32))
     same = batch_commitment(salt, one, root) == batch_commitment(salt, other, root)

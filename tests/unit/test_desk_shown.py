@@ -418,7 +418,7 @@ FACTS = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.none() | FACTS)
 def test_input_with_a_history_has_one_form(shown: AttestedFacts | None) -> None:
     made = replace(INPUT, attestation=shown)
@@ -453,14 +453,14 @@ def test_history_that_was_not_valid_on_its_day_is_in_no_input() -> None:
         replace(INPUT, attestation=replace(good, listed_on=TODAY + timedelta(days=1)))
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.binary(max_size=600))
 def test_paper_in_an_application_is_the_paper(data: bytes) -> None:
     carried = with_attestation(json.dumps(application()).encode(), data)
     assert application_of(json.loads(carried)).attestation == data
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.text(max_size=80) | st.integers() | st.lists(st.text(max_size=3)))
 def test_what_is_no_base64_is_refused(value: object) -> None:
     try:

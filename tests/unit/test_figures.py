@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from consortium.credit.figure_forms import check_cells, periods
@@ -48,7 +48,6 @@ entries = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(
     others=st.lists(entries, max_size=12),
     own=st.lists(entries.map(lambda one: replace(one, person="x")), max_size=8),

@@ -29,7 +29,7 @@ FRAMES = st.lists(st.tuples(st.sampled_from(["a", "b"]), st.binary(max_size=40))
 
 
 @given(batches=st.lists(FRAMES, max_size=5))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_batches_count_as_their_frames_one_by_one(
     tmp_path_factory: pytest.TempPathFactory, batches: list[list[tuple[str, bytes]]]
 ) -> None:

@@ -55,7 +55,7 @@ def one_person(rows: HazardRows, person: int) -> HazardRows:
     return HazardRows(rows.codes[here], rows.causes[here], np.asarray([0, length]))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     st.integers(0, 2**32),
     st.lists(st.integers(1, MOST_ROWS), min_size=1, max_size=8),
@@ -118,7 +118,7 @@ def test_a_row_above_q_is_dropped() -> None:
     assert not found.any()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32), st.floats(0.1, 40))
 def test_incidences_of_a_line_never_add_up_to_more_than_one(seed: int, scale: float) -> None:
     rng = seeded(seed)

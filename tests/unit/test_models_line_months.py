@@ -111,7 +111,7 @@ month_ends = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.lists(month_ends, min_size=5, max_size=14))
 def test_the_first_cause_is_that_of_the_consortium_s_rules(
     months: list[dict[str, int | str]],

@@ -68,7 +68,7 @@ def figures_of(table: NoisyTable) -> dict[tuple[str, str], Shown]:
     return {(one.name, one.labels[0]): one for one in section(table).figures}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), min_size=2, max_size=8).filter(
         lambda rows: all(sum(column) for column in zip(*rows, strict=True))

@@ -185,7 +185,7 @@ levels = st.lists(st.sampled_from([0.0, 0.2, 0.4, None]), min_size=1, max_size=1
 
 
 @given(values=levels, ahead=st.integers(0, 60))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_red_trigger_of_a_quarter_is_acted_on_waived_or_an_alarm(
     values: list[float | None], ahead: int
 ) -> None:

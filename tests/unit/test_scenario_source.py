@@ -126,7 +126,7 @@ drawn = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(drawn, st.integers(0, 3))
 def test_a_person_with_many_lines_moves_full_growth_caps_by_one_at_most(
     many: list[tuple[int, int, int]], gone: int

@@ -12,7 +12,7 @@ from consortium.privacy.split import split_epsilon
     share=st.integers(100, 9_000),
     delta=st.sampled_from(["1e-5", "1e-6", "0.0000001"]),
 )
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_both_parts_together_never_cost_more_than_the_whole(
     epsilon: int, share: int, delta: str
 ) -> None:

@@ -55,7 +55,7 @@ def test_rows_come_back_as_they_were(rows: int) -> None:
 
 
 @given(cut=st.integers(0, 400), tail=st.binary(max_size=9))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_bytes_that_are_cut_or_longer_are_refused(cut: int, tail: bytes) -> None:
     data = pack(joint_rows(1, 9))
     changed = data[:cut] + tail
@@ -65,7 +65,7 @@ def test_bytes_that_are_cut_or_longer_are_refused(cut: int, tail: bytes) -> None
 
 
 @given(at=st.integers(0, 47), bit=st.integers(0, 7))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_head_with_a_bent_bit_is_refused_or_is_of_another_model(at: int, bit: int) -> None:
     data = bytearray(pack(joint_rows(1, 9)))
     data[at] ^= 1 << bit
