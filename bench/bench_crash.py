@@ -44,10 +44,9 @@ from consortium.ids import RunId
 from coordinator import control
 from coordinator.config import DATABASE
 from coordinator.events import RunEvent
-from partner_node.config import load_config
 from rehearsal.federation import COORDINATOR
-from rehearsal.joint import serves, token_loads
 from tests.integration.federation import Federation, write_rehearsal
+from tests.integration.joint_federation import desk_of, train_and_serve, with_joint_scores
 from tests.postgres_house import PostgresServer, postgres_server
 
 mpl.use("Agg")
@@ -74,19 +73,7 @@ KNOWN = {
     "shop_d": "i % 3 = 1",
 }
 _CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
-_SCORING = """
-[rehearsal.scoring]
-delivery = "joint"
-epoch = 1
-scores_per_second = 100000
-scores_per_day = 1000000
-tokens_per_second = 100000
-tokens_per_day = 1000000
-load_hours = 0
-customers = { bank_a = 700, bank_b = 700, shop_c = 700, shop_d = 700 }
-
-[plan]
-"""
+_CUSTOMERS = {"bank_a": 700, "bank_b": 700, "shop_c": 700, "shop_d": 700}
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,21 +307,12 @@ def _federation(
     tables = {name: _rows(name) for name in KNOWN}
     file = write_rehearsal(directory / "files", tables, rounds=ROUNDS, storage=storage)
     text = file.read_text(encoding="utf-8")
-    text = text.replace('\nepsilon = "8"', '\nepsilon = "3"').replace("[plan]\n", _SCORING, 1)
+    text = with_joint_scores(text.replace('\nepsilon = "8"', '\nepsilon = "3"'), _CUSTOMERS)
     # A round waits for all four: then a run is either made again in part or the same.
     text = text.replace("\nmin_partners = 3", "\nmin_partners = 4")
     file.write_text(text, encoding="utf-8")
     with Federation.running(directory, file) as federation:
-        with token_loads({name: federation.directory(name) for name in KNOWN}) as loads:
-            version = trained(federation)
-            federation.steps.vote_all(version)
-            loads.wait(federation.processes.check)
-        for name in KNOWN:
-            federation.wait(
-                lambda name=name: serves(_desk(federation, name), ""),  # type: ignore[misc]
-                what=f"{name} serves",
-                blame=name,
-            )
+        train_and_serve(federation, KNOWN, trained)
         yield federation
 
 
@@ -347,14 +325,10 @@ def _rows(name: str) -> str:
         FROM range({PERSONS}) AS numbers(i) WHERE {KNOWN[name]}"""
 
 
-def _desk(federation: Federation, name: str) -> Path:
-    return load_config(federation.directory(name)).desk_socket
-
-
 def _asking(federation: Federation) -> Asking:
     # Everybody's number is a multiple of six: a customer of both desks.
     persons = [f"P{number}" for number in range(0, PERSONS, 6)]
-    return Asking({name: _desk(federation, name) for name in ASKERS}, persons, RATE)
+    return Asking({name: desk_of(federation, name) for name in ASKERS}, persons, RATE)
 
 
 def _plot(path: Path, crashes: Crashes, asking: Asking) -> None:

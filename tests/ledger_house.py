@@ -239,6 +239,14 @@ class House:
         self.session = RunSession(self.plan, self.schema)
         self._keep_manifest()
 
+    def branch(self) -> "House":
+        """A house that goes on from this one's log; this one stays as it is."""
+        made = type(self)(silos=self.silos, rounds=self.rounds)
+        made.entries = list(self.entries)
+        made.tree = Tree(leaf_hash(data) for data in made.entries)
+        made.files, made.now, made.hint = dict(self.files), self.now, self.hint
+        return made
+
     def _plan(self) -> TrainingPlan:
         context = PlanContext(
             run=RunId("5a" * 16),

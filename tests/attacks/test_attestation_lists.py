@@ -8,7 +8,6 @@ from consortium.ledger.attestations import lists_of
 from consortium.ledger.bodies import AttestationsListed
 from consortium.ledger.entries import from_jcs
 from consortium.ledger.findings import Grade
-from consortium.ledger.merkle import leaf_hash
 from consortium.ledger.verify import verify_log
 from regulator.replay import ReplayedRun
 from tests.ledger_house import House
@@ -27,12 +26,7 @@ def base() -> House:
 
 @pytest.fixture
 def house(base: House) -> House:
-    made = House(silos=3, rounds=1)
-    made.entries, made.tree = list(base.entries), type(base.tree)()
-    for data in made.entries:
-        made.tree.append(leaf_hash(data))
-    made.files, made.now, made.hint = dict(base.files), base.now, base.hint
-    return made
+    return base.branch()
 
 
 def listed(

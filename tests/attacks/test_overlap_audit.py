@@ -8,7 +8,6 @@ from consortium.identity.overlap import SCALE, OverlapPlan, charge_of, mechanism
 from consortium.ids import PartnerId
 from consortium.ledger.bodies import OverlapDebit, OverlapPlanned, OverlapReleased
 from consortium.ledger.findings import Finding
-from consortium.ledger.merkle import leaf_hash
 from consortium.ledger.verify import Audit, verify_log
 from regulator.replay import ReplayedRun
 from tests.ledger_house import COORDINATOR, START, House
@@ -36,12 +35,7 @@ def base() -> House:
 
 @pytest.fixture
 def house(base: House) -> House:
-    made = House(silos=4, rounds=2)
-    made.entries, made.tree = list(base.entries), type(base.tree)()
-    for data in made.entries:
-        made.tree.append(leaf_hash(data))
-    made.files, made.now, made.hint = dict(base.files), base.now, base.hint
-    return made
+    return base.branch()
 
 
 def plan(house: House, asked: OverlapPlan = PLAN, attempt: int = 1) -> None:

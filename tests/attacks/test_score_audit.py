@@ -60,12 +60,8 @@ def base() -> House:
 
 @pytest.fixture
 def house(base: House) -> House:
-    made = House(silos=4, rounds=2)
+    made = base.branch()
     made.session = base.session
-    made.entries, made.tree = list(base.entries), type(base.tree)()
-    for data in made.entries:
-        made.tree.append(leaf_hash(data))
-    made.files, made.now, made.hint = dict(base.files), base.now, base.hint
     return made
 
 

@@ -21,14 +21,12 @@ from partner_node.credit.opening import open_service, subjects_of
 from regulator.wiring import audit_file
 from riskweave_client import (
     Client,
-    ConsentRecord,
     CreditApplication,
     DeskError,
-    Standing,
     Tls,
-    Wish,
 )
 from tests.coordinator_house import free_address
+from tests.integration.test_desk_of_a_node import application
 from tests.node_house import Federation, Loop
 from tests.watch_house import history, write_table
 
@@ -79,36 +77,21 @@ async def desk_of(node: wiring.Desk) -> AsyncIterator[None]:
                 yield
 
 
-def application(paper: bytes, person: str = PERSON) -> CreditApplication:
+def showing(paper: bytes, person: str = PERSON) -> CreditApplication:
     today = datetime.fromtimestamp(wiring.now(), UTC).date()
-    return CreditApplication(
-        application="application-1",
-        person=person,
-        wish=Wish(
-            product="instalment_small",
-            purpose="DURABLES",
-            amount=2_000_000,
-            currency="TWD",
-            tenor_months=12,
-        ),
-        standing=Standing(adult=True, has_history=False),
-        consents=tuple(
-            ConsentRecord(purpose=purpose, id=f"c-{purpose.lower()}", given_on=today)
-            for purpose in ("CREDIT_DECISION", "ATTESTATION")
-        ),
-        attestation=paper,
-    )
+    asked = application(today, person, ("CREDIT_DECISION", "ATTESTATION"))
+    return replace(asked, attestation=paper)
 
 
 def shown_at(address: str, tls: Tls, node: wiring.Desk, paper: bytes) -> None:
     """The person's own history is taken, another's and a plain fact are not."""
     with Client(address, tls) as client:
-        made = client.decide(application(paper), timeout=60)
+        made = client.decide(showing(paper), timeout=60)
         assert (made.outcome, made.history_scored) == ("REFER", False)
         for odd, rule in (
-            (application(paper, SOMEBODY), "person: "),
-            (application(paper.replace(b"OTHER", b"ARREARS")), "altered: "),
-            (replace(application(b""), attributes={"attested_cause": "OTHER"}), "plain: "),
+            (showing(paper, SOMEBODY), "person: "),
+            (showing(paper.replace(b"OTHER", b"ARREARS")), "altered: "),
+            (replace(showing(b""), attributes={"attested_cause": "OTHER"}), "plain: "),
         ):
             with pytest.raises(DeskError, match=rule) as refused:
                 client.decide(odd, timeout=60)

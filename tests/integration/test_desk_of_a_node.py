@@ -1,7 +1,7 @@
 """The desk as a serving node opens it: real directory, manifest, session and store."""
 
 import stat
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -75,7 +75,9 @@ def test_node_without_a_model_gives_nobody_a_number_and_says_so(near: Path, loop
             loop.call(serving.__aexit__(None, None, None))
 
 
-def application(today: date, person: str) -> CreditApplication:
+def application(
+    today: date, person: str, purposes: Sequence[str] = ("CREDIT_DECISION", "JOINT_SCORE")
+) -> CreditApplication:
     return CreditApplication(
         application="application-1",
         person=person,
@@ -89,7 +91,7 @@ def application(today: date, person: str) -> CreditApplication:
         standing=Standing(adult=True, has_history=False),
         consents=tuple(
             ConsentRecord(purpose=purpose, id=f"c-{purpose.lower()}", given_on=today)
-            for purpose in ("CREDIT_DECISION", "JOINT_SCORE")
+            for purpose in purposes
         ),
     )
 

@@ -9,11 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from partner_node.config import load_config
 from rehearsal.federation import COORDINATOR
-from rehearsal.joint import serves, token_loads
+from rehearsal.joint import serves
 from riskweave_client import Client, Consent, Score
 from tests.integration.federation import PATIENCE_S, Federation, write_rehearsal
+from tests.integration.joint_federation import (
+    desk_of,
+    train_and_serve,
+    trained,
+    with_joint_scores,
+)
 
 PERSONS = 1_200
 ASKED = 1_000
@@ -26,19 +31,7 @@ KNOWN: Mapping[str, str] = {
     "shop_d": "i % 3 = 1",
 }
 """Which persons a partner knows, in SQL."""
-SCORING = """
-[rehearsal.scoring]
-delivery = "joint"
-epoch = 1
-scores_per_second = 100000
-scores_per_day = 1000000
-tokens_per_second = 100000
-tokens_per_day = 1000000
-load_hours = 0
-customers = { bank_a = 700, bank_b = 700, shop_c = 700, shop_d = 700 }
-
-[plan]
-"""
+CUSTOMERS = dict.fromkeys(KNOWN, 700)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -67,25 +60,11 @@ def partners_of(number: int, without: str = "") -> int:
 def joint(near: Path) -> Iterator[Federation]:
     """Trained, voted, every customer with a pseudonym; bank_a's desk answers jointly."""
     file = write_rehearsal(near / "files", {name: rows_of(name) for name in KNOWN}, rounds=5)
-    file.write_text(file.read_text(encoding="utf-8").replace("[plan]\n", SCORING, 1))
+    text = with_joint_scores(file.read_text(encoding="utf-8"), CUSTOMERS)
+    file.write_text(text, encoding="utf-8")
     with Federation.running(near, file) as federation:
-        nodes = {name: federation.directory(name) for name in KNOWN}
-        with token_loads(nodes) as loads:
-            version = federation.start_run().wait_for_end().version
-            assert version
-            federation.steps.vote_all(version)
-            loads.wait(federation.processes.check)
-        for name in KNOWN:
-            federation.wait(
-                lambda name=name: serves(desk_of(federation, name), ""),  # type: ignore[misc]
-                what=f"{name} serves",
-                blame=name,
-            )
+        train_and_serve(federation, KNOWN, trained)
         yield federation
-
-
-def desk_of(federation: Federation, name: str) -> Path:
-    return load_config(federation.directory(name)).desk_socket
 
 
 class Asking:

@@ -24,16 +24,20 @@ from coordinator import control
 from coordinator import wiring as operator
 from coordinator.events import RunEvent
 from rehearsal.federation import COORDINATOR
-from rehearsal.joint import serves, token_loads
 from riskweave_client import Applicant, Client, Failure
 from tests.integration.federation import Federation, Run, write_rehearsal
+from tests.integration.joint_federation import (
+    desk_of,
+    train_and_serve,
+    trained,
+    with_joint_scores,
+)
 from tests.slow.test_joint_processes import (
     BANK,
     CONSENT,
+    CUSTOMERS,
     KILLED,
     KNOWN,
-    SCORING,
-    desk_of,
     rows_of,
 )
 
@@ -50,20 +54,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 def joint(near: Path) -> Iterator[Federation]:
     """Trained, voted, every customer with a pseudonym; every desk answers jointly."""
     file = write_rehearsal(near / "files", {name: rows_of(name) for name in KNOWN}, rounds=5)
-    file.write_text(file.read_text(encoding="utf-8").replace("[plan]\n", SCORING, 1))
+    text = with_joint_scores(file.read_text(encoding="utf-8"), CUSTOMERS)
+    file.write_text(text, encoding="utf-8")
     with Federation.running(near, file) as federation:
-        nodes = {name: federation.directory(name) for name in KNOWN}
-        with token_loads(nodes) as loads:
-            version = federation.start_run().wait_for_end().version
-            assert version
-            federation.steps.vote_all(version)
-            loads.wait(federation.processes.check)
-        for name in KNOWN:
-            federation.wait(
-                lambda name=name: serves(desk_of(federation, name), ""),  # type: ignore[misc]
-                what=f"{name} serves",
-                blame=name,
-            )
+        train_and_serve(federation, KNOWN, trained)
         yield federation
 
 

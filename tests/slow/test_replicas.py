@@ -34,8 +34,9 @@ from tests.integration.federation import (
     summed,
     write_rehearsal,
 )
+from tests.integration.joint_federation import desk_of, with_joint_scores
 from tests.postgres_house import PostgresServer
-from tests.slow.test_joint_processes import BANK, KNOWN, SCORING, desk_of, rows_of
+from tests.slow.test_joint_processes import BANK, CUSTOMERS, KNOWN, rows_of
 from tests.slow.test_keys_under_load import Load, ended
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -131,7 +132,8 @@ def pair(postgres: PostgresServer) -> Iterator[Pair]:
         file = write_rehearsal(
             near / "files", {name: rows_of(name) for name in KNOWN}, rounds=5, storage=url
         )
-        file.write_text(file.read_text(encoding="utf-8").replace("[plan]\n", SCORING, 1))
+        text = with_joint_scores(file.read_text(encoding="utf-8"), CUSTOMERS)
+        file.write_text(text, encoding="utf-8")
         with Federation.running(near, file) as live:
             with token_loads({name: live.directory(name) for name in KNOWN}) as loads:
                 version = live.start_run().wait_for_end().version

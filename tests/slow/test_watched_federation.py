@@ -18,15 +18,15 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_serv
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from partner_node import cli as node_cli
-from partner_node.config import load_config
 from partner_node.left_journal import Left
 from rehearsal import federation as steps
 from rehearsal.federation import COORDINATOR
-from rehearsal.joint import serves, token_loads
+from rehearsal.joint import token_loads
 from riskweave_client import Client, Consent
 from tests.health_house import page_of
 from tests.integration import federation as house
 from tests.integration.federation import Federation, write_rehearsal
+from tests.integration.joint_federation import desk_of, wait_for_joint_scores, with_joint_scores
 from tests.integration.left_on_the_wire import journal_against, left_at
 from tests.integration.wiretap import Tap, found, tapped
 from upkeep.traces import CLASS, WORDS
@@ -37,19 +37,7 @@ NAMES = (NODE, OTHER, "shop_c")
 ASKED = 40
 PATIENCE_S = 240.0
 """All that is watched costs time, on a machine that may be busy."""
-SCORING = """
-[rehearsal.scoring]
-delivery = "joint"
-epoch = 1
-scores_per_second = 100000
-scores_per_day = 1000000
-tokens_per_second = 100000
-tokens_per_day = 1000000
-load_hours = 0
-customers = { bank_a = 700, bank_b = 700, shop_c = 900 }
-
-[plan]
-"""
+CUSTOMERS = {"bank_a": 700, "bank_b": 700, "shop_c": 900}
 CONSENT_REFERENCE = "CONSENT-of-Zwanziger"
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -122,7 +110,8 @@ class Watched:
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     near = tmp_path_factory.mktemp("w")
     file = write_rehearsal(near / "files", {name: rows_of(name) for name in NAMES}, rounds=5)
-    file.write_text(file.read_text(encoding="utf-8").replace("[plan]\n", SCORING, 1))
+    text = with_joint_scores(file.read_text(encoding="utf-8"), CUSTOMERS)
+    file.write_text(text, encoding="utf-8")
     with collecting() as (collector, endpoint), pytest.MonkeyPatch.context() as patch:
         for name, value in (
             ("RISKWEAVE_LOG", "debug"),
@@ -155,9 +144,8 @@ def _work(federation: Federation, collector: Collector) -> Watched:
             federation.steps.vote_all(version)
             loads.wait(federation.processes.check)
         for name in (NODE, OTHER):
-            desk = load_config(federation.directory(name)).desk_socket
-            federation.wait(lambda desk=desk: serves(desk, ""), what="joint scores", blame=name)  # type: ignore[misc]
-            with Client(f"unix:{desk}") as client:
+            wait_for_joint_scores(federation, name)
+            with Client(f"unix:{desk_of(federation, name)}") as client:
                 for number in range(ASKED):
                     client.score(person(number), Consent(CONSENT_REFERENCE), timeout=60.0)
         homes = map(federation.directory, (COORDINATOR, *NAMES))
