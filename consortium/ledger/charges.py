@@ -24,9 +24,7 @@ def check_charge(
     """An attempt that all had joined may have let words out: it is charged (3.6, 13)."""
     request = body.request
     key = (request.kind, request.round, request.attempt)
-    debits = [
-        index for index, _, one in audit.run.debits if (one.kind, one.round, one.attempt) == key
-    ]
+    debits = [index for index, _ in audit.charged.get(key, ())]
     if not body.charged and (everyone or debits):
         text = "given up as free, but its members had all joined or were charged"
         audit.findings.error(Check.BUDGET, "abort.uncharged", text, closing.index, *debits)

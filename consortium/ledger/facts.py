@@ -131,6 +131,10 @@ class RunFacts:
     """Closings that the machine was taken through."""
 
 
+AttemptKey = tuple[ReleaseKind, int, int]
+"""Kind, round and attempt."""
+
+
 @dataclass(slots=True, kw_only=True)
 class RunAudit:
     """One run under audit."""
@@ -149,3 +153,10 @@ class RunAudit:
     by_context: dict[Digest, list[tuple[int, PartnerId, RoundJoin]]] = field(
         default_factory=lambda: defaultdict(list)
     )
+    charged: Mapping[AttemptKey, Sequence[tuple[int, PartnerId]]] = field(init=False)
+    """Debits of each attempt, in the order of the log."""
+
+    def __post_init__(self) -> None:
+        self.charged = found = defaultdict[AttemptKey, list[tuple[int, PartnerId]]](list)
+        for index, name, one in self.run.debits:
+            found[one.kind, one.round, one.attempt].append((index, name))

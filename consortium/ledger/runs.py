@@ -255,9 +255,7 @@ def _check_witnessed(
     commits = [run.commits[name][0] for name in request.roster if name in run.commits]
     rests = max((run.proposed, *commits, *sums[-1:]))
     key = (request.kind, request.round, request.attempt)
-    charged = [
-        (index, name) for index, name, one in run.debits if _key(one) == key and index > rests
-    ]
+    charged = [one for one in audit.charged.get(key, ()) if one[0] > rests]
     joined = closing.body.joined if isinstance(closing.body, RoundSum) else None
     sent = [(index, name) for index, name, _ in audit.uploads.get(joined or Digest(""), [])]
     for index, name in (*charged, *sent):
@@ -275,10 +273,6 @@ def _check_witnessed(
         audit.joined_until[name] = closing.index
 
 
-def _key(one: BudgetDebit | RoundJoin) -> tuple[object, int, int]:
-    return one.kind, one.round, one.attempt
-
-
 def _check_uploads(audit: RunAudit, closing: Closing, body: RoundSum) -> None:
     """The words that were summed are those that each member signed, once (9, 11)."""
     seen = audit.uploads.get(body.joined, [])
@@ -290,12 +284,11 @@ def _check_uploads(audit: RunAudit, closing: Closing, body: RoundSum) -> None:
         audit.findings.error(
             Check.SUMS, "sum.uploads", text, closing.index, *(index for index, _, _ in seen)
         )
-    debits = {
-        (name, one.kind, one.round, one.attempt): index for index, name, one in audit.run.debits
-    }
     request = body.request
+    key = (request.kind, request.round, request.attempt)
+    debits = {name: index for index, name in audit.charged.get(key, ())}
     for index, name, _ in seen:
-        debit = debits.get((name, request.kind, request.round, request.attempt))
+        debit = debits.get(name)
         if debit is not None and not debit < index:
             text = f"the words of {name} left before they were charged"
             audit.findings.error(Check.ORDER, "upload.uncharged", text, index, debit)
@@ -370,14 +363,15 @@ def _check_hidden(audit: RunAudit) -> None:
     run, made = audit.run, defaultdict[PartnerId, list[tuple[int, int]]](list)
     for index, name, join in run.joins:
         made[name].append((index, join.count))
+    aborted = [
+        (one.index, one.body) for one in run.closings if isinstance(one.body, RoundAbort)
+    ]
     for name, joins in made.items():
         before, known = run.proposed, 0
         for index, count in joins:
             lost = sum(
-                isinstance(one.body, RoundAbort)
-                and before < one.index < index
-                and (one.body.charged or name in one.body.missing)
-                for one in run.closings
+                before < end < index and (body.charged or name in body.missing)
+                for end, body in aborted
             )
             if count - known - 1 > lost:
                 text = (

@@ -5,8 +5,9 @@ checks of the log itself: manifests, heads, root, entries. Those of runs are in 
 of releases in ``claims``. The run's machine is a port, for it belongs to a higher floor.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from consortium.canonical import Label
 from consortium.credit.figures import NoisyTable
@@ -111,8 +112,27 @@ class _Audited:
     cosigned_by: tuple[PartnerId, ...] = ()
 
 
+_Portion = list[tuple[Entry, bytes, Member]]
+_PORTION = 256
+"""Entries whose signatures are verified by one call."""
+
+
+class Mapped(Protocol):
+    """``map``, or one that has several portions looked at at a time."""
+
+    def __call__(
+        self, look: Callable[[_Portion], list[str | None]], portions: Iterable[_Portion], /
+    ) -> Iterable[list[str | None]]:
+        """What was found of each portion, in their order."""
+
+
 def verify_log(
-    files: Mapping[str, bytes], pinned: Digest, *, now: int, machines: Machines
+    files: Mapping[str, bytes],
+    pinned: Digest,
+    *,
+    now: int,
+    machines: Machines,
+    mapped: Mapped = map,
 ) -> Audit:
     """Run every check of protocol 8.7 that the bundle has facts for.
 
@@ -121,6 +141,7 @@ def verify_log(
         pinned: Digest of the manifest that the auditor trusts, from elsewhere.
         now: Seconds since 1970.
         machines: Makes the machine of a run from its plan and schema.
+        mapped: Has the entries' signatures verified; what is handed to it shares no state.
     """
     findings = Findings()
     evidence = read_evidence(files, findings)
@@ -131,7 +152,7 @@ def verify_log(
     _read_log(state)
     _read_revocations(state)
     _check_heads(state)
-    _check_entries(state)
+    _check_entries(state, mapped)
     _check_proofs(state)
     timeline = Timeline(
         entries=state.entries,
@@ -371,28 +392,47 @@ def _read_revocations(state: _Audited) -> None:
                 state.revocations.take(index, entry, state.force[index])
 
 
-def _check_entries(state: _Audited) -> None:
+def _check_entries(state: _Audited, mapped: Mapped) -> None:
     """Signature, actor, role and hint of each entry (8.7 (8), (19))."""
     counted = {0, *state.counted}
-    for index in list(state.entries):
-        entry, data = state.entries[index], state.evidence.entries[index]
-        member = _actor(state, index, entry)
+    members = {index: _actor(state, index, entry) for index, entry in state.entries.items()}
+    signed = [
+        (state.entries[index], state.evidence.entries[index], member)
+        for index, member in members.items()
+        if member is not None
+    ]
+    portions = [signed[first : first + _PORTION] for first in range(0, len(signed), _PORTION)]
+    faults = (fault for found in mapped(_faults, portions) for fault in found)
+    for index, member in members.items():
+        entry = state.entries[index]
         if member is None:
             state.findings.error(
                 Check.ENTRIES, "entry.actor", f"{entry.actor} is no active member", index
             )
             del state.entries[index]
             continue
-        try:
-            verify_entry(entry, data, member)
-        except RiskWeaveError as error:
-            state.findings.error(Check.ENTRIES, "entry.signature", str(error), index)
+        fault = next(faults)
+        if fault is not None:
+            state.findings.error(Check.ENTRIES, "entry.signature", fault, index)
             del state.entries[index]
             continue
         _check_standing(state, index, entry, member)
         _check_hint(state, index, entry, counted)
         if isinstance(entry.body, ManifestAdopted):
             _check_adoption(state, index, entry.body, member)
+
+
+def _faults(portion: _Portion) -> list[str | None]:
+    """What is wrong with who signed each of them, if anything is."""
+    found: list[str | None] = []
+    for entry, data, member in portion:
+        try:
+            verify_entry(entry, data, member)
+        except RiskWeaveError as error:
+            found.append(str(error))
+        else:
+            found.append(None)
+    return found
 
 
 def _check_standing(state: _Audited, index: int, entry: Entry, member: Member) -> None:
