@@ -6,6 +6,7 @@ allows for six of its deviations. Persons are SYNTHETIC.
 """
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,13 +48,29 @@ def common(town: Town, one: str, other: str) -> int:
     return sum(bool(agreed[person]) for person in held[0] & held[1])
 
 
+def overlap(told: Journey, other: str) -> Mapping[str, tuple[int, float]]:
+    """Common persons by tier with half their interval, as the operator was told them."""
+    lines = (told.out / "transcript.txt").read_text(encoding="utf-8").splitlines()
+    at = next(
+        place
+        for place, line in enumerate(lines)
+        if " overlap " in line and f" {CLOSES} {other} " in line
+    )
+    found = {}
+    for line in lines[at + 1 : at + 4]:
+        tier, count, _, _, low, _, high = line.split()
+        found[tier] = (int(count), (int(high) - int(low)) / 2)
+    return found
+
+
 def test_every_paper_is_marked_synthetic_in_its_name_and_title(told: Journey) -> None:
     pages = sorted((told.out / "reports").rglob("*.html"))
     assert len(pages) >= 5  # a closure, scenarios, two campaigns, the market
     for page in pages:
         text = page.read_text(encoding="utf-8")
         assert page.name.startswith("SYNTHETIC-")
-        assert "SYNTHETIC" in text[text.index("<h1>") : text.index("</h1>")]
+        title = text[text.index("<h1>") : text.index("</h1>")]
+        assert "SYNTHETIC" in title or "合成数据" in title
         for word in ("<script", "http://", "https://"):
             assert word not in text
 
@@ -64,10 +81,12 @@ def test_common_borrowers_of_the_closure_are_those_of_the_market(told: Journey) 
     assert behind == {"TIERS": 1, "ELASTICITY": 1, "OVERLAP": len(LENDERS) - 1}
     first = {(one["partner"], one["tier"]): one["hit"] for one in report["rounds"][0]}
     for other in ("lender_3", "lender_4"):
-        hit = first[other, "*"]
-        half = max(hit["high"] - hit["value"], hit["value"] - hit["low"])
+        counts = overlap(told, other)
         truth = common(told.town, CLOSES, other)
-        assert abs(hit["value"] - truth) <= SIX_OVER_TWO * half + 0.05 * truth, other
+        noise = math.hypot(*(half for _, half in counts.values()))
+        assert abs(sum(count for count, _ in counts.values()) - truth) <= SIX_OVER_TWO * noise
+        closed = sum(counts[tier][0] for tier in ("NEAR", "LOW"))
+        assert abs(first[other, "*"]["value"] - closed) < len(counts), other
     assert report["policy"]["currency"] == "TWD"
 
 
