@@ -141,12 +141,13 @@ def shortcomings(results: Iterable[BlockResult], *, min_auc: str) -> list[str]:
 
 def lines(results: Iterable[BlockResult]) -> list[str]:
     """The results for the operator's screen."""
-    return [
+    found = [
         f"block {one.block}: AUC {_shown(one.figures.auc)}, KS {_shown(one.figures.ks)}, "
         f"E/O {_shown(one.figures.in_the_large)}, slope {_shown(one.figures.slope)}, "
         f"Brier {_shown(one.figures.brier)}"
         for one in results
     ]
+    return found or ["nothing to test: this partner holds no part of it"]
 
 
 def signed_vote(bare: Vote, manifest: Digest, key: IdentityKey) -> Vote:

@@ -197,7 +197,7 @@ def _add_audits(verbs: "Verbs") -> None:
     verb.add_argument(
         "--joint-rows",
         action="store_true",
-        help="of a head: ask the serving node for its joint rows, which may ask the partners",
+        help="of a head, or of a table of premiums: ask the serving node, which may ask others",
     )
     verb.add_argument(
         "--opened",

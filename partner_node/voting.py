@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from consortium.canonical import canonical_json
 from consortium.errors import ConfigurationError
 from consortium.gates import GatePolicy, gate_document
-from consortium.ids import Digest, digest_of
+from consortium.ids import Digest, PartnerId, digest_of
 from consortium.ledger.gate_audit import GATE, UNSTABLE
 from consortium.messages import Vote
-from consortium.plan import ModelKind
+from consortium.plan import ModelKind, TrainingPlan
 from models.document import Document, HeadDocument, ModelDocument, parse_any, verify_version
 from models.run import RunSession
 from partner_node import acceptance, gatekeeping, ingest, log_commands, stability
@@ -77,8 +77,9 @@ def witnesses(desk: Desk, version: Digest) -> Mapping[str, str]:
 def validate(desk: Desk, version: Digest) -> Verdict:
     """Test a version on this partner's own hold-out rows.
 
-    A head is tested by its askers, on the joint rows that the serving process has; any other
-    partner has nothing to test it on, and no result.
+    A head is tested by its askers, on the joint rows that the serving process has, and a model
+    by those who hold blocks of it; any other partner has nothing to test, and no result. The
+    document is kept in any case: a contribution is counted with it (governance 3).
 
     Raises:
         DataError: the table does not fit, or none of its rows is held out.
@@ -141,6 +142,8 @@ def stability_of(desk: Desk, pin: Pin, gate: CheckedGate, version: Digest) -> St
         joint = HeadSums(plan, member, joint_rows=lambda _: rows)
         own = NodeSums(joint, member, int((~rows.holdout).sum()))
         return _assessed(desk, (version, policy, gate), own, outcome)
+    if member not in _holders(plan):
+        return stability.NOT_ASSESSED
     table = ingest.load(
         desk.data_source(),
         pin.schema,
@@ -207,10 +210,16 @@ def _head_results(desk: Desk, document: HeadDocument) -> tuple[BlockResult, ...]
     return acceptance.validate_head(document, rows)
 
 
+def _holders(plan: TrainingPlan) -> frozenset[PartnerId]:
+    return frozenset(name for block in plan.blocks for name in block.holders)
+
+
 def _model_results(desk: Desk, pin: Pin, document: ModelDocument) -> tuple[BlockResult, ...]:
     plan = document.plan
     if plan.model is ModelKind.HAZARD:
         return acceptance.validate_hazard(document, hazard_sums(desk, plan))
+    if desk.config.partner not in _holders(plan):
+        return ()
     table = ingest.load(
         desk.data_source(),
         pin.schema,

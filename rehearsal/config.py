@@ -68,7 +68,7 @@ _PARTNER = {
     "budget",
     "study_consent",
 }
-_BUDGET = {"run_epsilon", "lifetime_epsilon"}
+_BUDGET = {"run_epsilon", "lifetime_epsilon", "tables_epsilon"}
 _HEAD_RUN = {
     "share",
     "rounds",
@@ -98,6 +98,8 @@ class Party:
     threads: int
     run_epsilon: str
     lifetime_epsilon: str
+    tables_epsilon: str | None
+    """The owner's cap on all table releases; None is the node's default."""
     study_consent: str | None
     """Column with the reference of a person's consent to CALIBRATION."""
 
@@ -300,6 +302,9 @@ def _party(item: Mapping[str, object], epsilon: str) -> Party:
         run_epsilon=_decimal(budget, "run_epsilon", epsilon),
         # A rehearsal's default leaves room for one more run, so that it can be tried.
         lifetime_epsilon=_decimal(budget, "lifetime_epsilon", str(2 * Decimal(epsilon))),
+        tables_epsilon=(
+            _decimal(budget, "tables_epsilon", epsilon) if "tables_epsilon" in budget else None
+        ),
         study_consent=_get(item, "study_consent", str) if "study_consent" in item else None,
     )
 
@@ -439,6 +444,8 @@ def settings_text(party: Party, directory: Path, *, decides: bool = False) -> st
         "run_epsilon": party.run_epsilon,
         "lifetime_epsilon": party.lifetime_epsilon,
     }
+    if party.tables_epsilon is not None:
+        budget["tables_epsilon"] = party.tables_epsilon
     lines = [*_lines("[data]", data), *_lines("[budget]", budget)]
     if party.study_consent is not None:
         lines += _lines("[scoring]", {"study_consent": party.study_consent})

@@ -30,7 +30,7 @@ from tests.integration.federation import PATIENCE_S, Federation, write_rehearsal
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-PERSONS = 4_000
+PERSONS = 20_000
 KNOWN: Mapping[str, str] = {
     "bank_a": "i % 2 = 0",
     "bank_b": "i % 2 = 1",
@@ -94,6 +94,12 @@ def joint(near: Path) -> Iterator[tuple[Federation, str, str]]:
     text = file.read_text(encoding="utf-8").replace("[rehearsal.gate]\n", SETTINGS, 1)
     text = text.replace('kinds = ["campaign"', 'kinds = ["contribution", "dependence"')
     text = text.replace('label = "bad"', 'label = "bad"\nstudy_consent = "study"')
+    # Two tables of epsilon 4 each: more than a manifest and an owner allow unasked.
+    text = text.replace(
+        '\nlifetime_epsilon = "40"', '\nrun_epsilon = "4"\nlifetime_epsilon = "40"'
+    )
+    text = text.replace("normaliser = 2000", f"normaliser = {PERSONS // 2}")
+    text = text.replace("budget = { run", 'budget = { tables_epsilon = "16", run')
     file.write_text(text.replace('"40"', '"90"'), encoding="utf-8")
     with Federation.running(near, file) as live:
         nodes = {name: live.directory(name) for name in KNOWN}
@@ -154,7 +160,14 @@ def charged_and_replayed(
     for name in KNOWN:
         (debit,) = live.debits(name, row.run)
         capsys.readouterr()
-        words = ["replay", str(live.directory(name)), "--run", row.run, "--json"]
+        words = [
+            "replay",
+            str(live.directory(name)),
+            "--run",
+            row.run,
+            "--joint-rows",
+            "--json",
+        ]
         assert node_cli.main(words) == 0
         report = json.loads(capsys.readouterr().out)
         if debit.kind.value != "table":

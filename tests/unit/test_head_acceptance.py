@@ -74,3 +74,8 @@ def test_head_is_not_tested_on_rows_of_another_model(document: HeadDocument) -> 
 
 def test_askers_stand_in_the_document(document: HeadDocument) -> None:
     assert document.plan.blocks[0].holders == (PartnerId("bank_a"), PartnerId("bank_b"))
+
+
+def test_partner_outside_a_model_is_told_that_it_has_nothing_to_test() -> None:
+    assert lines(()) == ["nothing to test: this partner holds no part of it"]
+    assert shortcomings((), min_auc="0.55") == []
