@@ -70,15 +70,36 @@ def in_the_large(
     if total <= 0:
         return None
     expected = _dot([g + b for g, b in zip(goods, bads, strict=True)], chances)
-    squared = width * width
     of_good = [_variance(good, deviation) for good in goods]
     of_bad = [_variance(bad, deviation) for bad in bads]
     both = [g + b for g, b in zip(of_good, of_bad, strict=True)]
-    a = total * total - squared * math.fsum(of_bad)
-    b = expected * total - squared * _dot(chances, of_bad)
-    c = expected * expected - squared * _dot([p * p for p in chances], both)
-    value = expected / total
-    if a <= 0:  # the bads do not stand out of their noise
+    spread = (
+        _dot([p * p for p in chances], both),
+        math.fsum(of_bad),
+        _dot(chances, of_bad),
+    )
+    return ratio(expected, total, spread, width=width)
+
+
+def ratio(
+    top: float, bottom: float, spread: tuple[float, float, float], *, width: float
+) -> Interval:
+    """``top / bottom`` of two noisy sums: all r with ``|top − r·bottom|`` within its noise.
+
+    Source: Fieller (1954). Unbounded where ``bottom`` does not stand out of its noise.
+
+    Args:
+        top: Of the ratio.
+        bottom: Not 0.
+        spread: Variances of the two, and their covariance.
+        width: Deviations to either side.
+    """
+    of_top, of_bottom, joint = spread
+    squared, value = width * width, top / bottom
+    a = bottom * bottom - squared * of_bottom
+    b = top * bottom - squared * joint
+    c = top * top - squared * of_top
+    if a <= 0:
         return Interval(value, -math.inf, math.inf)
     root = math.sqrt(max(0.0, b * b - a * c))
     return Interval(value, (b - root) / a, (b + root) / a)

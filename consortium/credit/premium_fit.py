@@ -6,6 +6,7 @@ history that the person carries. From bands of PD and outcomes come the AUC of e
 expected over the observed bads, the mean PD and what it costs, each with an interval.
 """
 
+import math
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from consortium.credit.dependence import auc_over_grades
 from consortium.credit.elasticity import Outcome
 from consortium.credit.figure_forms import ALL_VIEWS, OUTCOMES, PD_EDGES, PPM
 from consortium.credit.figures import MIN_CELL, Entry, NoisyTable
-from consortium.credit.intervals import NORMAL_95, Figure
+from consortium.credit.intervals import NORMAL_95, Figure, ratio
 from consortium.credit.shown import Section, Shown, shown
 from consortium.errors import DomainError
 from consortium.figure import FigureKind, FigureSpec
@@ -88,13 +89,18 @@ class _View:
 
 
 def in_the_large(view: _View) -> Figure | None:
-    """Expected over observed bads; None unless the bads stand out of their noise."""
+    """Expected over observed bads; None unless the bads stand out of their noise.
+
+    The interval is Fieller's, told by its wider side.
+    """
     bads, cells = float(view.bad.sum()), len(view.bad)
     if bads <= 3.0 * view.deviation * cells**0.5:
         return None
-    value = view.expected / bads
-    noise = 2 * cells * view.expected_deviation**2 + value**2 * cells * view.deviation**2
-    return Figure(value, NORMAL_95 * ((value**2 * bads + noise) / bads**2) ** 0.5)
+    of_bads = bads + cells * view.deviation**2
+    spread = (2 * cells * view.expected_deviation**2, of_bads, 0.0)
+    found = ratio(view.expected, bads, spread, width=NORMAL_95)
+    half = max(found.high - found.value, found.value - found.low)
+    return Figure(found.value, half) if half < math.inf else None
 
 
 def mean_pd(view: _View) -> Figure | None:
