@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from consortium.manifest import parse_manifest
-from coordinator import waiting, wiring
+from coordinator import registry, waiting, wiring
 from coordinator.config import load_config
 from coordinator.waiting import Goal
 from upkeep.backup import Facts, restore_backup, write_backup
@@ -40,7 +40,7 @@ def add_verbs(verbs: "Verbs") -> None:
     for goal, what in (
         (Goal.JOINED, "members that have enrolled, regulators too"),
         (Goal.CONNECTED, "partners with both streams up under a manifest in force"),
-        (Goal.ACTIVE, "models and heads in use"),
+        (Goal.ACTIVE, "models and heads in use; ends if the newest candidate is voted down"),
         (Goal.COSIGNED, "members that have cosigned all that is in the log now"),
     ):
         goals.add_argument(f"--{goal}", metavar="N", type=int, help=what)
@@ -52,9 +52,18 @@ def add_verbs(verbs: "Verbs") -> None:
 def _wait(arguments: argparse.Namespace) -> int:
     goal = next(goal for goal in Goal if getattr(arguments, goal) is not None)
     desk = wiring.open_desk(arguments.directory)
+    least: int = getattr(arguments, goal)
+
+    def look() -> int:
+        found = waiting.count(desk, goal)
+        manifest = desk.membership.current()
+        if goal is Goal.ACTIVE and found < least and manifest is not None:
+            registry.check_hope(desk.store, manifest)
+        return found
+
     seen = waiting.wait(
-        lambda: waiting.count(desk, goal),
-        getattr(arguments, goal),
+        look,
+        least,
         wiring.pause,
         seconds=arguments.timeout,
     )

@@ -68,6 +68,25 @@ def tally(store: Store, manifest: Manifest, version: Digest) -> Tally:
     )
 
 
+def check_hope(store: Store, manifest: Manifest) -> None:
+    """Raise OutOfOrderError if the newest candidate cannot become active as votes stand.
+
+    Votes may change, but whoever waits for it had better know.
+    """
+    newest = max(store.models(), key=lambda row: row.created_at, default=None)
+    if newest is None or newest.status != "candidate":
+        return
+    votes, partners = tally(store, manifest, newest.version), len(manifest.partners)
+    if partners - len(votes.refused) >= votes.quorum and not votes.unstable:
+        return
+    against = [vote for vote in store.votes(newest.version) if vote.member in votes.refused]
+    words = ", ".join(f"{vote.member} ({vote.reason})" for vote in against)
+    raise OutOfOrderError(
+        f"model {newest.version[:12]} cannot become active as votes stand: refused by {words}; "
+        f"{votes.quorum} of {partners} must accept"
+    )
+
+
 def cast_vote(
     store: Store,
     manifest: Manifest,

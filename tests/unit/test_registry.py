@@ -125,6 +125,22 @@ def test_refusing_votes_carry_nothing(consortium: Consortium, store: Store) -> N
         registry.activate(store, consortium.manifest, version, 3)
 
 
+def test_waiting_for_a_candidate_ends_when_votes_leave_no_quorum(
+    consortium: Consortium, store: Store
+) -> None:
+    version = _add(store, "a")
+    registry.check_hope(store, consortium.manifest)
+    for name in ("bank_a", "bank_b"):
+        registry.check_hope(store, consortium.manifest)  # one no of four still leaves three
+        vote = _vote(consortium, name, version, accept=False)
+        registry.cast_vote(store, consortium.manifest, vote, lambda: 2)
+    with pytest.raises(OutOfOrderError, match=r"by bank_a \(validated\), bank_b .*3 of 4"):
+        registry.check_hope(store, consortium.manifest)
+    _carry(consortium, store, later := _add(store, "b"))
+    assert registry.tally(store, consortium.manifest, later).carried
+    registry.check_hope(store, consortium.manifest)
+
+
 def test_vote_signed_by_another_member_is_refused(consortium: Consortium, store: Store) -> None:
     version = _add(store, "a")
     good = _vote(consortium, "bank_a", version)
