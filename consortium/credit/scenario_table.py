@@ -4,6 +4,7 @@ The figures speak of the persons counted and of nobody else, so an interval hold
 the release and no sampling. Persons are counted anew beside every scenario; their mean is used.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -90,9 +91,9 @@ def _line(table: Noisy, world: int, place: int) -> GradeLine:
     return GradeLine(
         grade=GRADES[place],
         persons=_estimate(persons, spread),
-        pd=None if few else _ratio(now[_PD], n),
-        loss=None if few else _estimate(*now[_LOSS]),
-        approval_rate=None if few else _ratio(now[_APPROVALS], n),
+        pd=None if few else _possible(_ratio(now[_PD], n), 1.0),
+        loss=None if few else _possible(_estimate(*now[_LOSS]), math.inf),
+        approval_rate=None if few else _possible(_ratio(now[_APPROVALS], n), 1.0),
         pd_change=None if few else _ratio(change[_PD], n),
         loss_change=None if few else _estimate(*change[_LOSS]),
         approval_change=None if few else _ratio(change[_APPROVALS], n),
@@ -125,6 +126,14 @@ def _ratio(part: _Sum, whole: _Sum) -> Estimate:
     """``x / n`` with the noise of both, by the delta method."""
     value = part[0] / whole[0]
     return _estimate(value, float(np.hypot(part[1], value * whole[1])) / whole[0])
+
+
+def _possible(found: Estimate, most: float) -> Estimate:
+    """Cut to 0 and ``most``, where the truth is: no committee is shown a PD below nothing.
+
+    Changes are not cut, so they need not be the difference of two levels that were.
+    """
+    return Estimate(*(min(max(one, 0.0), most) for one in (found.value, found.low, found.high)))
 
 
 def _estimate(value: float, deviation: float) -> Estimate:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.random import Generator  # noqa: TID251 - the tests' only generator
 
+from consortium.credit.contagion import Estimate
 from consortium.credit.scenario import (
     DsrBins,
     NodeRows,
@@ -135,6 +136,19 @@ def test_figures_of_a_table_hold_the_truth_as_often_as_they_say(
             found = ((line.pd, 0.1), (line.approval_change, -0.1), (line.loss_change, 1e6))
             inside += [one.low <= value <= one.high for one, value in found]
     assert 0.93 <= np.mean(inside) <= 0.97
+
+
+def test_levels_under_much_noise_stay_where_they_can_be_and_changes_are_not_cut() -> None:
+    table = np.full((2, 5, 4), 900.0)
+    table[0, :, 1:], table[1, :, 1:] = (1_200.0, -300.0, -5e6), (-40.0, -200.0, -9e6)
+    line = worlds_of(Noisy(table, np.full((2, 5, 4), 100.0)), [DRIVERS["income"]])[1].lines[0]
+    assert line.pd == Estimate(0.0, 0.0, 0.0)
+    assert line.loss == Estimate(0.0, 0.0, 0.0)
+    assert line.approval_rate is not None
+    assert (line.approval_rate.value, line.approval_rate.low) == (0.0, 0.0)
+    assert 0 < line.approval_rate.high < 1
+    assert line.approval_change is not None
+    assert line.approval_change.value == pytest.approx(-1_240 / 900)
 
 
 def test_grades_of_fewer_than_fifty_have_no_figures() -> None:
