@@ -1,7 +1,8 @@
 """The daily report of a campaign: a document first, then CSV and a page drawn from it alone.
 
-Every figure is of a released table and has the interval of its noise and its persons; what
-rests on fewer than fifty persons is suppressed. The same log and tables give the same bytes.
+Every figure is of a released table and has the interval of its noise and its persons, cut to
+what is possible; what rests on fewer than fifty persons is suppressed. The same log and tables
+give the same bytes.
 """
 
 import csv
@@ -36,6 +37,15 @@ Document = Mapping[str, Any]
 
 _UNIT = float(1 << UNIT_BITS)
 _NA = "n/a"
+_DAY, _WAVE, _MOVE = "日期 day", "波次 wave", "动作 move"
+_FATES = {
+    Fate.OFFERED: "已获邀 offered",
+    Fate.ACCEPTED: "已接受 accepted",
+    Fate.DRAWN: "已用款 drawn",
+    Fate.PAID: "按期 paid",
+    Fate.FPD30: "首期逾期 30 天 FPD30",
+    Fate.LATER30: "其后逾期 30 天 later 30",
+}
 _RATES = ("fpd30", "late30", "late30_held_out")
 
 
@@ -148,8 +158,9 @@ def _rate(counts: NoisyCounts) -> dict[str, str]:
     found = rate_interval(counts.bad, whole, counts.bad_deviation, spread=spread)
     if found is None:
         return _none()
-    low, high = found.value - found.half, found.value + found.half
-    return {"value": _text(found.value), "low": _text(low), "high": _text(high)}
+    told = (found.value, found.value - found.half, found.value + found.half)
+    value, low, high = (_text(min(max(one, 0.0), 1.0)) for one in told)
+    return {"value": value, "low": low, "high": high}
 
 
 def _none() -> dict[str, str]:
@@ -169,8 +180,9 @@ def _totals(table: NoisyTable) -> Iterable[Document]:
 
 def _count(value: float, deviation: float) -> dict[str, str]:
     found = interval(value, deviation)
-    low, high = found.value - found.half, found.value + found.half
-    return {"value": f"{value:.0f}", "low": f"{low:.0f}", "high": f"{high:.0f}"}
+    told = (value, found.value - found.half, found.value + found.half)
+    number, low, high = (f"{max(one, 0.0):.0f}" for one in told)
+    return {"value": number, "low": low, "high": high}
 
 
 def _text(value: float) -> str:
@@ -275,9 +287,12 @@ def _waves_part(document: Document) -> list[paper.Markup]:
     ]
     return [
         paper.heading("各波次", "Waves"),
-        paper.table(("wave", "reaches %", "state"), waves),
+        paper.table((_WAVE, "覆盖 reaches, %", "状态 state"), waves),
         paper.heading("观察", "Looks"),
-        paper.table(("day", "wave", "n", "FPD30", "of halt bound", "move", "epsilon"), looks),
+        paper.table(
+            (_DAY, _WAVE, "n", "首期逾期 FPD30", "占停止界 of halt bound", _MOVE, "ε epsilon"),
+            looks,
+        ),
     ]
 
 
@@ -290,9 +305,14 @@ def _orders_part(document: Document) -> list[paper.Markup]:
     ]
     return [
         paper.heading("决定", "Orders"),
-        paper.table(("day", "wave", "move", "role", "reason"), orders),
-        paper.heading("人数", "Totals"),
-        paper.table(("wave", "arm", *Fate), totals),
+        paper.table((_DAY, _WAVE, _MOVE, "角色 role", "理由 reason"), orders),
+        paper.heading("人数", "Persons"),
+        paper.text(
+            "每人只计一次, 计入其到达的最远一步; 留置组与 C 档只看其后的还款。",
+            "Everybody is counted once, at the furthest step reached; of those held out and of "
+            "tier C only what became of their debt is told.",
+        ),
+        paper.table((_WAVE, "组 arm", *(_FATES[fate] for fate in Fate)), totals),
     ]
 
 

@@ -32,17 +32,22 @@ class Curve:
 
 
 def curves(title: str, drawn: Sequence[Curve], *, percent: bool = False) -> Markup:
-    """Curves over the same places, each with its band; a missing figure breaks a curve."""
+    """Curves over the same places, each with its band; a missing figure breaks a curve.
+
+    With ``percent`` they are shares: what noise puts outside 0 to 1 is drawn at that end.
+    """
     labels = list(dict.fromkeys(point.label for one in drawn for point in one.points))
     there = [point for one in drawn for point in one.points if point.value is not None]
     if not there:
         return Markup("")
-    low = min(0.0, *(point.low for point in there)) if percent else min(p.low for p in there)
-    high = max(point.high for point in there)
+    low, high = min(point.low for point in there), max(point.high for point in there)
+    if percent:
+        low, high = 0.0, min(1.0, high)
     frame = _Frame(labels, low, high if high > low else low + 1)
     parts = frame.grid(percent=percent)
-    for number, one in enumerate(drawn):
-        parts += frame.curve(one, COLOURS[number % len(COLOURS)], number, len(drawn))
+    seen = [one for one in drawn if any(point.value is not None for point in one.points)]
+    for number, one in enumerate(seen):
+        parts += frame.curve(one, COLOURS[number % len(COLOURS)], number, len(seen))
     return Markup(
         f'<figure><figcaption>{escape(title)}</figcaption><svg role="img" '
         f'aria-label="{escape(title)}" viewBox="0 0 {_WIDTH:.0f} {_HEIGHT:.0f}" '
@@ -61,8 +66,8 @@ class _Frame:
         return _LEFT + (_WIDTH - _LEFT - _RIGHT) * self.labels.index(label) / last
 
     def up(self, value: float) -> float:
-        tall = _HEIGHT - _TOP - _FOOT
-        return _TOP + tall * (1 - (value - self.low) / (self.high - self.low))
+        tall, inside = _HEIGHT - _TOP - _FOOT, min(max(value, self.low), self.high)
+        return _TOP + tall * (1 - (inside - self.low) / (self.high - self.low))
 
     def grid(self, *, percent: bool) -> list[str]:
         parts = []
