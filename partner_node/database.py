@@ -23,6 +23,10 @@ from upkeep.migrations import Statements, bring_up, copied, on
 HISTORY: History[Statements] = History()
 """Of ``node.db``: a change of any of its tables is an entry here, too."""
 BUSY_MS = 10_000
+CACHE_KIB = 512
+"""Pages that one connection keeps. A process has a dozen connections, and the system's cache of
+files serves all of them: SQLite's 2 MB each would let a node grow for hours with its log.
+"""
 
 _META = sa.MetaData()
 COMMITMENTS = sa.Table(
@@ -230,7 +234,10 @@ class Database:
             StorageError: not a database, or written by another version of this program.
         """
         touch(path)
-        self._engine = sa.create_engine(f"sqlite:///{path.absolute()}", hide_parameters=True)
+        # The connection that was used last comes first: few of them ever hold pages.
+        self._engine = sa.create_engine(
+            f"sqlite:///{path.absolute()}", hide_parameters=True, pool_use_lifo=True
+        )
         self._unflushed = self._engine.execution_options(flushed=False)
         self._open = _Open()
         self._undone = 0
@@ -397,6 +404,7 @@ def _set_pragmas(connection: Any, _record: object) -> None:  # noqa: ANN401 - of
         "journal_mode=WAL",
         "synchronous=FULL",
         "secure_delete=ON",  # an erased seed is overwritten, not only forgotten
+        f"cache_size=-{CACHE_KIB}",
     ):
         connection.execute(f"PRAGMA {pragma}")
 
