@@ -21,7 +21,7 @@ from consortium.release import Outcome
 from consortium.secagg.ring import ring_sum, to_ring, to_signed
 from coordinator.releases import candidate_of
 from models.run import ClosedSum, RunSession
-from partner_node import wiring
+from partner_node import training_parts, wiring
 from partner_node.budget import caps
 from partner_node.local_sums import Sums
 from partner_node.plan_checks import SessionFacts
@@ -111,7 +111,7 @@ class Twin:
 
     def _table(self, name: PartnerId) -> Sums:
         desk = self._desks[name]
-        return wiring.open_sums(desk, desk.pinned(), self._plan)
+        return training_parts.open_sums(desk, desk.pinned(), self._plan)
 
     def _session(self, name: PartnerId) -> TrainingSession:
         desk = self._desks[name]

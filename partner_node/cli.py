@@ -22,6 +22,8 @@ from partner_node import (
     cli_keys,
     cli_upkeep,
     doctor,
+    serving,
+    training_parts,
     wiring,
 )
 from partner_node.keystore import read_file
@@ -233,7 +235,7 @@ def _day(seconds: int) -> str:
 
 def _serve(arguments: argparse.Namespace) -> int:
     wiring.set_up_logging()
-    wiring.serve(arguments.directory)
+    serving.serve(arguments.directory)
     return 0
 
 
@@ -524,10 +526,19 @@ def _elsewhere(arguments: argparse.Namespace) -> int:
 
 
 def _withdraw(arguments: argparse.Namespace) -> int:
+    from partner_node import scoring_parts  # noqa: PLC0415 - loads DuckDB and models
+
     person = sys.stdin.readline().strip() if arguments.person == "-" else arguments.person
     purposes = [Purpose(name) for name in arguments.purpose or PURPOSES]
     desk = wiring.open_desk(arguments.directory)
-    wiring.withdraw(desk, person, purposes, restore=arguments.restore)
+    scoring_parts.withdraw(
+        desk,
+        person,
+        purposes,
+        restore=arguments.restore,
+        now=wiring.now,
+        entropy=wiring.entropy,
+    )
     word = "restored" if arguments.restore else "withdrawn"
     print(f"{word}: {', '.join(purposes)}")
     return 0
@@ -616,8 +627,13 @@ def _score_file(arguments: argparse.Namespace) -> int:
 
 
 def _desk_client(arguments: argparse.Namespace) -> int:
+    from partner_node import desk_certificates  # noqa: PLC0415 - few commands need it
+
     desk = wiring.open_desk(arguments.directory)
-    wiring.issue_desk_client(desk, arguments.name, arguments.out)
+    authority = desk_certificates.DeskAuthority(desk.config.directory)
+    desk_certificates.issue_to(
+        authority, desk.config.partner, arguments.name, arguments.out, now=wiring.now()
+    )
     print(f"{arguments.out}: client.key, client.pem and ca.pem of {arguments.name} written")
     print("hand them over by a safe way; another one of that name is shut out from now on")
     if desk.config.desk.listen is None and not desk.config.desk.rest_tls:
@@ -646,7 +662,7 @@ def _replay(arguments: argparse.Namespace) -> int:
         asked, drawn = replaying.challenge_of(data, manifest)
         chosen = replaying.Chosen(sums=drawn.sums)
     run = parse_run_id(arguments.run) if asked is None else asked.run
-    premises = wiring.premises(desk, joint_rows=arguments.joint_rows)
+    premises = training_parts.premises(desk, joint_rows=arguments.joint_rows)
     replay = replaying.Replay(premises, run)
     report = replaying.replay_all(replay, chosen, opened=arguments.opened)
     if asked is not None and arguments.sign:

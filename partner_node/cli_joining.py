@@ -13,7 +13,7 @@ from consortium import diagnosis
 from consortium.errors import ConfigurationError, TransportError
 from consortium.ids import parse_digest, parse_partner_id
 from partner_node import config as configuration
-from partner_node import doctor, wiring
+from partner_node import doctor, joining, serving, wiring
 from partner_node.keystore import Pin
 from partner_node.trust import manifest_lines
 
@@ -79,7 +79,7 @@ def day(seconds: int) -> str:
 
 def _init(arguments: argparse.Namespace) -> int:
     partner = parse_partner_id(arguments.id)
-    config = wiring.initialise(arguments.directory, partner, arguments.settings)
+    config = joining.initialise(arguments.directory, partner, arguments.settings)
     print(f"{arguments.directory}: keys and node.toml of {config.partner} written")
     if config.data is None:
         print(f"next: name the table in {config.path}, [data]")
@@ -90,8 +90,8 @@ def _init(arguments: argparse.Namespace) -> int:
 def _join(arguments: argparse.Namespace) -> int:
     directory: Path = arguments.directory
     if not (directory / configuration.FILE).exists():
-        partner = wiring.named_in(arguments.token)
-        wiring.initialise(directory, partner, arguments.settings)
+        partner = joining.named_in(arguments.token)
+        joining.initialise(directory, partner, arguments.settings)
         print(f"{directory}: keys and node.toml of {partner} written")
     elif arguments.settings is not None:
         raise ConfigurationError(f"{directory} has its settings already; --settings is for new")
@@ -102,7 +102,7 @@ def _join(arguments: argparse.Namespace) -> int:
     if until and joined and wiring.now() < until and not arguments.renew:
         print(f"{partner} has joined already; its certificate is valid until {day(until)}")
     else:
-        addresses = wiring.join(desk, arguments.token)
+        addresses = joining.join(desk, arguments.token)
         until = desk.keys.certificate_until(partner) or 0
         print(f"{partner} has joined; its certificate is valid until {day(until)}")
         print(f"coordinator: {addresses.federation}")
@@ -124,7 +124,7 @@ def _proposal(desk: wiring.Desk) -> Pin:
     """
     print("waiting until the operator proposes a manifest with this node", flush=True)
     for _ in range(int(_DAY_S / _LOOK_S)):
-        if (pin := wiring.proposal(desk)) is not None:
+        if (pin := joining.proposal(desk)) is not None:
             return pin
         wiring.pause(_LOOK_S)
     raise TransportError("no manifest with this node was proposed within a day")
@@ -140,13 +140,13 @@ def _show(desk: wiring.Desk, pin: Pin) -> None:
 def _trust(arguments: argparse.Namespace) -> int:
     desk = wiring.open_desk(arguments.directory)
     digest = parse_digest(arguments.digest) if arguments.digest else None
-    pin = wiring.proposed(desk, digest)
+    pin = joining.proposed(desk, digest)
     if digest is None:
         _show(desk, pin)
         return SHOWN_ONLY
     for line in manifest_lines(pin, desk.keys.pinned()):
         print(line)
-    pin = wiring.trust(desk, pin, replace_pinned=arguments.replace)
+    pin = joining.trust(desk, pin, replace_pinned=arguments.replace)
     signed = {signature.member for signature in pin.bundle.signatures}
     waiting = [member.id for member in pin.manifest.signers() if member.id not in signed]
     print(f"signed and pinned; still to sign: {', '.join(waiting) or 'nobody'}")
@@ -165,7 +165,7 @@ def _checked_and_served(desk: wiring.Desk, pin: Pin) -> int:
         return diagnosis.FAILED
     print(f"serving {directory}", flush=True)
     wiring.set_up_logging()
-    wiring.serve(directory)
+    serving.serve(directory)
     return 0
 
 

@@ -75,9 +75,11 @@ def _kill_switch(arguments: argparse.Namespace) -> int:
 
 
 def _revoke(arguments: argparse.Namespace) -> int:
+    from partner_node import log_commands  # noqa: PLC0415 - few commands need it
+
     desk = wiring.open_desk(arguments.directory)
     member = parse_partner_id(arguments.member)
-    wiring.revoke(desk, member, arguments.reason)
+    log_commands.revoke(desk, member, arguments.reason)
     if member == desk.config.partner:
         print(f"{member} is revoked: this identity is let in nowhere any more")
     else:

@@ -162,6 +162,19 @@ class DeskAuthority:
         )
 
 
+def issue_to(
+    authority: DeskAuthority, partner: PartnerId, name: str, directory: Path, *, now: int
+) -> None:
+    """A certificate for one of the partner's own systems, written for it to take away.
+
+    Raises:
+        ConfigurationError: a name that is not of its form, or a key in ``directory`` already.
+    """
+    authority.create(partner, now=now)
+    check_free(directory)
+    write_client(authority.issue_client(name, now=now), directory)
+
+
 def check_free(directory: Path) -> None:
     """Raise ConfigurationError if a client's key is in ``directory`` already."""
     if (directory / "client.key").exists():

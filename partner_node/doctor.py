@@ -22,7 +22,7 @@ from consortium.errors import (
     StorageError,
     TransportError,
 )
-from partner_node import budget, database, left_journal, scoring_store, wiring
+from partner_node import budget, database, left_journal, scoring_store, training_parts, wiring
 from partner_node.config import Addresses
 from partner_node.credit import storage
 from partner_node.keystore import Pin, read_bundle
@@ -253,8 +253,8 @@ class _Node:
             unpack_sum,
         )
 
-        rows, code = wiring.parts_of(self._desk), wiring.code_digest()
-        process = wiring.row_engine(self._desk)
+        rows, code = training_parts.parts_of(self._desk), wiring.code_digest()
+        process = training_parts.row_engine(self._desk)
         try:
             for answer in process.run([pack_probe(Probe(code=code, rows=one)) for one in rows]):
                 unpack_sum(answer)

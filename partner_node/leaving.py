@@ -9,7 +9,8 @@ from contextlib import suppress
 
 from consortium.errors import ConfigurationError, RevokedError
 from partner_node import scoring_parts
-from partner_node.wiring import Desk, is_served, now, revoke
+from partner_node.log_commands import revoke
+from partner_node.wiring import Desk, is_served, now
 
 log = logging.getLogger(__name__)
 

@@ -1,10 +1,10 @@
-"""The owner's commands about the log: wait for it, settle an incident, book its debits.
+"""The owner's commands about the log: wait, settle, book its debits, revoke an identity.
 
 Each is one deliberate act of an operator (protocol 4.6 (5), 8.6).
 """
 
 from consortium.errors import ConfigurationError, RefusalCode, RefusalError
-from consortium.ids import Digest
+from consortium.ids import Digest, PartnerId
 from consortium.ledger.entries import (
     BudgetDebit,
     ReleaseCandidate,
@@ -16,15 +16,17 @@ from consortium.ledger.entries import (
 )
 from consortium.ledger.witness import MAX_AGE_S
 from consortium.manifest import Manifest
-from consortium.messages import SumRequest
+from consortium.messages import SumRequest, WitnessQuestion
 from partner_node.log_gate import LogGate
 from partner_node.log_mirror import LogMirror
+from partner_node.records import OwnEntry
 from partner_node.storage import NodeStore
 from partner_node.wiring import Desk, is_served, mirror_of, pause, witnessing
 from partner_node.witnessing import HURRY_S
 
 TURNS = 120
 """Questions that a vote puts while there is no quorum on its candidate: half a minute."""
+_VOICE = "identity.revoked"
 _REWRITTEN = {"log.rollback", "log.fork", "log.rewritten"}
 
 
@@ -87,6 +89,25 @@ def settle(desk: Desk, number: int) -> str:
     if kinds[number] in _REWRITTEN:
         mirror.forget()
     return kinds[number]
+
+
+def revoke(desk: Desk, member: PartnerId, reason: str) -> None:
+    """Say for the log that a member's identity is to be revoked: one voice (protocol 2.7).
+
+    About this node itself it is enough. It is kept, so that the serving node brings it if the
+    coordinator cannot be reached now; said again, it is the same voice.
+
+    Raises:
+        ManifestError: no manifest is pinned, or it has no such member.
+        TransportError: the coordinator is not reachable; the voice is kept.
+    """
+    about, store = desk.pinned().manifest.member(member), desk.store()
+    said = [one for one in store.log.said(_VOICE) if about.identity.encode() in one]
+    entry = said[0] if said else desk.book().revoked(about, reason)
+    if not said:
+        store.keep_own([OwnEntry(type=_VOICE, data=entry)])
+    with desk.door() as coordinator:
+        coordinator.witness(WitnessQuestion(known=store.log.size(), entries=(entry,)))
 
 
 def missing_debits(desk: Desk, store: NodeStore) -> tuple[BudgetDebit, ...]:

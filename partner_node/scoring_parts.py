@@ -1,4 +1,4 @@
-"""The scoring session of a node's directory: its parts, put together for ``wiring``.
+"""The scoring session of a node's directory: its parts, put together for ``serving``.
 
 Imported when a node serves, for it loads the curve library, DuckDB and the models; clock
 and entropy come from ``wiring``.
@@ -131,7 +131,7 @@ def _lines_of(desk: Desk, outside: Outside) -> LinesPorts:
     )
 
 
-def drop_answers(desk: Desk, subject: bytes, purposes: Sequence[Purpose]) -> None:
+def _drop_answers(desk: Desk, subject: bytes, purposes: Sequence[Purpose]) -> None:
     """Drop what closure inquiries left of a person whose consent to them has ended."""
     with (
         closing(CreditStore(desk.config.credit_database)) as store,
@@ -141,6 +141,29 @@ def drop_answers(desk: Desk, subject: bytes, purposes: Sequence[Purpose]) -> Non
             drop_bit(rows, subject)
         if Purpose.IMPACT_STUDY in purposes:
             blank_arm(rows, subject)
+
+
+def withdraw(
+    desk: Desk,
+    person: str,
+    purposes: Sequence[Purpose],
+    *,
+    restore: bool,
+    now: Callable[[], int],
+    entropy: Callable[[], Secret],
+) -> None:
+    """End a person's consent at this node, or take up a new one; it counts at once.
+
+    Raises:
+        ManifestError: no manifest is pinned: the form of identifiers is in it.
+        PersonError: the identifier is not of that form.
+    """
+    people = people_of(desk, desk.known_pin().manifest, entropy)
+    subject = people.subject(people.form(person))
+    with closing(scoring_store(desk, now)) as store:
+        (store.restore if restore else store.withdraw)(subject, purposes)
+    if not restore:
+        _drop_answers(desk, subject, purposes)
 
 
 def loan_desk(

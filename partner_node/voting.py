@@ -26,7 +26,8 @@ from partner_node.local_sums import LocalSums
 from partner_node.records import Disclosure, KeptStability, OwnEntry
 from partner_node.stability import NodeSums, Outcome, Stability
 from partner_node.study import SOCKET, rows_of_socket
-from partner_node.wiring import Desk, code_digest, hazard_sums
+from partner_node.training_parts import hazard_sums
+from partner_node.wiring import Desk, code_digest
 
 
 @dataclass(frozen=True, slots=True)

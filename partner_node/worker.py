@@ -103,7 +103,7 @@ def _spawn(directory: Path) -> tuple[BaseProcess, Connection, Connection]:
 def _main(pipe: Connection, asking: Connection, directory: str) -> None:
     """The process's whole life. Flower's switches are read when it is imported."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    from partner_node.wiring import worker_sessions  # noqa: PLC0415 - sets the switches
+    from partner_node.training_parts import worker_sessions  # noqa: PLC0415 - sets the switches
 
     sessions = worker_sessions(Path(directory), StudyAsker(asking))
     from partner_node.flower_node import answer_until_stopped  # noqa: PLC0415 - after them

@@ -22,7 +22,7 @@ from coordinator.config import parse_policy
 from coordinator.doors import Doors
 from coordinator.server import Questions, Server
 from coordinator.streams import Greet, Settings, StreamHub
-from partner_node import wiring
+from partner_node import joining, serving, wiring
 from partner_node.keystore import Pin
 from partner_node.link import Link, Pace, Ports
 from tests.coordinator_house import SCHEMA, free_address
@@ -117,12 +117,12 @@ class Federation:
 
     def node(self, name: str) -> wiring.Desk:
         """A new node directory that has not joined."""
-        wiring.initialise(self.root / name, PartnerId(name), None)
+        joining.initialise(self.root / name, PartnerId(name), None)
         return wiring.open_desk(self.root / name)
 
     def join(self, name: str) -> wiring.Desk:
         """A node that has joined; the coordinator must serve."""
-        wiring.join(self.node(name), self.token(name))
+        joining.join(self.node(name), self.token(name))
         self.nodes[name] = wiring.open_desk(self.root / name)
         return self.nodes[name]
 
@@ -132,7 +132,7 @@ class Federation:
             self.join(name)
         manifest = self.propose()
         for node in self.nodes.values():
-            wiring.trust(node, wiring.proposed(node, manifest.digest))
+            joining.trust(node, joining.proposed(node, manifest.digest))
         return manifest
 
     def propose(self) -> Manifest:
@@ -196,7 +196,7 @@ class Federation:
         seen, stop = Seen(), asyncio.Event()
         honest = Ports(
             dial=node.dial,
-            pin=wiring.SignedPin(node).get,
+            pin=serving.SignedPin(node).get,
             handle=handle,
             entropy=lambda size: wiring.entropy().expose()[:size],
             on_change=seen.tell,

@@ -21,7 +21,7 @@ from consortium.manifest import Manifest, Member, Policy, Role, manifest_bytes
 from consortium.messages import ManifestBundle, PlanOffer, Signed
 from consortium.plan import TrainingPlan
 from coordinator.plans import PlanContext, parse_plan
-from partner_node import wiring
+from partner_node import joining, training_parts, wiring
 from partner_node.keystore import read_bundle
 from partner_node.study import NoStudies
 
@@ -131,7 +131,7 @@ def build(root: Path, rng: Generator) -> Directories:
     directories.coordinator.mkdir(parents=True)
     settings.write_text(_SETTINGS)
     for name, path in directories.nodes.items():
-        wiring.initialise(path, name, settings)
+        joining.initialise(path, name, settings)
         _write_table(path / "table.csv", FAMILIES[name], rng)
     schema = parse_schema(SCHEMA, source="schema.toml")
     manifest = Manifest(
@@ -211,7 +211,7 @@ def _pin_and_accept(directories: Directories, manifest: Manifest, plan: Training
     )
     for desk in desks.values():
         desk.keys.pin(read_bundle(bundle, manifest.digest))
-        sessions = wiring._Sessions(desk, NoStudies("no stream here"))
+        sessions = training_parts.Sessions(desk, NoStudies("no stream here"))
         sessions.current().on_offer(PlanOffer(plan=plan))
         sessions._store.close()
 

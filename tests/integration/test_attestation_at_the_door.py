@@ -12,7 +12,7 @@ from consortium.credit.facts import DecisionInput
 from consortium.errors import AttestationError
 from consortium.ids import PersonToken
 from coordinator import wiring as operator
-from partner_node import desk_serving, wiring
+from partner_node import desk_serving, serving, wiring
 from partner_node.config import DeskDoors
 from partner_node.credit.cli import main as desk_main
 from partner_node.credit.doors import CreditDesk
@@ -63,7 +63,7 @@ def witnessed(*nodes: wiring.Desk) -> None:
 
 @asynccontextmanager
 async def desk_of(node: wiring.Desk) -> AsyncIterator[None]:
-    with wiring.scoring_session(node) as session:
+    with serving.scoring_session(node) as session:
         from partner_node import scoring_parts  # noqa: PLC0415 - needs the curve library
 
         loans = scoring_parts.loan_desk(node, session, wiring.now, entropy=wiring.entropy)

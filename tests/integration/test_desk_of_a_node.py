@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from partner_node import desk_serving, wiring
+from partner_node import desk_serving, serving, wiring
 from partner_node.credit.cli import main as desk_main
 from partner_node.credit.doors import CreditDesk
 from partner_node.credit.opening import open_service
@@ -33,7 +33,7 @@ def loop() -> Iterator[Loop]:
 
 @asynccontextmanager
 async def desk_of(node: wiring.Desk) -> AsyncIterator[None]:
-    with wiring.scoring_session(node) as session:
+    with serving.scoring_session(node) as session:
         from partner_node import scoring_parts  # noqa: PLC0415 - needs the curve library
 
         loans = scoring_parts.loan_desk(node, session, wiring.now, entropy=wiring.entropy)

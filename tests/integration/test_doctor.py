@@ -13,7 +13,7 @@ from consortium.diagnosis import FAILED, WARNED, Found, State
 from coordinator import doctor as operators
 from coordinator import wiring as operator
 from coordinator.cli import doctor_main as coordinator_doctor
-from partner_node import doctor, wiring
+from partner_node import doctor, joining, wiring
 from partner_node.cli import doctor_main
 from partner_node.cli import main as node_main
 from partner_node.doctor import diagnose
@@ -185,7 +185,7 @@ def test_software_that_the_manifest_does_not_name_is_told_at_both(
             federation.join(name)
         manifest = federation.desk.membership.propose("test", federation.desk.schema, policy)
         for node in federation.nodes.values():
-            wiring.trust(node, wiring.proposed(node, manifest.digest))
+            joining.trust(node, joining.proposed(node, manifest.digest))
     home = federation.nodes["bank_a"].config.directory
     assert (
         by_check(home)["software"].state
@@ -231,12 +231,12 @@ def test_coordinators_manifest_is_missing_then_lacks_signatures_then_is_in_force
             federation.join(name)
         manifest = federation.propose()
         first = federation.nodes["bank_a"]
-        wiring.trust(first, wiring.proposed(first, manifest.digest))
+        joining.trust(first, joining.proposed(first, manifest.digest))
         found = failing(at_operator(federation), "manifest", State.WARNING)
         assert "bank_b, shop_c" in found.seen
         for name in NAMES[1:]:
             node = federation.nodes[name]
-            wiring.trust(node, wiring.proposed(node, manifest.digest))
+            joining.trust(node, joining.proposed(node, manifest.digest))
         assert at_operator(federation)["manifest"].state is State.OK
 
 

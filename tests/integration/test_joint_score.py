@@ -23,7 +23,7 @@ from coordinator.doors import Doors
 from coordinator.server import Questions, Server
 from coordinator.streams import StreamHub
 from models.document import version_of
-from partner_node import wiring
+from partner_node import joining, serving, wiring
 from partner_node.answers import JointAnswer
 from partner_node.link import Link, Pace, Ports
 from partner_node.scoring_parts import scoring_store
@@ -120,12 +120,12 @@ class Joint:
     def _join(self, name: str) -> wiring.Desk:
         settings = self.root / "settings.toml"
         settings.write_text(SETTINGS)
-        wiring.initialise(self.root / name, PartnerId(name), settings)
+        joining.initialise(self.root / name, PartnerId(name), settings)
         write_table(self.root / name / "table.csv", FAMILIES[name], ROWS[name])
         token = operator.issue_token(self.operator, PartnerId(name), FAMILIES[name], hours=1)
         path = self.root / f"{name}.token"
         path.write_text(token.encode() + "\n")
-        wiring.join(wiring.open_desk(self.root / name), path)
+        joining.join(wiring.open_desk(self.root / name), path)
         return wiring.open_desk(self.root / name)
 
     def _found(self) -> Digest:
@@ -133,7 +133,7 @@ class Joint:
         policy = replace(policy, scoring=SCORING)
         manifest = self.operator.membership.propose("joint", self.operator.schema, policy)
         for desk in self.desks.values():
-            wiring.trust(desk, wiring.proposed(desk, manifest.digest))
+            joining.trust(desk, joining.proposed(desk, manifest.digest))
         document = model_document(manifest, self.operator.schema)
         data = document.to_bytes()
         version = version_of(data)
@@ -157,14 +157,14 @@ class Joint:
 
     def start(self, name: str) -> None:
         desk = self.desks[name]
-        session = self.stack.enter_context(wiring.scoring_session(desk))
+        session = self.stack.enter_context(serving.scoring_session(desk))
         self.nodes[name] = self.loop.call(self._start(desk, session))
 
     async def _start(self, desk: wiring.Desk, session: ScoringSession) -> Live:
         stop = asyncio.Event()
         ports = Ports(
             dial=desk.dial,
-            pin=wiring.SignedPin(desk).get,
+            pin=serving.SignedPin(desk).get,
             handle=echo,
             entropy=lambda size: wiring.entropy().expose()[:size],
             scoring=session,

@@ -8,7 +8,7 @@ from consortium.crypto.keys import Secret
 from consortium.errors import ConfigurationError, RevokedError
 from consortium.ids import Digest, PartnerId, RunId
 from coordinator import wiring as operator
-from partner_node import scoring_parts, wiring
+from partner_node import joining, scoring_parts, wiring
 from partner_node.scoring_store import StoredShare
 from tests.node_house import DEADLINE_S, POLICY, Federation, Seen
 
@@ -52,10 +52,10 @@ def test_leaver_is_out_at_once_and_others_go_on_under_a_manifest_that_it_does_no
         federation.desk.store.set_run_status(RunId("ab" * 16), "finished")
         arguments = ["exit", home, LEAVER, "--min-partners", "2", "--vote-quorum", "2"]
         assert coordinator.cli.main(arguments) == 0
-        drafted = wiring.proposed(stays, None)
+        drafted = joining.proposed(stays, None)
         assert LEAVER not in {one.id for one in drafted.manifest.signers()}
         for name in ("bank_a", "bank_b"):
-            wiring.trust(federation.nodes[name], drafted)
+            joining.trust(federation.nodes[name], drafted)
         assert federation.desk.membership.current() == drafted.manifest
         with federation.linked(stays) as seen:
             seen.wait(Seen.both_up)

@@ -26,7 +26,7 @@ from coordinator import membership
 from coordinator import wiring as operator
 from coordinator.server_certificate import fits
 from coordinator.streams import StreamHub
-from partner_node import cli_keys, doctor, link, renewal, wiring
+from partner_node import cli_keys, doctor, link, renewal, serving, wiring
 from partner_node.keystore import Keystore, Pin, write_file
 from partner_node.kill_switch import FILE, KillSwitch
 from tests.node_house import DEADLINE_S, PACE, Federation, Seen, echo
@@ -286,4 +286,4 @@ def test_key_file_that_others_may_read_keeps_the_node_from_serving(
     path = node.config.directory / "keys" / "agreement.key"
     path.chmod(0o640)
     with pytest.raises(ConfigurationError, match=f"chmod 600 {path}"):
-        wiring.serve(node.config.directory)
+        serving.serve(node.config.directory)

@@ -37,7 +37,7 @@ from consortium.ids import Digest, PartnerId, RunId
 from consortium.messages import PROTOCOL_VERSION, EnrolmentRequest, Hello, Signed, Welcome
 from coordinator.authority import Authority
 from coordinator.streams import Settings, StreamHub
-from partner_node import door, wiring
+from partner_node import door, joining, wiring
 from partner_node.door import Door
 from partner_node.join_token import JoinToken, parse_token
 from partner_node.keystore import write_file
@@ -108,9 +108,9 @@ def test_join_token_used_twice_is_refused_and_the_first_node_keeps_its_place(
     thief = replace(federation.node("thief"), keys=federation.node("spare").keys)
     thief = replace(thief, config=replace(thief.config, partner=BANK_A))
     with federation.serving():
-        wiring.join(federation.node("bank_a"), token)
+        joining.join(federation.node("bank_a"), token)
         with pytest.raises(EnrolmentError, match="join token refused"):
-            wiring.join(thief, token)
+            joining.join(thief, token)
         node = wiring.open_desk(federation.root / "bank_a")
         with node.door() as coordinator:
             coordinator.check_health()
@@ -121,7 +121,7 @@ def test_join_token_past_its_hours_is_refused_by_both_sides(federation: Federati
     node, token = federation.node("bank_a"), parse_token(path.read_text())
     with federation.serving():
         with pytest.raises(EnrolmentError, match="expired"):
-            wiring.join(node, path)
+            joining.join(node, path)
         with pytest.raises(EnrolmentError, match="join token refused"):
             door.enrol(token.enrolment, token.authority, request_of(node, token))
 
@@ -133,7 +133,7 @@ def test_join_token_for_another_partner_is_refused_by_both_sides(
     node, token = federation.node("bank_a"), parse_token(path.read_text())
     with federation.serving():
         with pytest.raises(EnrolmentError, match="is for bank_b, this node is bank_a"):
-            wiring.join(node, path)
+            joining.join(node, path)
         with pytest.raises(EnrolmentError, match="join token refused"):
             door.enrol(token.enrolment, token.authority, request_of(node, token))
 
@@ -155,7 +155,7 @@ def test_enrolment_whose_request_was_tampered_with_is_refused_and_costs_no_token
         )
         with pytest.raises(SignatureError):
             door.enrol(token.enrolment, token.authority, request)
-        wiring.join(node, path)
+        joining.join(node, path)
 
 
 def test_enrolment_door_of_another_authority_is_refused(federation: Federation) -> None:
@@ -181,9 +181,9 @@ def test_certificate_from_enrolment_over_another_key_is_not_kept(
 def test_token_survives_a_coordinator_that_is_not_there(federation: Federation) -> None:
     node, token = federation.node("bank_a"), federation.token("bank_a")
     with pytest.raises(TransportError):
-        wiring.join(node, token)
+        joining.join(node, token)
     with federation.serving():
-        wiring.join(node, token)
+        joining.join(node, token)
 
 
 # --- certificates (protocol 2.5) --------------------------------------------------------------
@@ -253,11 +253,11 @@ def test_node_does_not_work_before_everybody_has_signed(
     with federation.serving() as hub:
         nodes = [federation.join(name) for name in ("bank_a", "bank_b")]
         manifest = federation.propose()
-        wiring.trust(nodes[0], wiring.proposed(nodes[0], manifest.digest))
+        joining.trust(nodes[0], joining.proposed(nodes[0], manifest.digest))
         with federation.linked(nodes[0]) as seen:
             log_says(caplog, "bank_b has not signed")
             assert hub.connected() == ()
-            wiring.trust(nodes[1], wiring.proposed(nodes[1], manifest.digest))
+            joining.trust(nodes[1], joining.proposed(nodes[1], manifest.digest))
             seen.wait(Seen.both_up)
         nodes[0].pinned()
 
@@ -278,7 +278,7 @@ def test_second_manifest_is_refused_until_the_operator_trusts_it(
             log_says(caplog, "manifest refused")
             assert hub.connected() == ()
             assert node.pinned().digest != second.digest
-            wiring.trust(node, wiring.proposed(node, second.digest))
+            joining.trust(node, joining.proposed(node, second.digest))
             seen.wait(Seen.both_up)
             until_connected(hub, BANK_A)
 
@@ -295,15 +295,15 @@ def test_manifest_that_skips_the_pinned_one_is_signed_only_when_the_operator_ins
         federation.found("bank_a", "bank_b")
         node = federation.nodes["bank_a"]
         drafts = [federation.propose() for _ in range(2)]
-        wiring.trust(node, wiring.proposed(node, drafts[0].digest))
-        skipping = wiring.proposed(node, drafts[1].digest)
+        joining.trust(node, joining.proposed(node, drafts[0].digest))
+        skipping = joining.proposed(node, drafts[1].digest)
         with pytest.raises(ManifestError, match="--replace"):
-            wiring.trust(node, skipping)
+            joining.trust(node, skipping)
         stored = federation.desk.store.manifest(skipping.digest)
         assert stored is not None
         assert stored.signatures == ()
         assert node.known_pin().digest == drafts[0].digest
-        wiring.trust(node, skipping, replace_pinned=True)
+        joining.trust(node, skipping, replace_pinned=True)
         assert node.known_pin().digest == skipping.digest
 
 
@@ -312,7 +312,7 @@ def test_manifest_other_than_the_one_asked_for_is_refused(federation: Federation
         federation.found("bank_a", "bank_b")
         node = federation.nodes["bank_a"]
         with pytest.raises(ManifestError):
-            wiring.proposed(node, Digest("00" * 32))
+            joining.proposed(node, Digest("00" * 32))
 
 
 def test_manifest_that_lists_another_key_for_this_node_is_not_signed(
@@ -326,7 +326,7 @@ def test_manifest_that_lists_another_key_for_this_node_is_not_signed(
             keys = nodes[1].config.directory / "keys" / f"{name}.key"
             write_file(nodes[0].config.directory / "keys" / f"{name}.key", keys.read_bytes())
         with pytest.raises(ManifestError, match="another identity key for bank_a"):
-            wiring.proposed(nodes[0], None)
+            joining.proposed(nodes[0], None)
 
 
 # --- the greeting (protocol 12.2) -------------------------------------------------------------

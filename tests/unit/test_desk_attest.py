@@ -25,7 +25,7 @@ from consortium.features.schema import canonical_bytes, parse_schema
 from consortium.ids import PartnerId, PersonToken
 from consortium.manifest import Role, manifest_bytes
 from consortium.messages import ManifestBundle, Signed
-from partner_node import scoring_parts, wiring
+from partner_node import joining, scoring_parts, wiring
 from partner_node.credit import attesting, storage_attested
 from partner_node.credit.cli import main
 from partner_node.credit.cli_attest import REFUSED
@@ -53,7 +53,7 @@ def pin(tmp_path_factory: pytest.TempPathFactory) -> tuple[Pin, Path, Path]:
     root = tmp_path_factory.mktemp("attest")
     nodes = {name: root / name for name in (BANK, OTHER)}
     for name, path in nodes.items():
-        wiring.initialise(path, name, None)
+        joining.initialise(path, name, None)
     keys = {name: wiring.open_desk(path).keys.identity() for name, path in nodes.items()}
     schema = parse_schema(SCHEMA, source="attest")
     parties = parties_of(3)

@@ -8,7 +8,7 @@ import pytest
 
 from consortium.errors import ConfigurationError, NotFoundError, OutOfOrderError, TransportError
 from consortium.ids import PartnerId
-from partner_node import wiring
+from partner_node import joining, wiring
 from partner_node.credit.cli import DIFFERS, main
 from partner_node.credit.opening import open_service
 from partner_node.credit.storage import DECISIONS
@@ -17,7 +17,7 @@ from tests.credit_desk_house import application, consent
 
 @pytest.fixture
 def node(tmp_path: Path) -> Path:
-    wiring.initialise(tmp_path / "node", PartnerId("bank_a"), None)
+    joining.initialise(tmp_path / "node", PartnerId("bank_a"), None)
     assert main(["init", str(tmp_path / "node"), "--pack", "tw", "--example"]) == 0
     return tmp_path / "node"
 

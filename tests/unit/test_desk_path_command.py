@@ -16,7 +16,7 @@ from consortium.errors import (
     OutOfOrderError,
 )
 from consortium.ids import PartnerId
-from partner_node import wiring
+from partner_node import joining, wiring
 from partner_node.credit.cli import main
 from partner_node.credit.house_terms import parse_terms, terms_at
 from partner_node.credit.opening import open_service
@@ -30,7 +30,7 @@ Output = pytest.CaptureFixture[str]
 
 @pytest.fixture
 def node(tmp_path: Path) -> Path:
-    wiring.initialise(tmp_path / "node", PartnerId("bank_a"), None)
+    joining.initialise(tmp_path / "node", PartnerId("bank_a"), None)
     assert main(["init", str(tmp_path / "node"), "--pack", "tw", "--example"]) == 0
     return tmp_path / "node"
 
@@ -57,7 +57,7 @@ def told(capsys: Output, *words: str) -> Any:  # noqa: ANN401 - parsed JSON
 
 @pytest.mark.parametrize("pack", shipped_packs())
 def test_new_desk_has_terms_of_its_own_to_edit(tmp_path: Path, pack: str) -> None:
-    wiring.initialise(tmp_path, PartnerId("bank_a"), None)
+    joining.initialise(tmp_path, PartnerId("bank_a"), None)
     assert main(["init", str(tmp_path), "--pack", pack, "--since", "2026-01-01"]) == 0
     terms = terms_at(tmp_path, date(2026, 6, 1))
     assert terms.id == "bank_a_terms"
@@ -152,7 +152,7 @@ def test_modules_are_told_by_code(node: Path, capsys: Output) -> None:
 
 
 def test_desk_that_has_named_its_lines_first_still_gets_its_rules(tmp_path: Path) -> None:
-    wiring.initialise(tmp_path, PartnerId("bank_a"), None)
+    joining.initialise(tmp_path, PartnerId("bank_a"), None)
     (tmp_path / "credit").mkdir()
     (tmp_path / "credit" / "lines.toml").write_text("query = 'SELECT 1'\n", encoding="utf-8")
     assert main(["init", str(tmp_path), "--pack", "tw"]) == 0

@@ -18,7 +18,7 @@ from consortium.ids import PartnerId, digest_of
 from consortium.manifest import manifest_bytes
 from consortium.messages import ManifestBundle
 from coordinator.authority import spki_of_request
-from partner_node import wiring
+from partner_node import joining, wiring
 from partner_node.keystore import Keystore, read_bundle, write_file
 from tests.simulator import Consortium
 
@@ -134,7 +134,7 @@ def test_pin_with_a_signature_less_is_kept_but_not_verified(
 def test_verified_pin_is_read_once_and_again_when_its_file_is_another_one(
     tmp_path: Path, bundle: ManifestBundle
 ) -> None:
-    wiring.initialise(tmp_path / "node", BANK, None)
+    joining.initialise(tmp_path / "node", BANK, None)
     desk = wiring.open_desk(tmp_path / "node")
     desk.keys.pin(read_bundle(bundle))
     assert desk.pinned() is wiring.open_desk(tmp_path / "node").pinned()

@@ -28,7 +28,7 @@ from consortium.scoring.clear import parse_inquiry
 from consortium.scoring.head import ONE, Head
 from consortium.scoring.premium import Impact, Premium
 from models.document import HEAD_TYPE, version_of
-from partner_node import wiring
+from partner_node import joining, wiring
 from partner_node.credit.figures import entries_of
 from partner_node.credit.rules import RulesBook
 from partner_node.served import ServedHead
@@ -179,7 +179,7 @@ def spec_of(closing: str = BANK, head: str = VERSION) -> FigureSpec:
 
 @pytest.fixture
 def desk(tmp_path: Path) -> wiring.Desk:
-    wiring.initialise(tmp_path / "node", BANK, None)
+    joining.initialise(tmp_path / "node", BANK, None)
     write_rules(tmp_path / "node")
     return wiring.open_desk(tmp_path / "node")
 

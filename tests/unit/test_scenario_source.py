@@ -16,7 +16,7 @@ from consortium.credit.terms import GRADES, MILLION, Ppm
 from consortium.errors import ConfigurationError, PolicyError
 from consortium.figure import SCALE_BITS, FigureSpec, Filter
 from consortium.ids import PartnerId
-from partner_node import wiring
+from partner_node import joining, wiring
 from partner_node.credit.figure_scenario import scenario_entries
 from partner_node.credit.figures import entries_of
 from partner_node.credit.lines import FILE, History
@@ -150,7 +150,7 @@ def test_a_person_with_many_lines_moves_full_growth_caps_by_one_at_most(
 
 
 def test_a_directory_counts_its_lines_by_the_rules_of_the_month_end(tmp_path: Path) -> None:
-    wiring.initialise(tmp_path / "node", PartnerId("bank_a"), None)
+    joining.initialise(tmp_path / "node", PartnerId("bank_a"), None)
     folder = write_rules(tmp_path / "node")
     lines = [line(f"l{place}", pd) for place, pd in enumerate(PDS)]
     source = write_table(folder, lines)

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from consortium.errors import ConfigurationError, DataError, ScoreRefusalError, TransportError
 from consortium.ids import PartnerId
-from partner_node import applicants, score_page, wiring
+from partner_node import applicants, joining, score_page, wiring
 from partner_node.applicants import OUTPUT, ApplicantFile, Columns, ScoreFile, Tally
 from partner_node.cli import main
 from partner_node.desk import Score
@@ -32,7 +32,7 @@ ONE = ["--person", "12345678", "--consent", "consent-1"]
 @pytest.fixture
 def node(near: Path) -> Iterator[Path]:
     """A node's directory whose desk is served by a toy session."""
-    wiring.initialise(near / "n", PartnerId("bank_a"), None)
+    joining.initialise(near / "n", PartnerId("bank_a"), None)
     loop = Loop()
     serving = open_desk(near / "n", Session(), now=lambda: NOW)
     loop.call(serving.__aenter__())
@@ -112,7 +112,7 @@ def test_without_consent_or_after_it_the_desk_says_s08(node: Path) -> None:
 
 
 def test_without_a_serving_node_it_is_said_in_one_line(near: Path) -> None:
-    wiring.initialise(near / "n", PartnerId("bank_a"), None)
+    joining.initialise(near / "n", PartnerId("bank_a"), None)
     with pytest.raises(TransportError, match="no node serves"):
         main(["score", str(near / "n"), *ONE])
 
@@ -127,7 +127,7 @@ def test_half_of_a_question_is_refused(node: Path, extra: list[str]) -> None:
 
 def test_own_score_says_that_it_is_one(near: Path, capsys: pytest.CaptureFixture[str]) -> None:
     answer = Session(fallback="unreachable")
-    wiring.initialise(near / "n", PartnerId("bank_a"), None)
+    joining.initialise(near / "n", PartnerId("bank_a"), None)
     loop = Loop()
     serving = open_desk(near / "n", answer)
     loop.call(serving.__aenter__())
@@ -299,7 +299,7 @@ def test_client_certificate_opens_the_port_and_a_second_one_replaces_it(
     node, address = near / "n", free_address()
     settings = near / "settings.toml"
     settings.write_text(f'[desk]\nlisten = "{address}"\n')
-    config = wiring.initialise(node, PartnerId("bank_a"), settings)
+    config = joining.initialise(node, PartnerId("bank_a"), settings)
     assert main(["desk-client", str(node), "loans", "--out", str(near / "a")]) == 0
     assert "client.key" in capsys.readouterr().out
     loop = Loop()

@@ -12,7 +12,8 @@ from consortium.errors import ConfigurationError, StandbyError, TransportError
 from coordinator.doors import Doors
 from coordinator.metrics import Standby
 from coordinator.standby import not_ready, standby_doors
-from partner_node import targets, wiring
+from partner_node import door as node_door
+from partner_node import targets
 from partner_node.targets import Targets
 from regulator.log_reader import LogReader
 from tests.coordinator_house import free_address
@@ -61,7 +62,7 @@ def test_node_goes_on_from_the_standby_to_the_leader_with_streams_and_questions(
     with standing_by(federation, idle, free_address()), federation.serving():
         with federation.linked(node, dial=lambda: dial) as seen:
             seen.wait(lambda one: one.both_up())
-        with wiring.door.Door(dial) as door:
+        with node_door.Door(dial) as door:
             assert door.fetch_manifest().body
 
 
@@ -70,7 +71,7 @@ def test_standby_refuses_every_question_by_name_and_says_that_it_does_not_serve(
 ) -> None:
     idle, enrolment = free_address(), free_address()
     dial = replace(federation.nodes["bank_a"].dial(), address=idle)
-    with standing_by(federation, idle, enrolment), wiring.door.Door(dial) as door:
+    with standing_by(federation, idle, enrolment), node_door.Door(dial) as door:
         with pytest.raises(StandbyError, match="another replica of the coordinator leads"):
             door.fetch_manifest()
         with pytest.raises(TransportError, match="does not serve"):

@@ -8,8 +8,8 @@ from pathlib import Path
 from flwr.app import Context
 
 from partner_node.client_app import build_app
+from partner_node.training_parts import worker_sessions
 from partner_node.training_session import TrainingSession
-from partner_node.wiring import worker_sessions
 
 
 def session_of(context: Context) -> TrainingSession:
