@@ -5,20 +5,20 @@ compares a digest with the other members. Nothing here signs what nobody has nam
 """
 
 import argparse
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from consortium import diagnosis
 from consortium.errors import ConfigurationError, TransportError
 from consortium.ids import parse_digest, parse_partner_id
 from partner_node import config as configuration
 from partner_node import doctor, joining, serving, wiring
+from partner_node.cli_verbs import add_verb, day
 from partner_node.keystore import Pin
 from partner_node.trust import manifest_lines
 
 if TYPE_CHECKING:
-    Verbs: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
+    from partner_node.cli_verbs import Verbs
 
 SHOWN_ONLY = 3
 """Exit status of ``trust`` without a digest."""
@@ -28,19 +28,18 @@ _DAY_S = 86_400
 
 def add_verbs(verbs: "Verbs") -> None:
     """Add them."""
-    verb = _verb(verbs, "init", "make a new node directory with its own keys")
-    verb.set_defaults(command=_init)
+    verb = add_verb(verbs, "init", _init, "make a new node directory with its own keys")
     verb.add_argument("--id", required=True, help="partner id: a-z, 0-9, hyphen, underscore")
     settings = "file with the tables of node.toml from [data] on"
     verb.add_argument("--settings", type=Path, help=settings)
 
-    verb = _verb(verbs, "join", "trade the operator's one-time token for a certificate")
+    text = "trade the operator's one-time token for a certificate"
+    verb = add_verb(verbs, "join", _join, text)
     verb.description = (
         "Trade the operator's one-time token for a certificate, then look for what would keep "
         "the node from working. A directory that is not there yet is made, with new keys, for "
         "the partner that the token names. Signs nothing."
     )
-    verb.set_defaults(command=_join)
     verb.add_argument("--token", required=True, type=Path, help="the join token's file")
     verb.add_argument("--settings", type=Path, help=f"for a new directory: {settings}")
     verb.add_argument(
@@ -51,8 +50,7 @@ def add_verbs(verbs: "Verbs") -> None:
     )
 
     text = "show the newest manifest; with its digest, sign it and work under it from now on"
-    verb = _verb(verbs, "trust", text)
-    verb.set_defaults(command=_trust)
+    verb = add_verb(verbs, "trust", _trust, text)
     verb.add_argument(
         "digest", metavar="DIGEST", nargs="?", help="compare it with the other members' first"
     )
@@ -64,17 +62,6 @@ def add_verbs(verbs: "Verbs") -> None:
         action="store_true",
         help="then check the table and the installation, and serve if nothing is broken",
     )
-
-
-def _verb(verbs: "Verbs", name: str, text: str) -> argparse.ArgumentParser:
-    verb = verbs.add_parser(name, help=text, description=text)
-    verb.add_argument("directory", metavar="DIR", type=Path, help="node directory")
-    return verb
-
-
-def day(seconds: int) -> str:
-    """The date of a time, UTC."""
-    return datetime.fromtimestamp(seconds, tz=UTC).date().isoformat()
 
 
 def _init(arguments: argparse.Namespace) -> int:

@@ -1,47 +1,37 @@
 """``riskweave node``: the verbs about keys. Arguments in, lines of text out."""
 
 import argparse
-from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from consortium.errors import ConfigurationError
 from consortium.ids import parse_partner_id
 from consortium.ledger.revocations import REASONS
 from partner_node import renewal, wiring
+from partner_node.cli_verbs import add_verb
 
 if TYPE_CHECKING:
-    Verbs: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
+    from partner_node.cli_verbs import Verbs
 
 
 def add_verbs(verbs: "Verbs") -> None:
     """Add them."""
     text = "say that a member is to be let in no more; of this node itself that is enough"
-    verb = _verb(verbs, "revoke", _revoke, text)
+    verb = add_verb(verbs, "revoke", _revoke, text)
     verb.add_argument("member", metavar="MEMBER", help="of the pinned manifest")
     verb.add_argument("--reason", choices=REASONS, required=True, help="a class only")
 
     text = "get a certificate of a new TLS key; a serving node loses nothing by it"
-    _verb(verbs, "rotate", _rotate, text)
+    add_verb(verbs, "rotate", _rotate, text)
 
     text = "leave the federation: revoke the own identity, erase shares and tokens; for good"
-    verb = _verb(verbs, "leave", _leave, text)
+    verb = add_verb(verbs, "leave", _leave, text)
     verb.add_argument("--yes", action="store_true", help="this cannot be taken back")
 
     text = "let nothing leave this node: no stream, no answer, no vote; durable"
-    verb = _verb(verbs, "kill-switch", _kill_switch, text)
+    verb = add_verb(verbs, "kill-switch", _kill_switch, text)
     verb.add_argument("state", choices=("on", "off", "status"))
     verb.add_argument("--reason", default="", help="a note for the own record; stays here")
-
-
-def _verb(
-    verbs: "Verbs", name: str, command: Callable[[argparse.Namespace], int], text: str
-) -> argparse.ArgumentParser:
-    verb = verbs.add_parser(name, help=text, description=text)
-    verb.set_defaults(command=command)
-    verb.add_argument("directory", metavar="DIR", type=Path, help="node directory")
-    return verb
 
 
 def _rotate(arguments: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ import argparse
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from partner_node import wiring
 from partner_node.config import load_config
@@ -12,7 +12,7 @@ from partner_node.left_journal import MEANINGS, Left
 from upkeep.backup import Facts, restore_backup, write_backup
 
 if TYPE_CHECKING:
-    Verbs: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
+    from partner_node.cli_verbs import Verbs
 
 _ROLE = "node"
 
