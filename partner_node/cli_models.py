@@ -49,7 +49,7 @@ def _models(arguments: argparse.Namespace) -> int:
     if arguments.wait:
         candidates.wait(lambda: _open_votes(desk), wiring.pause)
     entries = _entries(desk)
-    votes = {vote.version: vote for vote in desk.store().votes()}
+    votes = {vote.version: vote for vote in desk.store().versions.votes()}
     rows = [
         {
             "version": entry.version,
@@ -74,7 +74,7 @@ def _entries(desk: wiring.Desk) -> tuple[ModelEntry, ...]:
 
 
 def _open_votes(desk: wiring.Desk) -> tuple[Digest, ...]:
-    voted = [vote.version for vote in desk.store().votes()]
+    voted = [vote.version for vote in desk.store().versions.votes()]
     return candidates.open_votes(_entries(desk), voted)
 
 

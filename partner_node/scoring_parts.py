@@ -333,18 +333,18 @@ class _Parts:
         return ServedHead(head=document.head, pooled=pooled)
 
     def _document(self, nodes: NodeStore, pin: Pin, version: Digest) -> Document:
-        data = nodes.model(version)
+        data = nodes.versions.model(version)
         if data is None:
             with self._desk.door() as coordinator:
                 data = coordinator.fetch_model(version).document
-            nodes.keep_model(version, data)
+            nodes.versions.keep_model(version, data)
         verify_version(data, version)
         return parse_any(data, pin.schema)
 
     def _latest(self, nodes: NodeStore) -> Digest | None:
         """The base model that this node accepted last and has on disk."""
-        for vote in reversed(nodes.votes()):
-            data = nodes.model(vote.version) if vote.accept else None
+        for vote in reversed(nodes.versions.votes()):
+            data = nodes.versions.model(vote.version) if vote.accept else None
             if data is not None and hash_with(Label.MODEL, data) == vote.version:
                 document = parse_any(data, self._desk.pinned().schema)
                 if isinstance(document, ModelDocument) and _gives_pd(document):
@@ -359,4 +359,4 @@ def _gives_pd(document: ModelDocument) -> bool:
 
 def _accepted(nodes: NodeStore, version: Digest) -> bool:
     """Whether this node's own word on the version was yes (protocol 12.5)."""
-    return any(vote.version == version and vote.accept for vote in nodes.votes())
+    return any(vote.version == version and vote.accept for vote in nodes.versions.votes())

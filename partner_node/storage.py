@@ -1,4 +1,4 @@
-"""What the node keeps: commitments, the privacy budget, the journal of all that left.
+"""What the node keeps of runs: commitments, the privacy budget, the journal of what left.
 
 Every public method is one transaction, flushed to disk at its end but for the journal's
 (``disclose``). What may be spent is decided in ``consortium.privacy.budget``; here rows are
@@ -17,36 +17,41 @@ from consortium.documents import document_of, parse_document, plan_digest
 from consortium.errors import RefusalCode, RefusalError
 from consortium.ids import Digest, RunId, digest_of
 from consortium.ledger.entries import BudgetDebit
-from consortium.messages import SumRequest, Vote
+from consortium.messages import SumRequest
 from consortium.plan import ReleaseKind, TrainingPlan
-from consortium.privacy.budget import Account, Debit
-from partner_node.accounts import RESERVE_OF, Hold, account_of, may_debit_of, reserve_in
+from consortium.privacy.budget import Account
+from partner_node.accounts import (
+    Hold,
+    account_of,
+    book_in,
+    charge_in,
+    charged_sums_of,
+    check_split,
+    is_booked,
+    reserve_in,
+)
 from partner_node.database import (
     COMMITMENTS,
     DISCLOSURES,
     ENTRIES,
     JOINS,
-    MODELS,
     OVERLAPS,
     OWN_LOG,
     RESERVES,
-    STABILITY,
     SUMS,
-    VOTES,
     Database,
 )
-from partner_node.log_store import LogStore, lost_plans
+from partner_node.log_store import LogStore
 from partner_node.overlap_storage import OverlapStore
 from partner_node.records import (
-    CastVote,
     ChargedSums,
     Disclosure,
-    KeptStability,
     KeptSum,
     OwnEntry,
     StoredJoin,
 )
 from partner_node.replay_storage import ReplayStore
+from partner_node.version_storage import VersionStore
 
 # Statements of every attempt, made once: to make one costs more than to run it.
 _THIS_RUN: sa.BindParameter[str] = sa.bindparam("run")
@@ -59,11 +64,6 @@ _JOIN_OF = sa.select(JOINS.c.context, JOINS.c.number).where(
 _JOINS_MADE = sa.select(sa.func.count()).where(JOINS.c.run == _THIS_RUN)
 _NEW_JOIN = JOINS.insert()
 _NEW_SUM = SUMS.insert()
-_NEW_ENTRY = ENTRIES.insert()
-_DEBIT_KEY = ("run", "round", "attempt")
-_UNITS_OF = sa.select(ENTRIES.c.units).where(
-    *(ENTRIES.c[name] == sa.bindparam(name) for name in (*_DEBIT_KEY, "kind"))
-)
 _NEW_DISCLOSURE = DISCLOSURES.insert()
 _NEW_OWN = OWN_LOG.insert()
 
@@ -101,6 +101,8 @@ class NodeStore:
         """What a replay needs, until its window ends (protocol 9.4)."""
         self.overlaps = OverlapStore(self._database, now=now, epoch=epoch)
         """Counts of persons that are in common with another partner (protocol 6.10)."""
+        self.versions = VersionStore(self._database, now=now)
+        """Model versions that were fetched, and this node's word on them."""
 
     def close(self) -> None:
         """Close all connections."""
@@ -147,7 +149,7 @@ class NodeStore:
                 its own because no person is ever in both (protocol 5.8).
         """
         with self._database.transaction() as connection:
-            self._check_split(connection, plan)
+            check_split(connection, plan, self._epoch)
             for scope, amount in units.items():
                 hold = Hold(plan.run, scope, self._epoch, amount)
                 reserve_in(connection, hold, (caps[scope], plan.delta), at=self._now())
@@ -217,10 +219,8 @@ class NodeStore:
 
     def debited(self, debit: BudgetDebit) -> bool:
         """Whether a debit of the log is booked here, with its units (protocol 4.6 (5))."""
-        key: dict[str, object] = {name: getattr(debit, name) for name in _DEBIT_KEY}
         with self._database.transaction() as connection:
-            units = connection.scalar(_UNITS_OF, key | {"kind": debit.kind.value})
-            return bool(units == debit.units)
+            return is_booked(connection, debit)
 
     def sums(self, run: RunId) -> tuple[KeptSum, ...]:
         """The published sums of a run that were kept, in order, until its window ends."""
@@ -290,30 +290,8 @@ class NodeStore:
                 or the run holds no open reserve (R05).
             BudgetExceededError: the reserve does not cover it (R12).
         """
-        debit = Debit(
-            run=request.run,
-            kind=request.kind,
-            round=request.round,
-            attempt=request.attempt,
-            units=units,
-        )
         with self._database.transaction() as connection:
-            epoch = may_debit_of(connection, debit, scope)
-            connection.execute(
-                _NEW_ENTRY,
-                {
-                    "run": request.run,
-                    "round": request.round,
-                    "attempt": request.attempt,
-                    "kind": request.kind.value,
-                    "scope": scope,
-                    "epoch": epoch,
-                    "units": units,
-                    "partners": len(request.roster),
-                    "dimension": request.dimension,
-                    "at": self._now(),
-                },
-            )
+            epoch = charge_in(connection, request, (scope, units), at=self._now())
             if entries is not None:
                 self._keep_own(connection, entries(epoch))
 
@@ -324,49 +302,12 @@ class NodeStore:
         """
         with self._database.transaction() as connection:
             for debit, dimension in debits:
-                key = {"run": debit.run, "scope": debit.account}
-                if connection.execute(RESERVE_OF, key).first() is None:
-                    reserve = {"epoch": debit.epoch, "units": 0, "state": "closed"}
-                    connection.execute(
-                        RESERVES.insert().values(**key, **reserve, at=self._now())
-                    )
-                same = [ENTRIES.c[name] == getattr(debit, name) for name in _DEBIT_KEY]
-                connection.execute(
-                    ENTRIES.delete().where(*same, ENTRIES.c.kind == debit.kind.value)
-                )
-                connection.execute(
-                    _NEW_ENTRY,
-                    {name: getattr(debit, name) for name in _DEBIT_KEY}
-                    | {
-                        "kind": debit.kind.value,
-                        "scope": debit.account,
-                        "epoch": debit.epoch,
-                        "units": debit.units,
-                        "partners": debit.partners,
-                        "dimension": dimension,
-                        "at": self._now(),
-                    },
-                )
+                book_in(connection, debit, dimension, at=self._now())
 
     def charged_sums(self, run: RunId, scope: str) -> tuple[ChargedSums, ...]:
         """What one run was charged for in one scope, by kind, roster size and dimension."""
-        key = (ENTRIES.c.kind, ENTRIES.c.partners, ENTRIES.c.dimension)
         with self._database.transaction() as connection:
-            query = (
-                sa.select(*key, sa.func.count().label("attempts"))
-                .where(ENTRIES.c.run == run, ENTRIES.c.scope == scope)
-                .group_by(*key)
-                .order_by(*key)
-            )
-            return tuple(
-                ChargedSums(
-                    kind=ReleaseKind(row["kind"]),
-                    partners=row["partners"],
-                    dimension=row["dimension"],
-                    attempts=row["attempts"],
-                )
-                for row in connection.execute(query).mappings()
-            )
+            return charged_sums_of(connection, run, scope)
 
     def disclose(
         self,
@@ -427,25 +368,6 @@ class NodeStore:
     def spent(self, scope: str) -> int:
         """Units debited in this epoch."""
         return self.account(scope, cap_units=0, delta="1e-6").spent
-
-    def _check_split(self, connection: sa.Connection, plan: TrainingPlan) -> None:
-        if plan.figure is not None:
-            return  # a table counts everybody: it has an account of its own
-        charged = sa.select(ENTRIES.c.run).where(ENTRIES.c.epoch == self._epoch)
-        query = sa.select(COMMITMENTS.c.plan).where(COMMITMENTS.c.run.in_(charged))
-        known = [_plan(row) for row in connection.scalars(query)]
-        runs = {str(run) for run in connection.scalars(charged)} - {one.run for one in known}
-        # Of a run that this database lost, the plan is in the log (4.6 (5)).
-        for earlier in (*known, *lost_plans(connection, runs)):
-            if earlier.figure is None and (earlier.holdout_salt, earlier.holdout_fraction) != (
-                plan.holdout_salt,
-                plan.holdout_fraction,
-            ):
-                raise RefusalError(
-                    RefusalCode.PLAN,
-                    f"run {earlier.run} of this epoch held out other persons; the same "
-                    "holdout_salt and holdout_fraction, or a new epoch",
-                )
 
     # --- journal ------------------------------------------------------------------------------
 
@@ -512,87 +434,6 @@ class NodeStore:
                     at=row["at"],
                 )
                 for row in rows.mappings()
-            )
-
-    # --- models and votes ---------------------------------------------------------------------
-
-    def keep_model(self, version: Digest, document: bytes) -> None:
-        """Keep a document that was checked against its version."""
-        with self._database.transaction() as connection:
-            connection.execute(MODELS.delete().where(MODELS.c.version == version))
-            connection.execute(
-                MODELS.insert().values(version=version, document=document, at=self._now())
-            )
-
-    def models(self) -> tuple[Digest, ...]:
-        """Versions that were fetched, oldest first."""
-        with self._database.transaction() as connection:
-            query = sa.select(MODELS.c.version).order_by(MODELS.c.at)
-            return tuple(Digest(version) for version in connection.scalars(query))
-
-    def model(self, version: Digest) -> bytes | None:
-        """The document of that version, if it was kept."""
-        with self._database.transaction() as connection:
-            query = sa.select(MODELS.c.document).where(MODELS.c.version == version)
-            found: bytes | None = connection.scalar(query)
-        return found
-
-    def next_vote(self, version: Digest) -> int:
-        """The number of the next vote: the clock, but above the last vote's (12.5)."""
-        with self._database.transaction() as connection:
-            query = sa.select(VOTES.c.number).where(VOTES.c.version == version)
-            last = connection.scalar(query)
-        return self._now() if last is None else max(self._now(), int(last) + 1)
-
-    def add_vote(self, vote: Vote) -> None:
-        """Note this node's vote; a later one replaces it."""
-        with self._database.transaction() as connection:
-            connection.execute(VOTES.delete().where(VOTES.c.version == vote.version))
-            connection.execute(
-                VOTES.insert().values(
-                    version=vote.version,
-                    accept=vote.accept,
-                    reason=vote.reason,
-                    number=vote.number,
-                    at=self._now(),
-                )
-            )
-
-    def keep_stability(self, kept: KeptStability) -> None:
-        """Keep what a test of reasons came to; a later one of the version replaces it."""
-        with self._database.transaction() as connection:
-            connection.execute(STABILITY.delete().where(STABILITY.c.version == kept.version))
-            connection.execute(STABILITY.insert().values(**asdict(kept), at=self._now()))
-
-    def stability(self, version: Digest, premises: Digest) -> KeptStability | None:
-        """What the last test of the version came to, if it rested on the same."""
-        query = sa.select(STABILITY).where(
-            STABILITY.c.version == version, STABILITY.c.premises == premises
-        )
-        with self._database.transaction() as connection:
-            row = connection.execute(query).first()
-        if row is None:
-            return None
-        return KeptStability(
-            version=version,
-            run=RunId(row.run),
-            premises=premises,
-            agreement=row.agreement,
-            changes=row.changes,
-        )
-
-    def votes(self) -> tuple[CastVote, ...]:
-        """This node's votes, oldest first."""
-        with self._database.transaction() as connection:
-            rows = connection.execute(sa.select(VOTES).order_by(VOTES.c.at)).mappings()
-            return tuple(
-                CastVote(
-                    version=Digest(row["version"]),
-                    accept=row["accept"],
-                    reason=row["reason"],
-                    at=row["at"],
-                )
-                for row in rows
             )
 
 

@@ -50,11 +50,11 @@ def candidate(desk: Desk, pin: Pin, version: Digest) -> Document:
         TransportError: the coordinator is not reachable.
     """
     store = desk.store()
-    data = store.model(version)
+    data = store.versions.model(version)
     if data is None:
         with desk.door() as coordinator:
             data = coordinator.fetch_model(version).document
-        store.keep_model(version, data)
+        store.versions.keep_model(version, data)
     verify_version(data, version)
     return parse_any(data, pin.schema)
 
@@ -178,11 +178,11 @@ def _assessed(
     rows = own.sums.fingerprint(seed)
     gate_policy = canonical_json(gate_document(policy)).decode()
     premises = digest_of(f"{gate_policy} {code_digest()} {rows}".encode())
-    kept = store.stability(version, premises)
+    kept = store.versions.stability(version, premises)
     if kept is not None:
         return Stability(agreement=kept.agreement, changes=kept.changes)
     found = stability.assess(gate.run, own, outcome, version=version, policy=policy)
-    store.keep_stability(
+    store.versions.keep_stability(
         KeptStability(
             version=version,
             run=run,
@@ -253,7 +253,7 @@ def cast(desk: Desk, version: Digest, *, accept: bool, reason: str) -> str:
         member=desk.config.partner,
         accept=accept,
         reason=reason,
-        number=store.next_vote(version),
+        number=store.versions.next_vote(version),
         signature=b"",
     )
     vote = acceptance.signed_vote(bare, pin.digest, desk.keys.identity())
@@ -264,5 +264,5 @@ def cast(desk: Desk, version: Digest, *, accept: bool, reason: str) -> str:
     store.add_disclosure(journal, [OwnEntry(type="release.vote", data=entry)])
     with desk.door() as coordinator:
         status = coordinator.cast_vote(vote, entry)
-    store.add_vote(vote)
+    store.versions.add_vote(vote)
     return status

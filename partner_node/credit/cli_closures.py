@@ -73,8 +73,8 @@ def _accepted(desk: wiring.Desk, prefix: str) -> tuple[Digest, ModelDocument]:
         ConfigurationError: there is none.
     """
     store, schema = desk.store(), desk.pinned().schema
-    for vote in reversed(store.votes()):
-        data = store.model(vote.version) if vote.accept else None
+    for vote in reversed(store.versions.votes()):
+        data = store.versions.model(vote.version) if vote.accept else None
         if data is None or not vote.version.startswith(prefix):
             continue
         verify_version(data, vote.version)

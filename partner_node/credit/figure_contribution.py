@@ -66,8 +66,8 @@ def contribution_entries(desk: wiring.Desk, spec: FigureSpec) -> Sequence[Entry]
 def _document(desk: wiring.Desk, digits: str) -> ModelDocument:
     """The model that this node has tested and that begins with these digits; RefusalError."""
     store = desk.store()
-    for version in store.models():
-        data = store.model(version) if version[:VERSION_DIGITS] == digits else None
+    for version in store.versions.models():
+        data = store.versions.model(version) if version[:VERSION_DIGITS] == digits else None
         if data is None:
             continue
         verify_version(data, version)

@@ -51,9 +51,9 @@ def _fit(spec: FigureSpec, impact: Impact) -> Sequence[Entry]:
 
 def accepted_head(store: NodeStore, digits: str) -> Digest:
     """The head that this node voted for and that begins with these digits; RefusalError."""
-    accepted = {vote.version for vote in store.votes() if vote.accept}
+    accepted = {vote.version for vote in store.versions.votes() if vote.accept}
     for version in accepted:
-        data = store.model(version) if version[:VERSION_DIGITS] == digits else None
+        data = store.versions.model(version) if version[:VERSION_DIGITS] == digits else None
         if data is not None and base_of(data) is not None:
             return version
     raise RefusalError(RefusalCode.PLAN, "the table names no head that this node accepted")

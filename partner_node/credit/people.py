@@ -129,7 +129,7 @@ class NodeRecords:
 
     def models(self) -> tuple[str, ...]:
         """As ``Node``: all that it fetched."""
-        return tuple(self._desk.store().models())
+        return tuple(self._desk.store().versions.models())
 
     def influence(self) -> str:
         """As ``Node``: all that was spent."""

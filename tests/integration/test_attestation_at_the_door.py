@@ -18,6 +18,7 @@ from partner_node.credit.cli import main as desk_main
 from partner_node.credit.doors import CreditDesk
 from partner_node.credit.lines import FILE
 from partner_node.credit.opening import open_service, subjects_of
+from partner_node.desk_certificates import DeskAuthority, issue_to
 from regulator.wiring import audit_file
 from riskweave_client import (
     Client,
@@ -136,7 +137,9 @@ def test_history_of_one_lender_is_shown_to_another_over_mutual_tls(
             node = replace(
                 lender, config=replace(lender.config, desk=DeskDoors(listen=address))
             )
-            wiring.issue_desk_client(node, "loans", tmp_path / "loans")
+            authority = DeskAuthority(node.config.directory)
+            partner, out = node.config.partner, tmp_path / "loans"
+            issue_to(authority, partner, "loans", out, now=wiring.now())
             serving = desk_of(node)
             loop.call(serving.__aenter__())
             try:

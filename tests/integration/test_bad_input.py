@@ -48,8 +48,8 @@ def test_model_that_is_not_what_its_version_says_is_neither_tested_nor_accepted(
     with live.store() as store:
         assert not store.votes(live.model_row(version).version)
     with contextlib.closing(_node_store(live.directory("bank_a"))) as kept:
-        assert kept.model(live.model_row(version).version) is None
-        assert not [one for one in kept.votes() if one.version == version]
+        assert kept.versions.model(live.model_row(version).version) is None
+        assert not [one for one in kept.versions.votes() if one.version == version]
     assert node_cli.main(["validate", node, version]) == 0, "the true one passes"
     assert node_cli.main(["accept", node, version]) == 0
 

@@ -151,7 +151,7 @@ class Joint:
                 signature=b"",
             )
             nodes = desk.store()
-            nodes.add_vote(vote)
+            nodes.versions.add_vote(vote)
             nodes.close()
         return version
 

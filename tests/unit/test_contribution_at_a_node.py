@@ -43,7 +43,7 @@ class Scene:
     def knows(self, *names: str) -> None:
         store = self.desk.store()
         for name in names:
-            store.keep_model(self.version(name), self.documents[name].to_bytes())
+            store.versions.keep_model(self.version(name), self.documents[name].to_bytes())
 
     def counted(self, *names: str) -> list[Entry]:
         wanted = Wanted(
@@ -129,7 +129,7 @@ def test_model_that_was_trained_on_other_persons_or_leaves_nobody_out_is_not_com
 
 def test_document_that_is_not_the_model_of_its_name_is_found(scene: Scene) -> None:
     forged = Digest("ab" * 32)
-    scene.desk.store().keep_model(forged, scene.documents["less other"].to_bytes())
+    scene.desk.store().versions.keep_model(forged, scene.documents["less other"].to_bytes())
     wanted = Wanted(model=scene.version("all"), without=(forged,))
     spec = figure(FigureKind.CONTRIBUTION, "2026-11", "2026-11", wanted)
     with pytest.raises(DigestMismatchError):

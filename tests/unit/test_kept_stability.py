@@ -20,23 +20,23 @@ def store(tmp_path: Path) -> NodeStore:
 
 
 def test_same_version_and_premises_give_what_was_kept(store: NodeStore) -> None:
-    assert store.stability(VERSION, SAME) is None
-    store.keep_stability(KEPT)
-    assert store.stability(VERSION, SAME) == KEPT
+    assert store.versions.stability(VERSION, SAME) is None
+    store.versions.keep_stability(KEPT)
+    assert store.versions.stability(VERSION, SAME) == KEPT
 
 
 def test_other_rows_policy_or_code_give_nothing(store: NodeStore) -> None:
-    store.keep_stability(KEPT)
-    assert store.stability(VERSION, OTHER) is None
-    assert store.stability(OTHER, SAME) is None
+    store.versions.keep_stability(KEPT)
+    assert store.versions.stability(VERSION, OTHER) is None
+    assert store.versions.stability(OTHER, SAME) is None
 
 
 def test_a_later_test_of_the_version_replaces_the_earlier_one(store: NodeStore) -> None:
-    store.keep_stability(KEPT)
-    store.keep_stability(
+    store.versions.keep_stability(KEPT)
+    store.versions.keep_stability(
         KeptStability(
             version=VERSION, run=KEPT.run, premises=OTHER, agreement=None, changes=0.1
         )
     )
-    assert store.stability(VERSION, SAME) is None
-    assert store.stability(VERSION, OTHER) is not None
+    assert store.versions.stability(VERSION, SAME) is None
+    assert store.versions.stability(VERSION, OTHER) is not None

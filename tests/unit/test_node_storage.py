@@ -342,13 +342,13 @@ def test_only_the_journal_of_words_is_written_without_a_flush_of_its_own(
 
 def test_models_and_votes_are_kept(store: NodeStore) -> None:
     version = Digest("01" * 32)
-    assert store.model(version) is None
-    store.keep_model(version, b"document")
-    store.keep_model(version, b"document")
-    assert store.model(version) == b"document"
+    assert store.versions.model(version) is None
+    store.versions.keep_model(version, b"document")
+    store.versions.keep_model(version, b"document")
+    assert store.versions.model(version) == b"document"
     cast_vote(store, version, accept=False, reason="quality")
     cast_vote(store, version, accept=True, reason="validated")
-    (vote,) = store.votes()
+    (vote,) = store.versions.votes()
     assert (vote.accept, vote.reason) == (True, "validated")
 
 
@@ -357,8 +357,8 @@ def test_votes_on_one_version_rise_even_if_the_clock_stands_or_falls(path: Path)
     clock = iter((7, 7, 3, 3, 3, 3, 9, 9))
     store = NodeStore(path, now=lambda: next(clock))
     seen = [cast_vote(store, version, accept=True, reason="") for _ in range(2)]
-    assert store.next_vote(other) == 3
-    seen.append(store.next_vote(version))
+    assert store.versions.next_vote(other) == 3
+    seen.append(store.versions.next_vote(version))
     assert seen == [7, 8, 9]
 
 
@@ -368,10 +368,10 @@ def cast_vote(store: NodeStore, version: Digest, *, accept: bool, reason: str) -
         member=PartnerId("bank_a"),
         accept=accept,
         reason=reason,
-        number=store.next_vote(version),
+        number=store.versions.next_vote(version),
         signature=b"s" * 64,
     )
-    store.add_vote(vote)
+    store.versions.add_vote(vote)
     return vote.number
 
 

@@ -186,8 +186,8 @@ def desk(tmp_path: Path) -> wiring.Desk:
 
 def accept(desk: wiring.Desk, version: Digest, document: bytes, *, yes: bool = True) -> None:
     store = desk.store()
-    store.keep_model(version, document)
-    store.add_vote(
+    store.versions.keep_model(version, document)
+    store.versions.add_vote(
         Vote(
             version=version,
             member=BANK,
