@@ -33,7 +33,7 @@ from bench.joint_federation import CONSENT, Bench, Size, running
 from bench.result import Result
 from bench.soak_trend import Slope, by_minute, slope
 from coordinator import control
-from partner_node.config import load_config
+from partner_node.config_reading import load_config
 from rehearsal.federation import COORDINATOR
 from riskweave_client import Client, DeskError
 

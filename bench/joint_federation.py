@@ -22,7 +22,7 @@ import numpy as np
 from consortium.identity.person import PersonRule, person_input
 from coordinator import control
 from partner_node import node_control, wiring
-from partner_node.config import load_config
+from partner_node.config_reading import load_config
 from partner_node.people import People
 from partner_node.scoring_store import ScoringStore
 from rehearsal.processes import RehearsalError

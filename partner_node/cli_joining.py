@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from consortium import diagnosis
 from consortium.errors import ConfigurationError, TransportError
 from consortium.ids import parse_digest, parse_partner_id
-from partner_node import config as configuration
 from partner_node import doctor, joining, serving, wiring
 from partner_node.cli_verbs import add_verb, day
+from partner_node.config import FILE
 from partner_node.keystore import Pin
 from partner_node.trust import manifest_lines
 
@@ -76,7 +76,7 @@ def _init(arguments: argparse.Namespace) -> int:
 
 def _join(arguments: argparse.Namespace) -> int:
     directory: Path = arguments.directory
-    if not (directory / configuration.FILE).exists():
+    if not (directory / FILE).exists():
         partner = joining.named_in(arguments.token)
         joining.initialise(directory, partner, arguments.settings)
         print(f"{directory}: keys and node.toml of {partner} written")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from partner_node import wiring
-from partner_node.config import load_config
+from partner_node.config_reading import load_config
 from partner_node.left_journal import MEANINGS, Left
 from upkeep.backup import Facts, restore_backup, write_backup
 

@@ -9,9 +9,9 @@ from consortium.crypto.statements import enrolment_statement
 from consortium.errors import ConfigurationError, EnrolmentError, ManifestError
 from consortium.ids import Digest, PartnerId
 from consortium.messages import PROTOCOL_VERSION, EnrolmentRequest, Signed
-from partner_node import config as configuration
-from partner_node import door, wiring
-from partner_node.config import Addresses, Config, parse_config
+from partner_node import config_text, door, wiring
+from partner_node.config import FILE, Addresses, Config
+from partner_node.config_reading import parse_config
 from partner_node.join_token import parse_token
 from partner_node.keystore import Keystore, Pin, read_bundle, read_file, write_file
 from partner_node.records import OwnEntry
@@ -29,11 +29,11 @@ def initialise(directory: Path, partner: PartnerId, settings: Path | None) -> Co
     Raises:
         ConfigurationError: there is a node already, or the settings are refused.
     """
-    path = directory / configuration.FILE
+    path = directory / FILE
     if path.exists():
         raise ConfigurationError(f"{path} exists already; nothing was changed")
-    text = configuration.TEMPLATE_HEAD.format(partner=partner)
-    text += _read_text(settings) if settings else configuration.TEMPLATE_SETTINGS
+    text = config_text.TEMPLATE_HEAD.format(partner=partner)
+    text += _read_text(settings) if settings else config_text.TEMPLATE_SETTINGS
     config = parse_config(text, path)
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ def join(desk: wiring.Desk, token_file: Path) -> Addresses:
 
 
 def _write_addresses(config: Config, addresses: Addresses) -> None:
-    text = configuration.with_addresses(_read_text(config.path), addresses)
+    text = config_text.with_addresses(_read_text(config.path), addresses)
     if parse_config(text, config.path) != replace(config, addresses=addresses):
         raise ConfigurationError(
             f"{config.path}: its form is too unusual to be edited; write into [coordinator]: "

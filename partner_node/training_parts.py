@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from consortium.errors import RefusalCode, RefusalError, RiskWeaveError
-from partner_node import config as configuration
 from partner_node import wiring
 from partner_node.budget import caps
+from partner_node.config import LOCAL_RAY
 from partner_node.engine_process import Cluster, EngineProcess, private_environment
 from partner_node.keystore import Pin, Stamp
 
@@ -175,7 +175,7 @@ def row_engine(desk: wiring.Desk) -> EngineProcess:
         for name, value in wiring.environment().items()
         if not name.startswith("RISKWEAVE_")
     }
-    if settings.address == configuration.LOCAL_RAY:
+    if settings.address == LOCAL_RAY:
         environment.update(private_environment(wiring.entropy().expose().hex()))
     cluster = Cluster(
         address=settings.address, workers=settings.workers, deadline_s=settings.deadline_s

@@ -23,7 +23,8 @@ from consortium.ledger.witness import WitnessKey
 from consortium.manifest import digest_of_code
 from partner_node import left_journal
 from partner_node.budget import OwnCaps
-from partner_node.config import Config, load_config
+from partner_node.config import Config
+from partner_node.config_reading import load_config
 from partner_node.door import Door
 from partner_node.entry_book import EntryBook
 from partner_node.keystore import Keystore, Pin, Stamp, read_bundle, read_pin

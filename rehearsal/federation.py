@@ -24,7 +24,7 @@ from coordinator import wiring as coordinator_wiring
 from coordinator.events import RunEvent
 from coordinator.storage import Store
 from partner_node import cli as node_cli
-from partner_node.config import load_config
+from partner_node.config_reading import load_config
 from regulator import cli as regulator_cli
 from rehearsal.budgets import NodeBudget, parse_budget, parse_reason
 from rehearsal.config import Party, Rehearsal, policy_text, settings_text, source_of

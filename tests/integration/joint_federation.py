@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from partner_node.config import load_config
+from partner_node.config_reading import load_config
 from rehearsal.joint import serves, token_loads
 from tests.integration.federation import Federation
 

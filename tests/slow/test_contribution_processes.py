@@ -21,7 +21,7 @@ from coordinator.calibration import HeadSettings
 from coordinator.credit.trends_cli import main as trends
 from coordinator.table_storage import TableRow, TableStore
 from partner_node import cli as node_cli
-from partner_node.config import load_config
+from partner_node.config_reading import load_config
 from regulator.wiring import audit_file
 from rehearsal.federation import COORDINATOR
 from rehearsal.heads import calibrate

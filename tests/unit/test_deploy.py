@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from coordinator.config import parse_policy
-from partner_node.config import TEMPLATE_HEAD, parse_config
+from partner_node.config_reading import parse_config
+from partner_node.config_text import TEMPLATE_HEAD
 from rehearsal.config import load_rehearsal
 
 ROOT = Path(__file__).resolve().parents[2]

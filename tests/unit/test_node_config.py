@@ -7,8 +7,6 @@ import pytest
 from consortium.errors import ConfigurationError
 from consortium.ids import PartnerId
 from partner_node.config import (
-    TEMPLATE_HEAD,
-    TEMPLATE_SETTINGS,
     Addresses,
     Budget,
     CreditSettings,
@@ -16,10 +14,9 @@ from partner_node.config import (
     RowEngine,
     Speed,
     Votes,
-    load_config,
-    parse_config,
-    with_addresses,
 )
+from partner_node.config_reading import load_config, parse_config
+from partner_node.config_text import TEMPLATE_HEAD, TEMPLATE_SETTINGS, with_addresses
 
 PATH = Path("/n/node.toml")
 SAMPLE = TEMPLATE_HEAD.format(partner="bank_a") + TEMPLATE_SETTINGS

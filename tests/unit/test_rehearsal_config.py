@@ -8,7 +8,7 @@ import pytest
 from consortium.errors import ConfigurationError
 from consortium.privacy.accountant import units_of
 from coordinator.config import parse_policy
-from partner_node.config import parse_config
+from partner_node.config_reading import parse_config
 from rehearsal.config import load_rehearsal, policy_text, settings_text
 from tests.rehearsal_house import furnish
 
