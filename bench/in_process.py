@@ -32,7 +32,8 @@ from partner_node import ingest
 from partner_node.ingest import DataSource, EncodedTable
 from partner_node.local_sums import ExactSum, LocalSums, Sums
 from rehearsal.baselines import Released, pooled_rows, trained
-from rehearsal.config import Rehearsal, load_rehearsal
+from rehearsal.config import Rehearsal
+from rehearsal.config_reading import load_rehearsal
 
 
 @dataclass(frozen=True, slots=True)

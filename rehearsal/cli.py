@@ -32,7 +32,8 @@ from coordinator.events import RunEvent
 from partner_node import ingest
 from partner_node.ingest import EncodedTable
 from rehearsal.budgets import all_runs
-from rehearsal.config import Rehearsal, load_rehearsal, source_of
+from rehearsal.config import Rehearsal, source_of
+from rehearsal.config_reading import load_rehearsal
 from rehearsal.federation import Places, Watcher, run_federation
 from rehearsal.processes import RehearsalError
 from rehearsal.results import Result, figure_of

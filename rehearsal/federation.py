@@ -27,7 +27,7 @@ from partner_node import cli as node_cli
 from partner_node.config_reading import load_config
 from regulator import cli as regulator_cli
 from rehearsal.budgets import NodeBudget, parse_budget, parse_reason
-from rehearsal.config import Party, Rehearsal, policy_text, settings_text, source_of
+from rehearsal.config import Party, Rehearsal, source_of
 from rehearsal.desk import decide_all, furnish_desk
 from rehearsal.desk_forms import CreditDoor
 from rehearsal.heads import calibrate, check_in_use
@@ -36,6 +36,7 @@ from rehearsal.processes import Processes, RehearsalError, free_ports, riskweave
 from rehearsal.published import parse_published
 from rehearsal.results import AuditVerdict, JointRecord, RunRecord
 from rehearsal.results_desk import DeskRecord
+from rehearsal.role_files import policy_text, settings_text
 from rehearsal.tamper import tamper_with
 
 COORDINATOR = "coordinator"

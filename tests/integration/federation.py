@@ -33,7 +33,8 @@ from coordinator.events import RunEvent
 from coordinator.storage import ModelRow, Store
 from models.document import ModelDocument, parse_model_document, verify_version
 from models.run import RunState
-from rehearsal.config import Rehearsal, load_rehearsal
+from rehearsal.config import Rehearsal
+from rehearsal.config_reading import load_rehearsal
 from rehearsal.federation import COORDINATOR, Places, _Federation
 from rehearsal.processes import Processes, riskweave
 from tests.simulator import FAMILIES, SCHEMA

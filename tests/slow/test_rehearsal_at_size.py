@@ -11,7 +11,7 @@ import pytest
 
 from consortium.features.schema import parse_schema
 from rehearsal.cli import _PlainLines
-from rehearsal.config import load_rehearsal
+from rehearsal.config_reading import load_rehearsal
 from rehearsal.federation import Places, run_federation
 from tests.integration.federation import write_rehearsal, write_table
 

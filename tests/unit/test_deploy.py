@@ -12,7 +12,7 @@ import yaml
 from coordinator.config import parse_policy
 from partner_node.config_reading import parse_config
 from partner_node.config_text import TEMPLATE_HEAD
-from rehearsal.config import load_rehearsal
+from rehearsal.config_reading import load_rehearsal
 
 ROOT = Path(__file__).resolve().parents[2]
 TAIWAN = ROOT / "deploy" / "taiwan"

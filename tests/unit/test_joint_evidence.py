@@ -16,7 +16,7 @@ from models.spec import spec_of
 from partner_node import ingest
 from partner_node.ingest import DataSource, EncodedTable
 from rehearsal.baselines import Released
-from rehearsal.config import load_rehearsal
+from rehearsal.config_reading import load_rehearsal
 from rehearsal.evidence import evidence_of
 from rehearsal.results import JointAnswers, JointEvidence, JointRecord
 from tests.rehearsal_house import furnish

@@ -9,7 +9,8 @@ from consortium.errors import ConfigurationError
 from consortium.privacy.accountant import units_of
 from coordinator.config import parse_policy
 from partner_node.config_reading import parse_config
-from rehearsal.config import load_rehearsal, policy_text, settings_text
+from rehearsal.config_reading import load_rehearsal
+from rehearsal.role_files import policy_text, settings_text
 from tests.rehearsal_house import furnish
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"

@@ -10,7 +10,8 @@ import pytest
 from consortium.errors import ConfigurationError
 from partner_node.ingest import EncodedTable
 from partner_node.table import DataSource
-from rehearsal.config import CreditTest, load_rehearsal, settings_text
+from rehearsal.config import CreditTest
+from rehearsal.config_reading import load_rehearsal
 from rehearsal.desk import best_changes, value_in
 from rehearsal.desk_evidence import LEAST_PERSONS, desk_evidence, merged
 from rehearsal.desk_forms import CreditDoor, Forms, incomes_of
@@ -24,6 +25,7 @@ from rehearsal.results_desk import (
     Tier,
     WaveTest,
 )
+from rehearsal.role_files import settings_text
 from rehearsal.summary_desk import growth_text, offers_text, wave_text
 from riskweave_client import Change
 

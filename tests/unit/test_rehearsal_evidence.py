@@ -17,7 +17,7 @@ from models.spec import spec_of
 from partner_node import ingest
 from partner_node.ingest import DataSource, EncodedTable
 from rehearsal.baselines import Released, all_columns, joined, pooled_rows, trained
-from rehearsal.config import load_rehearsal
+from rehearsal.config_reading import load_rehearsal
 from rehearsal.evidence import evidence_of, feature_points, groups, roc_of
 from tests.rehearsal_house import furnish
 
