@@ -34,9 +34,10 @@ from partner_node.ingest import EncodedTable
 from rehearsal.budgets import all_runs
 from rehearsal.config import Rehearsal, source_of
 from rehearsal.config_reading import load_rehearsal
-from rehearsal.federation import Places, Watcher, run_federation
+from rehearsal.federation import Places, Watcher
 from rehearsal.processes import RehearsalError
 from rehearsal.results import Result, figure_of
+from rehearsal.run import run_federation
 from rehearsal.summary_desk import desk_lines
 
 MARK = ".riskweave-rehearsal"

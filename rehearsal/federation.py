@@ -1,16 +1,12 @@
-"""One federation from nothing to an active model, through the same doors that people use.
+"""One federation on this machine, step by step, through the same doors that people use.
 
 Set-up goes through the roles' own command lines, serving through real processes. Private
 keys are made where they belong and no step here is one that an operator could not take.
 """
 
 import contextlib
-import importlib
 import json
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -33,11 +29,9 @@ from rehearsal.desk_forms import CreditDoor
 from rehearsal.heads import calibrate, check_in_use
 from rehearsal.joint import Desk, Tokens, ask_all, serves, token_loads
 from rehearsal.processes import Processes, RehearsalError, free_ports, riskweave
-from rehearsal.published import parse_published
-from rehearsal.results import AuditVerdict, JointRecord, RunRecord
+from rehearsal.results import AuditVerdict, JointRecord
 from rehearsal.results_desk import DeskRecord
 from rehearsal.role_files import policy_text, settings_text
-from rehearsal.tamper import tamper_with
 
 COORDINATOR = "coordinator"
 _VERDICTS = {0: "verified", regulator_cli.WARNED: "warnings", regulator_cli.FAILED: "failed"}
@@ -86,79 +80,7 @@ class Places:
         return self.work / party.id
 
 
-def run_federation(
-    rehearsal: Rehearsal, places: Places, watcher: Watcher, *, tamper: bool = False
-) -> RunRecord:
-    """Set up, train, vote, stop; with ``tamper`` the log is altered before the end.
-
-    Raises:
-        RehearsalError: a process failed; everything was stopped.
-        RiskWeaveError: whatever a role says is wrong.
-    """
-    began = time.monotonic()
-    with Processes(places.logs) as processes:
-        federation = _Federation(rehearsal, places, processes)
-        watcher.step(f"setting up {len(rehearsal.parties)} partners and a coordinator")
-        federation.set_up()
-        watcher.step("waiting for all partners to connect")
-        federation.wait_for_all()
-        started = time.monotonic()
-        with ExitStack() as stack:
-            tokens = stack.enter_context(federation.tokens()) if rehearsal.askers else None
-            watcher.step("training")
-            ahead = threading.Thread(target=_load_ahead, daemon=True)
-            ahead.start()
-            events = federation.train(watcher)
-            trained = time.monotonic()
-            ahead.join()
-            watcher.step("every partner tests the model on its own hold-out and votes")
-            version = events[-1].version
-            votes = federation.vote_all(version)
-            scored = None
-            if tokens:
-                federation.check_in_use(version, votes, what="model")
-                scored = federation.score(tokens, watcher)
-            decided = federation.decide(watcher) if scored else None
-        asked = time.monotonic()
-        budgets = tuple(federation.budget(party) for party in rehearsal.parties)
-        names, peaks = processes.names, processes.peak_rss_mb()
-        watcher.step("waiting until the partners have cosigned the log")
-        federation.wait_for_witnesses()
-        watcher.step("the regulator's program examines the log")
-        audit = federation.audit()
-        tampered = tamper_with(federation, audit, watcher) if tamper else None
-        watcher.step("stopping all processes")
-    document, status = federation.release(version)
-    return RunRecord(
-        version=version,
-        published=parse_published(document, version),
-        events=events,
-        status=status,
-        votes=votes,
-        budgets=budgets,
-        seconds={
-            "start": round(started - began, 2),
-            "train": round(trained - started, 2),
-            **({"score": round(asked - trained, 2)} if scored else {}),
-            **({"decide": round(decided.seconds, 2)} if decided else {}),
-            "total": round(time.monotonic() - began, 2),
-        },
-        processes=names,
-        peak_rss_mb=peaks,
-        joint=scored,
-        desk=decided,
-        audit=audit,
-        tampered=tampered,
-    )
-
-
-def _load_ahead() -> None:
-    """Import what the report needs while the nodes train: the rehearsal itself only waits."""
-    for name in ("models.opacus_witness", "rehearsal.evidence", "rehearsal.report"):
-        importlib.import_module(name)
-
-
-class _Federation:
+class Federation:
     """The steps, in the order of their definition."""
 
     def __init__(self, rehearsal: Rehearsal, places: Places, processes: Processes) -> None:

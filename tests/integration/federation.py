@@ -35,7 +35,8 @@ from models.document import ModelDocument, parse_model_document, verify_version
 from models.run import RunState
 from rehearsal.config import Rehearsal
 from rehearsal.config_reading import load_rehearsal
-from rehearsal.federation import COORDINATOR, Places, _Federation
+from rehearsal.federation import COORDINATOR, Places
+from rehearsal.federation import Federation as Steps
 from rehearsal.processes import Processes, riskweave
 from tests.simulator import FAMILIES, SCHEMA
 
@@ -209,9 +210,9 @@ class Federation:
             yield federation
 
     @property
-    def steps(self) -> _Federation:
+    def steps(self) -> Steps:
         """The rehearsal's own way of doing things."""
-        return _Federation(self.rehearsal, self.places, self.processes)
+        return Steps(self.rehearsal, self.places, self.processes)
 
     def need_small_disks(self) -> None:
         """Skip the test where no file system may be mounted."""

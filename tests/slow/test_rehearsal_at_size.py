@@ -12,7 +12,8 @@ import pytest
 from consortium.features.schema import parse_schema
 from rehearsal.cli import _PlainLines
 from rehearsal.config_reading import load_rehearsal
-from rehearsal.federation import Places, run_federation
+from rehearsal.federation import Places
+from rehearsal.run import run_federation
 from tests.integration.federation import write_rehearsal, write_table
 
 ROOT = Path(__file__).resolve().parents[2]
