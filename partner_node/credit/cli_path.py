@@ -26,11 +26,9 @@ from partner_node.credit.house_terms import terms_at
 from partner_node.credit.notices import module_paper, modules_of
 from partner_node.credit.opening import open_service, schema_of
 from partner_node.credit.papers import FORMATS, PaperDesk, plain_offered, printed
-from partner_node.credit.path import (
-    Counselled,
-    PathDesk,
+from partner_node.credit.path import Counselled, PathDesk, Standing
+from partner_node.credit.path_forms import (
     RestartAsked,
-    Standing,
     counsel_asked,
     restart_asked,
     restarts_asked,

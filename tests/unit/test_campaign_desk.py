@@ -27,7 +27,8 @@ from partner_node.credit.campaign import (
     enrolled_of,
     fates_of,
 )
-from partner_node.credit.path import PathDesk, restart_asked
+from partner_node.credit.path import PathDesk
+from partner_node.credit.path_forms import restart_asked
 from tests.campaign_house import BEGINS, PLAN, order
 from tests.credit_desk_house import SUBJECT, desk
 from tests.paper_house import write_terms

@@ -28,7 +28,8 @@ from consortium.errors import (
 from consortium.scoring.scorecard import cut_units
 from partner_node.credit.counsel_paper import counsel_paper
 from partner_node.credit.page_html import html_of
-from partner_node.credit.path import Counselled, PathDesk, counsel_asked, restart_asked
+from partner_node.credit.path import Counselled, PathDesk
+from partner_node.credit.path_forms import counsel_asked, restart_asked
 from partner_node.credit.storage_path import LADDERS
 from tests.credit_desk_house import consent, desk
 from tests.credit_house import NOW

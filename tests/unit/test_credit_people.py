@@ -32,7 +32,8 @@ from partner_node.credit import (
 from partner_node.credit.application import DeskService
 from partner_node.credit.forms import override_of
 from partner_node.credit.papers import PaperDesk
-from partner_node.credit.path import PathDesk, counsel_asked, restart_asked
+from partner_node.credit.path import PathDesk
+from partner_node.credit.path_forms import counsel_asked, restart_asked
 from partner_node.credit.people import Retention, RightsPorts
 from partner_node.credit.storage_watch import NewRows
 from partner_node.credit.watch import Known, follow_line
