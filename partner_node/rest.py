@@ -35,7 +35,7 @@ from partner_node.desk import Score
 from partner_node.desk_certificates import LOCAL
 from partner_node.keystore import Tls, write_file
 from partner_node.loan_desk import DEADLINE_MS, Failure, LoanDesk, failure_of
-from partner_node.rest_decisions import BATCH_MS, add_decisions
+from partner_node.rest_decisions import BATCH_MS, Caller, add_decisions
 from partner_node.rest_forms import (
     BatchIn,
     BatchOut,
@@ -125,6 +125,24 @@ def application(
         redoc_url=None,
     )
 
+    def caller(request: Request) -> str:
+        return _caller(request, admit)
+
+    _add_scores(app, desk, caller)
+    if credit is not None:
+        add_decisions(app, credit, caller)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return Response(page(app.openapi()), media_type="text/html; charset=utf-8")
+
+    app.add_exception_handler(errors.RiskWeaveError, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _unknown)
+    return app
+
+
+def _add_scores(app: FastAPI, desk: LoanDesk, caller: Caller) -> None:
     @app.post(
         "/v1/scores", response_model=ScoreOut, responses=_FAILURES, summary="Score one person"
     )
@@ -134,9 +152,7 @@ def application(
         idempotency_key: Annotated[str, Header(max_length=128)] = "",
     ) -> Response:
         question = question_of(body, idempotency_key)
-        found = await desk.score(
-            question, caller=_caller(request, admit), deadline_ms=DEADLINE_MS
-        )
+        found = await desk.score(question, caller=caller(request), deadline_ms=DEADLINE_MS)
         return Response(found.to_bytes(), media_type="application/json")
 
     @app.post(
@@ -147,28 +163,15 @@ def application(
     )
     async def batch(request: Request, body: Annotated[BatchIn, Body()]) -> Response:
         questions = [question_of(one) for one in body.requests]
-        caller = _caller(request, admit)
-        found = await desk.score_many(questions, caller=caller, deadline_ms=BATCH_MS)
+        found = await desk.score_many(questions, caller=caller(request), deadline_ms=BATCH_MS)
         parts = b",".join(map(_result, found))
         return Response(b'{"results":[' + parts + b"]}", media_type="application/json")
 
     @app.get("/v1/status", summary="How the desk stands")
     async def status(request: Request) -> StatusOut:
-        _caller(request, admit)
+        caller(request)
         now = desk.status()
         return StatusOut(**{name: getattr(now, name) for name in StatusOut.model_fields})
-
-    if credit is not None:
-        add_decisions(app, credit, lambda request: _caller(request, admit))
-
-    @app.get("/docs", include_in_schema=False)
-    async def docs() -> Response:
-        return Response(page(app.openapi()), media_type="text/html; charset=utf-8")
-
-    app.add_exception_handler(errors.RiskWeaveError, _refused)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _unknown)
-    return app
 
 
 def _result(one: Score | Failure) -> bytes:

@@ -16,6 +16,9 @@ from partner_node.credit.doors import CreditDesk
 from partner_node.credit.sample import sample_application
 from partner_node.rest_forms import FailureOut
 
+Caller = Callable[[Request], str]
+"""Who asks, by the certificate; raises CertificateError."""
+
 _JSON = "application/json"
 BATCH_MS = 10_000
 """Time of a batch."""
@@ -46,7 +49,7 @@ def _body(example: object) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-def add_decisions(app: FastAPI, credit: CreditDesk, caller: Callable[[Request], str]) -> None:
+def add_decisions(app: FastAPI, credit: CreditDesk, caller: Caller) -> None:
     """Add the credit desk's paths.
 
     Args:
@@ -54,7 +57,13 @@ def add_decisions(app: FastAPI, credit: CreditDesk, caller: Callable[[Request], 
         credit: What makes and keeps decisions.
         caller: Who asks, by the certificate; raises CertificateError.
     """
+    _add_deciding(app, credit, caller)
+    _add_kept(app, credit, caller)
+    _add_offers(app, credit, caller)
+    _add_notices(app, credit, caller)
 
+
+def _add_deciding(app: FastAPI, credit: CreditDesk, caller: Caller) -> None:
     @app.post(
         "/v1/decisions",
         responses=_FAILURES,
@@ -86,6 +95,8 @@ def add_decisions(app: FastAPI, credit: CreditDesk, caller: Callable[[Request], 
         )
         return Response(found, media_type=_JSON)
 
+
+def _add_kept(app: FastAPI, credit: CreditDesk, caller: Caller) -> None:
     @app.get("/v1/decisions/{name}", responses=_FAILURES, summary="A stored decision")
     async def decision(request: Request, name: str) -> Response:
         caller(request)
@@ -101,6 +112,8 @@ def add_decisions(app: FastAPI, credit: CreditDesk, caller: Callable[[Request], 
         made = await credit.override(name, await request.body(), caller=caller(request))
         return Response(made, media_type=_JSON)
 
+
+def _add_offers(app: FastAPI, credit: CreditDesk, caller: Caller) -> None:
     @app.post(
         "/v1/offers",
         responses=_FAILURES,
@@ -115,6 +128,8 @@ def add_decisions(app: FastAPI, credit: CreditDesk, caller: Callable[[Request], 
         )
         return Response(made, media_type=_JSON)
 
+
+def _add_notices(app: FastAPI, credit: CreditDesk, caller: Caller) -> None:
     @app.get("/v1/notices/{name}", responses=_FAILURES, summary="The notice of a decision")
     async def notice(
         request: Request,
