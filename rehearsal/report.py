@@ -13,7 +13,7 @@ import numpy as np
 
 from rehearsal.budgets import all_runs
 from rehearsal.page import html_of
-from rehearsal.published import ByHonest
+from rehearsal.published import ByHonest, Privacy
 from rehearsal.results import (
     BlockFigures,
     Evidence,
@@ -69,21 +69,7 @@ def json_of(result: Result) -> dict[str, object]:
             block: {name: _rounded(value) for name, value in found.items()}
             for block, found in record.published.noisy.items()
         },
-        "epsilon": {
-            "record": float(privacy.record),
-            "person": float(privacy.person),
-            "by_honest": {
-                "record": _by_honest(privacy.record_by_honest),
-                "person": _by_honest(privacy.person_by_honest),
-            },
-            "noise_mode": privacy.noise_mode,
-            "target": float(privacy.target),
-            "delta": float(privacy.delta),
-            "unit": privacy.unit,
-            "max_partners_per_person": privacy.max_partners_per_person,
-            "accountant": privacy.accountant,
-            "witnesses": dict(privacy.witnesses),
-        },
+        "epsilon": _epsilon(privacy),
         "budget": {one.partner: dict(one.report) for one in record.budgets},
         "model": {
             "version": record.version,
@@ -104,6 +90,24 @@ def json_of(result: Result) -> dict[str, object]:
         "peak_rss_mb": dict(record.peak_rss_mb),
         "statement": dict(record.published.statement),
         **_tampered(record.tampered),
+    }
+
+
+def _epsilon(privacy: Privacy) -> dict[str, object]:
+    return {
+        "record": float(privacy.record),
+        "person": float(privacy.person),
+        "by_honest": {
+            "record": _by_honest(privacy.record_by_honest),
+            "person": _by_honest(privacy.person_by_honest),
+        },
+        "noise_mode": privacy.noise_mode,
+        "target": float(privacy.target),
+        "delta": float(privacy.delta),
+        "unit": privacy.unit,
+        "max_partners_per_person": privacy.max_partners_per_person,
+        "accountant": privacy.accountant,
+        "witnesses": dict(privacy.witnesses),
     }
 
 
