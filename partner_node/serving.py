@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from partner_node.scoring_session import ScoringSession
     from partner_node.vitals import Vitals
 
-log = logging.getLogger(wiring.__name__)  # the name that operators' filters know
+log = logging.getLogger(__name__)
 
 _SWITCH_S, _PAUSE_S = 0.001, 0.0005
 """How long a thread may keep the interpreter from the loop, and how long it then rests."""

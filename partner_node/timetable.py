@@ -13,7 +13,7 @@ from partner_node.log_mirror import LogMirror
 from partner_node.replay_storage import Window
 from partner_node.storage import NodeStore
 
-log = logging.getLogger(wiring.__name__)  # the name that operators' filters know
+log = logging.getLogger(__name__)
 
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
 _FLUSH_S = 5.0

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from partner_node.study import Studies
     from partner_node.training_session import TrainingSession
 
-log = logging.getLogger(wiring.__name__)  # the name that operators' filters know
+log = logging.getLogger(__name__)
 
 
 def worker_sessions(
