@@ -46,7 +46,8 @@ from partner_node.desk_tables import Explainer
 from partner_node.keystore import Pin
 from partner_node.loan_desk import DeskPorts, DeskStatus, LoanDesk, Question
 from partner_node.people import People, desk_hash
-from partner_node.scoring_session import LinesPorts, ScoringSession, SessionPorts
+from partner_node.scoring_era import LinesPorts, SessionPorts
+from partner_node.scoring_session import ScoringSession
 from partner_node.scoring_store import ScoringStore
 from partner_node.served import ServedHead, Shelf, ShelfPorts
 from partner_node.storage import NodeStore

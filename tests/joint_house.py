@@ -64,7 +64,8 @@ from partner_node.customers import Persons, Reading, ScoreTable, read_customers
 from partner_node.entry_book import EntryBook
 from partner_node.overlap_storage import OverlapStore
 from partner_node.people import People
-from partner_node.scoring_session import LinesPorts, ScoringSession, SessionPorts
+from partner_node.scoring_era import LinesPorts, SessionPorts
+from partner_node.scoring_session import ScoringSession
 from partner_node.scoring_store import ScoringStore
 from partner_node.served import ServedHead, Shelf, ShelfPorts
 from partner_node.storage import NodeStore
