@@ -16,7 +16,8 @@ from partner_node.entry_book import EntryBook
 from partner_node.log_store import LogStore
 from partner_node.people import People
 from partner_node.records import OwnEntry
-from partner_node.scoring_store import DAY, ScoringStore
+from partner_node.scoring_database import DAY
+from partner_node.scoring_store import ScoringStore
 
 CATCH_UP_DAYS = 31
 """Older days of a node that was down are not told any more."""

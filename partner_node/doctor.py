@@ -22,7 +22,7 @@ from consortium.errors import (
     StorageError,
     TransportError,
 )
-from partner_node import budget, database, left_journal, scoring_store, training_parts, wiring
+from partner_node import budget, database, left_journal, scoring_database, training_parts, wiring
 from partner_node.config import Addresses
 from partner_node.credit import storage
 from partner_node.keystore import Pin, read_bundle
@@ -139,7 +139,7 @@ class _Node:
         seen = []
         for path, history in (
             (config.database, database.HISTORY),
-            (config.scoring_database, scoring_store.HISTORY),
+            (config.scoring_database, scoring_database.HISTORY),
             (config.credit_database, storage.HISTORY),
             (self._home / left_journal.FILE, left_journal.HISTORY),
         ):

@@ -41,9 +41,11 @@ from consortium.ledger.entries import Entry, sign_entry
 from consortium.ledger.epochs import check_entries, step_body
 from consortium.manifest import Manifest, ScoringPolicy
 from consortium.scoring_frames import ScoringBody
+from partner_node.key_shares import StoredShare
 from partner_node.people import People
 from partner_node.quotas import take_flowing, take_total
-from partner_node.scoring_store import RequestRows, ScoringStore, StoredShare
+from partner_node.request_rows import RequestRows
+from partner_node.scoring_store import ScoringStore
 
 log = logging.getLogger(__name__)
 
@@ -173,7 +175,7 @@ class Pseudonyms:
         made = self._machine.on_reveals(ask.documents)
         if isinstance(made, Confirmed):
             share = made.share
-            self._ports.store.keep_share(
+            self._ports.store.shares.keep(
                 StoredShare(
                     epoch=share.epoch,
                     attempt=share.attempt,
@@ -190,7 +192,7 @@ class Pseudonyms:
         ports = self._ports
         offer = read_offer(documents[0], ports.manifest)
         self._offer = offer
-        secret = ports.store.seed(offer.epoch, offer.attempt, ports.entropy)
+        secret = ports.store.shares.seed(offer.epoch, offer.attempt, ports.entropy)
         self._machine = EpochMachine(
             EpochFacts(
                 manifest=ports.manifest,
@@ -209,14 +211,14 @@ class Pseudonyms:
         ports, (record, *entries) = self._ports, documents
         # Whoever was shown other steps stands for other keys in the log (protocol 6.3 (4)).
         check_entries(entries, verify_record(record, ports.manifest), ports.manifest)
-        for stored in reversed(ports.store.shares(self._policy.epoch)):
+        for stored in reversed(ports.store.shares.of(self._policy.epoch)):
             try:
                 holding = install(record, ports.manifest, _share_of(stored))
             except ScoreRefusalError as error:
                 if error.reason is not ScoreRefusal.EPOCH:
                     raise
                 continue
-            ports.store.install(stored.epoch, stored.attempt, record)
+            ports.store.shares.install(stored.epoch, stored.attempt, record)
             ports.store.drop_epochs_before(stored.epoch)
             self._holding = holding
             self._machine = None
@@ -227,7 +229,7 @@ class Pseudonyms:
     def _installed(self) -> Holding | None:
         if not self._policy.epoch:
             return None
-        stored = self._ports.store.installed(self._policy.epoch)
+        stored = self._ports.store.shares.installed(self._policy.epoch)
         if stored is None or stored.record is None:
             return None
         try:

@@ -10,7 +10,7 @@ from consortium.ids import PartnerId
 from consortium.inquiries import Inquiry, Purpose
 from consortium.manifest import ScoringPolicy
 from consortium.scoring import quota
-from partner_node.scoring_store import Count, RequestRows
+from partner_node.request_rows import Count, RequestRows
 
 
 def charge(rows: RequestRows, inquiry: Inquiry, policy: ScoringPolicy, *, now_ms: int) -> None:

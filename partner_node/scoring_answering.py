@@ -31,12 +31,8 @@ from consortium.scoring.roster import Rosters
 from partner_node.closure_table import ClosureTable
 from partner_node.customers import ScoreTable
 from partner_node.quotas import charge
-from partner_node.scoring_store import (
-    KEY_BYTES,
-    Admitted,
-    ScoringStore,
-    Seen,
-)
+from partner_node.request_rows import Admitted, Seen
+from partner_node.scoring_store import KEY_BYTES, ScoringStore
 
 log = logging.getLogger(__name__)
 

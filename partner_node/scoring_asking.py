@@ -43,8 +43,9 @@ from consortium.scoring.roster import Rosters, members_digest
 from consortium.scoring_frames import ScoringBody
 from partner_node import answers
 from partner_node.customers import Holding, ScoreTable
+from partner_node.request_rows import Seen
 from partner_node.scoring_answering import persons_of, seen_of
-from partner_node.scoring_store import ScoringStore, Seen
+from partner_node.scoring_store import ScoringStore
 
 log = logging.getLogger(__name__)
 

@@ -98,7 +98,7 @@ def test_request_that_is_replayed_is_refused_even_after_a_restart(tmp_path: Path
         store.close()
         era = house.nodes[SHOP].session._era
         assert era is not None
-        era.responder._store = ScoringStore(store._path, now=house.clock.seconds)
+        era.responder._store = ScoringStore(store._database.path, now=house.clock.seconds)
         after = await said(house, SHOP, request)
         assert isinstance(after, ScoreRefused)
         assert after.code == ScoreRefusal.REPLAY
@@ -411,7 +411,7 @@ def test_database_of_a_node_holds_no_identifier_and_no_token_of_a_stranger(
                 assert not [token for token in tokens.values() if token in data]
         house.clock.ahead_ms += 86_400_000
         bank.store.tidy()
-        bank.store._truncate_log()
+        bank.store._database.truncate_log()
         left = bank.store.tokens(1, list(subjects.values()))
         assert not left
 

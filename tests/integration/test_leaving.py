@@ -9,7 +9,7 @@ from consortium.errors import ConfigurationError, RevokedError
 from consortium.ids import Digest, PartnerId, RunId
 from coordinator import wiring as operator
 from partner_node import joining, scoring_parts, wiring
-from partner_node.scoring_store import StoredShare
+from partner_node.key_shares import StoredShare
 from tests.node_house import DEADLINE_S, POLICY, Federation, Seen
 
 LEAVER = PartnerId("shop_c")
@@ -20,7 +20,7 @@ def kept(node: wiring.Desk) -> int:
     """How many shares a node holds."""
     store = scoring_parts.scoring_store(node, wiring.now)
     try:
-        return len(store.shares(1))
+        return len(store.shares.of(1))
     finally:
         store.close()
 
@@ -33,8 +33,8 @@ def test_leaver_is_out_at_once_and_others_go_on_under_a_manifest_that_it_does_no
         federation.found("bank_a", "bank_b", "shop_c")
         leaver, stays = federation.nodes["shop_c"], federation.nodes["bank_a"]
         store = scoring_parts.scoring_store(leaver, wiring.now)
-        store.seed(1, 1, lambda: Secret(b"e" * 32))
-        store.keep_share(SHARE)
+        store.shares.seed(1, 1, lambda: Secret(b"e" * 32))
+        store.shares.keep(SHARE)
         store.close()
         assert kept(leaver) == 1
         with pytest.raises(ConfigurationError, match="--yes"):

@@ -15,7 +15,8 @@ from consortium.ledger.merkle import EMPTY_ROOT, Tree, leaf_hash
 from partner_node.day_book import DayBook, DayPorts
 from partner_node.entry_book import EntryBook
 from partner_node.people import People
-from partner_node.scoring_store import DAY, Access, ScoringStore
+from partner_node.scoring_database import DAY
+from partner_node.scoring_store import Access, ScoringStore
 from partner_node.storage import NodeStore
 
 BANK, SHOP = PartnerId("bank_a"), PartnerId("shop_c")

@@ -134,7 +134,7 @@ async def reshare(house: House, record: bytes) -> bytes:
 
 def test_resharing_keeps_the_tokens_and_erases_the_old_shares(tmp_path: Path) -> None:
     async def story(house: House) -> None:
-        before = {name: node.store.shares(1) for name, node in house.nodes.items()}
+        before = {name: node.store.shares.of(1) for name, node in house.nodes.items()}
         bank = house.nodes[BANK]
         subject = bank.people.subject(bank.people.form("C1"))
         (token,) = bank.store.tokens(1, [subject]).values()
@@ -142,7 +142,7 @@ def test_resharing_keeps_the_tokens_and_erases_the_old_shares(tmp_path: Path) ->
         assert record is not None
         await reshare(house, record)
         for name, node in house.nodes.items():
-            (share,) = node.store.shares(1)
+            (share,) = node.store.shares.of(1)
             (old,) = before[name]
             assert (old.attempt, share.attempt) == (1, 2)
             files = b"".join(
@@ -160,7 +160,7 @@ def test_resharing_keeps_the_tokens_and_erases_the_old_shares(tmp_path: Path) ->
 
 def test_node_that_is_handed_its_record_again_goes_on_serving(tmp_path: Path) -> None:
     async def story(house: House) -> None:
-        (share,) = house.nodes[BANK].store.shares(1)
+        (share,) = house.nodes[BANK].store.shares.of(1)
         assert share.record is not None
         await house._everybody("install", (share.record,))
         assert house.session("bank_a").status().epoch_installed
@@ -173,7 +173,7 @@ def test_record_whose_holders_do_not_stand_for_it_in_the_log_is_not_installed(
     tmp_path: Path, lie: str
 ) -> None:
     async def story(house: House) -> None:
-        (share,) = house.nodes[BANK].store.shares(1)
+        (share,) = house.nodes[BANK].store.shares.of(1)
         assert share.record is not None
         entries = list(house.entries)
         if lie == "missing":
@@ -213,7 +213,7 @@ def test_share_that_was_confirmed_before_a_restart_is_installed_after_it(
     tmp_path: Path,
 ) -> None:
     async def story(house: House) -> None:
-        (share,) = house.nodes[BANK].store.shares(1)
+        (share,) = house.nodes[BANK].store.shares.of(1)
         record = share.record
         assert record is not None
         session = house.session("bank_a")

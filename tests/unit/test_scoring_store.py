@@ -14,15 +14,10 @@ from consortium.crypto.keys import Secret
 from consortium.errors import StorageError
 from consortium.ids import Digest, PartnerId, RequestId
 from consortium.inquiries import Purpose
-from partner_node.scoring_store import (
-    DAY,
-    Access,
-    Admitted,
-    Count,
-    ScoringStore,
-    Seen,
-    StoredShare,
-)
+from partner_node.key_shares import StoredShare
+from partner_node.request_rows import Admitted, Count, Seen
+from partner_node.scoring_database import DAY
+from partner_node.scoring_store import Access, ScoringStore
 
 BANK = PartnerId("bank_a")
 SUBJECT, OTHER = b"s" * 16, b"o" * 16
@@ -104,12 +99,12 @@ def test_quota_stands_where_it_was_left(store: ScoringStore) -> None:
 
 
 def test_share_is_installed_under_the_signed_attempt_only(store: ScoringStore) -> None:
-    store.keep_share(share(1))
+    store.shares.keep(share(1))
     with pytest.raises(StorageError):
-        store.install(3, 2, b"record")
-    assert store.installed(3) is None
-    store.install(3, 1, b"record")
-    installed = store.installed(3)
+        store.shares.install(3, 2, b"record")
+    assert store.shares.installed(3) is None
+    store.shares.install(3, 1, b"record")
+    installed = store.shares.installed(3)
     assert installed is not None
     assert (installed.record, installed.share.expose()) == (b"record", b"k" * 32)
 
@@ -118,43 +113,43 @@ def test_old_share_and_seed_are_in_no_file_after_resharing(
     store: ScoringStore, tmp_path: Path
 ) -> None:
     old, new, seed = os.urandom(32), os.urandom(32), os.urandom(32)
-    store.seed(3, 1, lambda: Secret(seed))
-    store.keep_share(share(1, old))
-    store.install(3, 1, b"old record")
-    store.keep_share(share(2, new))
-    store.install(3, 2, b"new record")
+    store.shares.seed(3, 1, lambda: Secret(seed))
+    store.shares.keep(share(1, old))
+    store.shares.install(3, 1, b"old record")
+    store.shares.keep(share(2, new))
+    store.shares.install(3, 2, b"new record")
     files = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     assert old not in files
     assert seed not in files
     assert new in files
-    assert [one.attempt for one in store.shares(3)] == [2]
+    assert [one.attempt for one in store.shares.of(3)] == [2]
 
 
 def test_new_epoch_erases_shares_seeds_and_tokens_of_the_one_before(
     store: ScoringStore, tmp_path: Path
 ) -> None:
     old, seed = os.urandom(32), os.urandom(32)
-    store.seed(3, 1, lambda: Secret(seed))
-    store.keep_share(share(1, old))
-    store.install(3, 1, b"record")
-    store.seed(3, 2, lambda: Secret(seed))  # of a resharing that never ended
+    store.shares.seed(3, 1, lambda: Secret(seed))
+    store.shares.keep(share(1, old))
+    store.shares.install(3, 1, b"record")
+    store.shares.seed(3, 2, lambda: Secret(seed))  # of a resharing that never ended
     store.keep_tokens(3, [(SUBJECT, b"c" * 16)], customers=True)
     new = StoredShare(epoch=4, attempt=1, position=2, share=Secret(b"n" * 32), record=None)
-    store.keep_share(new)
+    store.shares.keep(new)
     store.keep_tokens(4, [(SUBJECT, b"d" * 16)], customers=True)
-    store.install(4, 1, b"new record")
+    store.shares.install(4, 1, b"new record")
     store.drop_epochs_before(4)
-    store._truncate_log()
+    store._database.truncate_log()
     files = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     assert not [one for one in (old, seed, b"c" * 16) if one in files]
     assert store.tokens(4, [SUBJECT]) == {SUBJECT: b"d" * 16}
-    assert store.installed(4) is not None
+    assert store.shares.installed(4) is not None
 
 
 def test_seed_of_a_ceremony_is_drawn_once(store: ScoringStore) -> None:
-    first = store.seed(3, 1, lambda: Secret(b"1" * 32))
-    assert store.seed(3, 1, lambda: Secret(b"2" * 32)).expose() == first.expose()
-    assert store.seed(3, 2, lambda: Secret(b"2" * 32)).expose() == b"2" * 32
+    first = store.shares.seed(3, 1, lambda: Secret(b"1" * 32))
+    assert store.shares.seed(3, 1, lambda: Secret(b"2" * 32)).expose() == first.expose()
+    assert store.shares.seed(3, 2, lambda: Secret(b"2" * 32)).expose() == b"2" * 32
 
 
 def test_tokens_of_customers_stay_and_those_of_applicants_go_after_a_day(
@@ -256,7 +251,8 @@ def test_file_that_others_may_read_is_refused(tmp_path: Path, clock: Clock) -> N
 _WRITER = """
     import sys
     from pathlib import Path
-    from partner_node.scoring_store import Count, ScoringStore
+    from partner_node.request_rows import Count
+    from partner_node.scoring_store import ScoringStore
     store = ScoringStore(Path(sys.argv[1]), now=lambda: 1_800_000_000)
     number = 0
     while True:
