@@ -15,7 +15,8 @@ from consortium.ids import PartnerId
 from consortium.scoring.layout import JointSums
 from consortium.scoring.premium import ATTESTATION, with_attested
 from partner_node.answers import Shown
-from partner_node.customers import Codes, ScoreTable
+from partner_node.customers import Codes
+from partner_node.score_table import ScoreTable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,8 +16,8 @@ from consortium.scoring.layout import JointSums
 from partner_node.closure_table import ClosureTable
 from partner_node.credit.standing import PersonStanding
 from partner_node.credit.storage_elsewhere import KeptBit
-from partner_node.customers import Holding, study_threshold
 from partner_node.people import People
+from partner_node.score_table import Holding, study_threshold
 from partner_node.scoring_asking import Part, Person
 from partner_node.scoring_store import ScoringStore
 

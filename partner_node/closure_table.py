@@ -16,7 +16,7 @@ from consortium.errors import RiskWeaveError
 from consortium.scoring.closures import COLUMNS
 from consortium.scoring.layout import Flags
 from partner_node.credit.standing import PersonStanding
-from partner_node.customers import Bytes16, Index16
+from partner_node.customer_index import Bytes16, Index16
 from partner_node.people import SUBJECT_BYTES
 from partner_node.scoring_store import ScoringStore
 

@@ -27,8 +27,9 @@ from consortium.scoring.premium import (
     without_part,
 )
 from partner_node.closure_table import ClosureTable
-from partner_node.customers import Bytes16, ScoreTable, study_threshold
+from partner_node.customer_index import Bytes16
 from partner_node.people import SUBJECT_BYTES, People
+from partner_node.score_table import ScoreTable, study_threshold
 from partner_node.scoring_asking import Part, Person
 from partner_node.scoring_store import ScoringStore
 

@@ -29,9 +29,9 @@ from consortium.scoring.pairs import PairCache
 from consortium.scoring.partial import answer, refuse
 from consortium.scoring.roster import Rosters
 from partner_node.closure_table import ClosureTable
-from partner_node.customers import ScoreTable
 from partner_node.quotas import charge
 from partner_node.request_rows import Admitted, Seen
+from partner_node.score_table import ScoreTable
 from partner_node.scoring_store import KEY_BYTES, ScoringStore
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from partner_node.answers import Applicant
 from partner_node.carried import Carried, carried_of
-from partner_node.customers import Codes, Holding, ScoreTable
+from partner_node.customers import Codes
+from partner_node.score_table import Holding, ScoreTable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,8 +42,8 @@ from consortium.scoring.partial import verify_refusal
 from consortium.scoring.roster import Rosters, members_digest
 from consortium.scoring_frames import ScoringBody
 from partner_node import answers
-from partner_node.customers import Holding, ScoreTable
 from partner_node.request_rows import Seen
+from partner_node.score_table import Holding, ScoreTable
 from partner_node.scoring_answering import persons_of, seen_of
 from partner_node.scoring_store import ScoringStore
 

@@ -34,18 +34,13 @@ from partner_node.credit.standing import PersonStanding, standings
 from partner_node.credit.storage import CreditStore
 from partner_node.credit.storage_elsewhere import KeptBit, blank_arm, drop_bit, keep_bits
 from partner_node.credit.what_helps import Basis
-from partner_node.customers import (
-    Persons,
-    Reading,
-    ScoreTable,
-    no_customers,
-    read_customers,
-)
+from partner_node.customers import Persons, Reading, no_customers, read_customers
 from partner_node.desk import Score, assemble, case_of
 from partner_node.desk_tables import Explainer
 from partner_node.keystore import Pin
 from partner_node.loan_desk import DeskPorts, DeskStatus, LoanDesk, Question
 from partner_node.people import People, desk_hash
+from partner_node.score_table import ScoreTable
 from partner_node.scoring_era import LinesPorts, SessionPorts
 from partner_node.scoring_session import ScoringSession
 from partner_node.scoring_store import ScoringStore

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from consortium.errors import RiskWeaveError
 from consortium.ids import Digest
 from consortium.scoring.head import Head
-from partner_node.customers import ScoreTable
+from partner_node.score_table import ScoreTable
 from partner_node.scoring_store import ScoringStore
 
 log = logging.getLogger(__name__)

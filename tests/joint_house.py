@@ -60,10 +60,11 @@ from partner_node.answers import Applicant, ConsentReference
 from partner_node.budget import OwnCaps, caps
 from partner_node.credit.standing import PersonStanding
 from partner_node.credit.storage_elsewhere import KeptBit
-from partner_node.customers import Persons, Reading, ScoreTable, read_customers
+from partner_node.customers import Persons, Reading, read_customers
 from partner_node.entry_book import EntryBook
 from partner_node.overlap_storage import OverlapStore
 from partner_node.people import People
+from partner_node.score_table import ScoreTable
 from partner_node.scoring_era import LinesPorts, SessionPorts
 from partner_node.scoring_session import ScoringSession
 from partner_node.scoring_store import ScoringStore

@@ -27,8 +27,10 @@ from models.inference import Model
 from models.partials import Joint, families_of
 from models.spec import spec_of
 from partner_node import customers
-from partner_node.customers import Index16, Persons, Reading, ScoreTable, read_customers
+from partner_node.customer_index import Index16
+from partner_node.customers import Persons, Reading, read_customers
 from partner_node.people import People
+from partner_node.score_table import ScoreTable
 from partner_node.table import DataSource
 from tests.joint_house import SCORING, House, _manifest, partial, secret
 from tests.simulator import PLAN, SCHEMA
