@@ -14,8 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from consortium.errors import ConfigurationError, RiskWeaveError, TransportError
-from partner_node.pseudonyms import Progress
 from partner_node.scoring_session import ScoringSession
+from partner_node.token_load import Progress
 
 SOCKET = "node.sock"
 _LONGEST = 4_096

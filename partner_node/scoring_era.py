@@ -22,6 +22,7 @@ from partner_node.closure_table import ClosurePorts, ClosureShelf
 from partner_node.credit.standing import PersonStanding
 from partner_node.credit.storage_elsewhere import KeptBit
 from partner_node.customers import Persons
+from partner_node.key_ceremony import KeyCeremony
 from partner_node.overlap_storage import OverlapStore
 from partner_node.overlaps import OverlapPorts, Overlaps
 from partner_node.people import People
@@ -84,20 +85,20 @@ class Era:
         keys = PairCache(
             manifest, ports.member, identity=ports.identity, agreement=ports.agreement
         )
-        self.pseudonyms = Pseudonyms(
-            PseudonymPorts(
-                manifest=manifest,
-                member=ports.member,
-                identity=ports.identity,
-                agreement=ports.agreement,
-                store=ports.store,
-                people=self.people,
-                entropy=ports.entropy,
-                now_ms=ports.now_ms,
-                pool=ports.pool,
-                live=self.live,
-            )
+        known = PseudonymPorts(
+            manifest=manifest,
+            member=ports.member,
+            identity=ports.identity,
+            agreement=ports.agreement,
+            store=ports.store,
+            people=self.people,
+            entropy=ports.entropy,
+            now_ms=ports.now_ms,
+            pool=ports.pool,
+            live=self.live,
         )
+        self.ceremony = KeyCeremony(known)
+        self.pseudonyms = Pseudonyms(known, lambda: self.ceremony.holding)
         lines = ports.lines
         self.closures = ClosureShelf(
             ClosurePorts(
@@ -149,6 +150,7 @@ class Era:
         self._keys.bar(out)
         self.rosters.bar(out)
         self.pseudonyms.bar(out)
+        self.ceremony.bar(out)
 
     def roster(self) -> Roster | None:
         """The newest valid one."""

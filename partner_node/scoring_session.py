@@ -32,11 +32,11 @@ from partner_node.answers import Applicant, JointAnswer, Shown
 from partner_node.customers import Persons
 from partner_node.desk_tables import Basis
 from partner_node.joint_answers import basis_of
-from partner_node.pseudonyms import Progress
 from partner_node.scoring_asking import LocalError
 from partner_node.scoring_era import Era, SessionPorts
 from partner_node.scoring_store import ScoringStore
 from partner_node.study import JointRows
+from partner_node.token_load import Progress, TokenLoad
 
 log = logging.getLogger(__name__)
 
@@ -161,7 +161,7 @@ class ScoringSession:
             self._deliver(reply, number)
 
     async def _ceremony(self, era: Era, ask: EpochAsk, number: int) -> None:
-        self._deliver(await era.pseudonyms.on_epoch(ask), number)
+        self._deliver(await era.ceremony.on_epoch(ask), number)
 
     async def _overlap(self, era: Era, ask: OverlapAsk, number: int) -> None:
         self._deliver(await era.overlaps.on_ask(ask), number)
@@ -245,7 +245,7 @@ class ScoringSession:
             persons=table.persons if table else 0,
             tokens=table.tokens if table else 0,
             epoch=era.manifest.policy.scoring.epoch,
-            epoch_installed=era.pseudonyms.holding is not None,
+            epoch_installed=era.ceremony.holding is not None,
             fallback=fallback,
             refusal=era.shelf.refusal,
         )
@@ -282,7 +282,8 @@ class ScoringSession:
         await load
 
     async def _loading(self, era: Era, persons: Persons) -> None:
-        await era.pseudonyms.load(persons.batches(), self._progress, self._changed)
+        load = TokenLoad(era.pseudonyms, self._progress, self._changed)
+        await load.run(persons.batches())
         if era.shelf.current is None:
             self._wake.set()
         await era.shelf.rebuild()

@@ -174,12 +174,13 @@ def test_points_are_evaluated_neither_for_nor_with_a_revoked_partner(tmp_path: P
             request, request="ab" * 16, servers=tuple(others)[: len(request.servers)]
         )
         revoke(house, BANK)
-        pseudonyms = house.nodes[server].session._era.pseudonyms  # type: ignore[union-attr]
+        era = house.nodes[server].session._era
+        assert era is not None
         for one in (request, fresh):
-            reply = await pseudonyms.on_request(one)
+            reply = await era.pseudonyms.on_request(one)
             assert isinstance(reply, OprfReply)
             assert (reply.code, reply.points) == ("S02", b"")
-        told = await pseudonyms.on_epoch(EpochAsk(step="commit", documents=(b"offer",)))
+        told = await era.ceremony.on_epoch(EpochAsk(step="commit", documents=(b"offer",)))
         assert told.code == ScoreRefusal.REQUESTER
 
     run(tmp_path, story)

@@ -338,10 +338,10 @@ def test_key_holder_that_evaluates_under_another_share_is_told_of(tmp_path: Path
     async def story(house: House) -> None:
         era = house.session(liar)._era
         assert era is not None
-        holding = era.pseudonyms._holding
+        holding = era.ceremony._holding
         assert holding is not None
         other = replace(holding.share, share=Secret(bytes([7]) + bytes(31)))
-        era.pseudonyms._holding = replace(holding, share=other)
+        era.ceremony._holding = replace(holding, share=other)
         for number in range(4):
             (answer,) = await ask(house, "bank_a", f"STRANGER{number}")
             assert answer.fallback == ""

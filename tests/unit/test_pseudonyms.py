@@ -15,7 +15,7 @@ from consortium.ids import Digest, PartnerId
 from consortium.inquiries import EpochAsk, OprfReply, OprfRequest
 from consortium.ledger.bodies import OprfEpoch
 from consortium.ledger.entries import from_jcs, sign_entry
-from partner_node.pseudonyms import Progress
+from partner_node.token_load import Progress
 from tests.joint_house import House, secret
 from tests.unit.test_scoring_session import ROWS, ask
 
@@ -47,7 +47,7 @@ def asked_points(house: House) -> int:
 def test_load_that_was_broken_off_goes_on_where_it_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("partner_node.pseudonyms.MOST_POINTS", 10)
+    monkeypatch.setattr("partner_node.token_load.MOST_POINTS", 10)
 
     async def story(house: House) -> None:
         session, store = house.session("bank_a"), house.nodes[BANK].store
@@ -193,7 +193,7 @@ def test_record_whose_holders_do_not_stand_for_it_in_the_log_is_not_installed(
         ask = EpochAsk(step="install", documents=(share.record, *entries))
         era = house.session("bank_a")._era
         assert era is not None
-        tell = await era.pseudonyms.on_epoch(ask)
+        tell = await era.ceremony.on_epoch(ask)
         assert tell.code == {"forged": "S03"}.get(lie, "S13")
 
     run(tmp_path, story)
@@ -203,7 +203,7 @@ def test_step_without_a_ceremony_is_refused_by_its_code(tmp_path: Path) -> None:
     async def story(house: House) -> None:
         era = house.session("bank_a")._era
         assert era is not None
-        tell = await era.pseudonyms.on_epoch(EpochAsk(step="reveal", documents=(b"x",)))
+        tell = await era.ceremony.on_epoch(EpochAsk(step="reveal", documents=(b"x",)))
         assert (tell.document, tell.code) == (b"", "out_of_order")
 
     run(tmp_path, story)
