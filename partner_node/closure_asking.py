@@ -13,12 +13,12 @@ from consortium.manifest import Manifest
 from consortium.scoring.closures import COLUMNS, NO_ARM, VERSION, elsewhere
 from consortium.scoring.consent import Method
 from consortium.scoring.layout import JointSums
+from partner_node.asked_persons import Part, Person
 from partner_node.closure_table import ClosureTable
 from partner_node.credit.standing import PersonStanding
 from partner_node.credit.storage_elsewhere import KeptBit
 from partner_node.people import People
 from partner_node.score_table import Holding, study_threshold
-from partner_node.scoring_asking import Part, Person
 from partner_node.scoring_store import ScoringStore
 
 _HEAD = 8

@@ -15,11 +15,11 @@ from consortium.scoring.layout import TOTAL, JointSums
 from consortium.scoring.premium import ATTESTATION
 from partner_node import answers
 from partner_node.answers import FamilyPart, JointAnswer
+from partner_node.asked_persons import LocalError, Part
 from partner_node.carried import View, with_carried
 from partner_node.desk_tables import Basis
 from partner_node.score_table import ScoreTable
 from partner_node.scoring_applicants import Asked
-from partner_node.scoring_asking import LocalError, Part
 from partner_node.scoring_era import Era
 
 

@@ -15,11 +15,11 @@ from consortium.inquiries import Purpose
 from consortium.scoring.consent import Method
 from partner_node import answers
 from partner_node.answers import Applicant, ConsentReference, JointAnswer, Shown
+from partner_node.asked_persons import LocalError, Part, Person
 from partner_node.joint_answers import answers_of, local_answer
 from partner_node.people import People
 from partner_node.score_table import Holding
 from partner_node.scoring_applicants import Asked, asked_of
-from partner_node.scoring_asking import LocalError, Part, Person
 from partner_node.scoring_era import Era
 from partner_node.scoring_store import Access
 

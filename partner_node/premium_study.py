@@ -26,11 +26,11 @@ from consortium.scoring.premium import (
     with_attested,
     without_part,
 )
+from partner_node.asked_persons import Part, Person
 from partner_node.closure_table import ClosureTable
 from partner_node.customer_index import Bytes16
 from partner_node.people import SUBJECT_BYTES, People
 from partner_node.score_table import ScoreTable, study_threshold
-from partner_node.scoring_asking import Part, Person
 from partner_node.scoring_store import ScoringStore
 
 _HASH_HEAD = 8

@@ -8,7 +8,7 @@ this partner's own rows, with band "0" and the reason: a fault of a network is n
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,15 +20,13 @@ from consortium.errors import (
     ScoreRefusalError,
     TransportError,
 )
-from consortium.ids import Digest, PartnerId, PersonToken, RequestId
+from consortium.ids import Digest, PartnerId, RequestId
 from consortium.inquiries import (
     LARGEST_BATCH,
     Purpose,
     Roster,
     ScoreAnswer,
-    ScoreAnswers,
     ScoreFailed,
-    ScoreRequest,
 )
 from consortium.manifest import Delivery
 from consortium.scoring import consent, guard
@@ -40,17 +38,15 @@ from consortium.scoring.layout import JointSums, Layout, encode_holding
 from consortium.scoring.pairs import PairCache
 from consortium.scoring.partial import verify_refusal
 from consortium.scoring.roster import Rosters, members_digest
-from consortium.scoring_frames import ScoringBody
 from partner_node import answers
+from partner_node.asked_persons import LocalError, Part, Person
 from partner_node.request_rows import Seen
-from partner_node.score_table import Holding, ScoreTable
+from partner_node.score_table import ScoreTable
 from partner_node.scoring_answering import persons_of, seen_of
+from partner_node.scoring_flights import Flights
 from partner_node.scoring_store import ScoringStore
 
 log = logging.getLogger(__name__)
-
-Codes = NDArray[np.uint8]
-Send = Callable[[ScoringBody, int], None]
 
 IN_FLIGHT = 2
 """Requests of one purpose that are under way at a time; more persons share the next."""
@@ -76,56 +72,13 @@ _QUOTA = frozenset({ScoreRefusal.QUOTA, ScoreRefusal.DIFFERENCING})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Person:
-    """One person that is asked about, as far as the others are concerned. Private."""
-
-    token: PersonToken = field(repr=False)
-    evidence: bytes = field(repr=False)
-    purposes: frozenset[Purpose]
-    expires: int
-    notice: int
-    method: consent.Method
-    holding: Holding = field(repr=False)
-    """What this partner holds of the person itself, arrays of one."""
-    model: Digest
-    """The version that the holding is of: it is asked for, or nothing is."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """One person's part of a request's sums. Private."""
-
-    sums: JointSums = field(repr=False)
-    """Of all persons of the request."""
-    place: int
-    """Which of them it is."""
-    context: Digest
-    receipt: bytes = field(repr=False)
-    """Digest of the receipt."""
-    roster: int
-    partners: tuple[PartnerId, ...]
-    """Whose answers are in the sums, the asker among them."""
-    model: Digest
-    """Which the sums are of."""
-
-
-class LocalError(RiskWeaveError):
-    """No joint answer can be had; ``reason`` is one of ``answers.FALLBACKS``."""
-
-    code = "local"
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(f"{reason} {detail}".strip())
-        self.reason = reason
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class AskerPorts:
     """What asking needs of the session."""
 
     keys: PairCache
     rosters: Rosters
     store: ScoringStore
+    flights: Flights
     tables: Callable[[], Mapping[Digest, ScoreTable]]
     entropy: Callable[[], Secret]
     now_ms: Callable[[], int]
@@ -151,53 +104,17 @@ class _Group:
     wanted: tuple[_Wanted, ...]
 
 
-@dataclass(eq=False, slots=True)
-class _Flight:
-    """A request under way."""
-
-    ended: "asyncio.Future[ScoreFailed | None]"
-    answers: list[ScoreAnswer] = field(default_factory=list)
-
-
 class Asker:
     """Asks under one manifest. Everything here runs in the link's loop."""
 
     def __init__(self, ports: AskerPorts) -> None:
         self._ports = ports
         self._policy = ports.keys.manifest.policy.scoring
-        self._send: Send | None = None
         self._waiting: dict[Purpose, list[_Wanted]] = {purpose: [] for purpose in Purpose}
         self._flying: dict[Purpose, int] = dict.fromkeys(Purpose, 0)
-        self._flights: dict[int, _Flight] = {}
-        self._numbers = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._members: dict[bytes, tuple[PartnerId, ...]] = {}
         """Rosters that were used, by their digest: a person's last one may be used again."""
-
-    def attach(self, send: Send) -> None:
-        """The scoring stream is up."""
-        self._send = send
-
-    def on_down(self) -> None:
-        """It has ended: whoever waits learns it now."""
-        self._send = None
-        for flight in self._flights.values():
-            if not flight.ended.done():
-                flight.ended.set_exception(LocalError(answers.UNREACHABLE, "the stream ended"))
-
-    def on_answers(self, found: ScoreAnswers, number: int) -> None:
-        """Answers to an own request, all or some."""
-        flight = self._flights.get(number)
-        if flight is not None and not flight.ended.done():
-            flight.answers.extend(found.answers)
-            if found.last:
-                flight.ended.set_result(None)
-
-    def on_failed(self, failed: ScoreFailed, number: int) -> None:
-        """The coordinator cannot bring all of them."""
-        flight = self._flights.get(number)
-        if flight is not None and not flight.ended.done():
-            flight.ended.set_result(failed)
 
     # --- may it be asked ----------------------------------------------------------------------
 
@@ -207,7 +124,7 @@ class Asker:
             raise LocalError(answers.PARTNER_LOCAL)
         if not self._policy.may_ask(self._ports.keys.me):
             raise LocalError(answers.BUREAU_ONLY)
-        if self._send is None:
+        if not self._ports.flights.up:
             raise LocalError(answers.UNREACHABLE)
         try:
             found = self._ports.rosters.newest(now=self._ports.now_ms() // 1000)
@@ -356,7 +273,7 @@ class Asker:
         """One request; returns who gave no answer, nobody if all parts are set."""
         ports, policy = self._ports, self._policy
         wait_ms = int(seconds * (1 - _GRACE) * 1000)
-        if self._send is None or wait_ms < _LEAST_MS:
+        if not ports.flights.up or wait_ms < _LEAST_MS:
             raise LocalError(answers.UNREACHABLE, "no stream, or no time left")
         purpose = group.wanted[0].purpose
         newest = self.roster(purpose)
@@ -382,7 +299,7 @@ class Asker:
             ports.keys, terms, b"".join(receipts), entropy=ports.entropy()
         )
         self._note(group, secrets, now_ms)
-        failed, found = await self._exchange(request, seconds)
+        failed, found = await ports.flights.exchange(request, seconds)
         if failed is not None:
             return secrets, self._missing(failed, secrets)
         sums = self._combined(group, secrets, found, layout)
@@ -410,24 +327,6 @@ class Asker:
         seen = Seen(secrets.inquiry.request, digest, now_ms)
         with self._ports.store.request() as rows:
             rows.note_persons(me, keys, seen, rows.history(me, keys))
-
-    async def _exchange(
-        self, request: ScoreRequest, seconds: float
-    ) -> tuple[ScoreFailed | None, list[ScoreAnswer]]:
-        self._numbers += 1
-        number = self._numbers
-        flight = _Flight(asyncio.get_running_loop().create_future())
-        self._flights[number] = flight
-        try:
-            if self._send is None:  # pragma: no cover - ``_round`` has looked
-                raise LocalError(answers.UNREACHABLE)
-            self._send(request, number)
-            async with asyncio.timeout(seconds):
-                return await flight.ended, flight.answers
-        except TimeoutError as error:
-            raise LocalError(answers.UNREACHABLE, "no word of the coordinator") from error
-        finally:
-            del self._flights[number]
 
     def _missing(self, failed: ScoreFailed, secrets: AskerSecrets) -> frozenset[PartnerId]:
         """Whom the retry leaves out; LocalError if a refusal is of another kind."""

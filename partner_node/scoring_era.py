@@ -29,6 +29,7 @@ from partner_node.people import People
 from partner_node.pseudonyms import PseudonymPorts, Pseudonyms
 from partner_node.scoring_answering import Responder
 from partner_node.scoring_asking import Asker, AskerPorts
+from partner_node.scoring_flights import Flights
 from partner_node.scoring_store import ScoringStore
 from partner_node.served import Shelf
 
@@ -128,11 +129,13 @@ class Era:
             tables=lambda: self.shelf.tables,
             closures=lambda: self.closures.table,
         )
+        self.flights = Flights()
         self.asker = Asker(
             AskerPorts(
                 keys=keys,
                 rosters=self.rosters,
                 store=ports.store,
+                flights=self.flights,
                 tables=lambda: self.shelf.tables,
                 entropy=ports.entropy,
                 now_ms=ports.now_ms,

@@ -29,10 +29,10 @@ from consortium.scoring.premium import Impact
 from consortium.scoring_frames import ScoringBody
 from partner_node import answers, joint_scores, scoring_studies
 from partner_node.answers import Applicant, JointAnswer, Shown
+from partner_node.asked_persons import LocalError
 from partner_node.customers import Persons
 from partner_node.desk_tables import Basis
 from partner_node.joint_answers import basis_of
-from partner_node.scoring_asking import LocalError
 from partner_node.scoring_era import Era, SessionPorts
 from partner_node.scoring_store import ScoringStore
 from partner_node.study import JointRows
@@ -94,7 +94,7 @@ class ScoringSession:
             era = self._era = Era(manifest, self._ports)
         self._send = send
         era.heed(self._ports.revoked())
-        era.asker.attach(send)
+        era.flights.attach(send)
         era.pseudonyms.attach(send)
         self._wake.set()
 
@@ -102,7 +102,7 @@ class ScoringSession:
         """It has ended: whoever waits is answered locally."""
         self._send = None
         if self._era is not None:
-            self._era.asker.on_down()
+            self._era.flights.on_down()
             self._era.pseudonyms.on_down()
 
     def on_frame(self, body: object, number: int) -> Awaitable[None] | None:
@@ -377,9 +377,9 @@ def _on_own(era: Era, body: object, number: int) -> None:
     """What came back to an own request."""
     match body:
         case ScoreAnswers():
-            era.asker.on_answers(body, number)
+            era.flights.on_answers(body, number)
         case ScoreFailed():
-            era.asker.on_failed(body, number)
+            era.flights.on_failed(body, number)
         case OprfReplies():
             era.pseudonyms.on_replies(body, number)
         case _:

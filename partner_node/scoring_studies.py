@@ -16,11 +16,11 @@ from consortium.ids import Digest, PersonToken
 from consortium.inquiries import LARGEST_BATCH, Purpose
 from consortium.scoring.consent import Method
 from consortium.scoring.premium import ATTESTATION, Impact, study_variants
+from partner_node.asked_persons import LocalError, Part, Person
 from partner_node.closure_asking import askable, bits_of_parts
 from partner_node.people import People
 from partner_node.premium_study import affected, impact_from, joined_sums, own_part
 from partner_node.score_table import ScoreTable
-from partner_node.scoring_asking import LocalError, Part, Person
 from partner_node.scoring_era import Era
 from partner_node.study import JointRows
 

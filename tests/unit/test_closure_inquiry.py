@@ -16,8 +16,8 @@ from consortium.scoring import consent
 from consortium.scoring.clear import parse_inquiry
 from consortium.scoring.closures import VERSION, allowed_columns
 from partner_node import closure_asking, scoring_asking
+from partner_node.asked_persons import LocalError, Person
 from partner_node.credit.storage_elsewhere import KeptBit
-from partner_node.scoring_asking import LocalError, Person
 from tests.joint_house import SCORING, House
 from tests.overlap_federation import ACTIVE, lines
 
