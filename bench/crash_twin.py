@@ -25,7 +25,8 @@ from partner_node import training_parts, wiring
 from partner_node.budget import caps
 from partner_node.local_sums import Sums
 from partner_node.plan_checks import SessionFacts
-from partner_node.training_session import SessionKeys, TrainingSession
+from partner_node.training_ports import SessionKeys
+from partner_node.training_session import TrainingSession
 from tests.integration.federation import Federation
 from tests.simulator import MemoryCommitments
 

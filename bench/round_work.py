@@ -45,7 +45,8 @@ from partner_node.log_gate import LogGate
 from partner_node.log_mirror import LogMirror, MirrorPorts
 from partner_node.plan_checks import SessionFacts
 from partner_node.storage import NodeStore
-from partner_node.training_session import SessionKeys, TrainingSession
+from partner_node.training_ports import SessionKeys
+from partner_node.training_session import TrainingSession
 
 WARM_UP = 5
 """Rounds at the start that are not counted: caches fill, the disk's file grows."""

@@ -74,8 +74,8 @@ class Sessions:
     def _build(self, pin: Pin) -> "TrainingSession":
         from partner_node.log_gate import LogGate  # noqa: PLC0415 - as the session
         from partner_node.plan_checks import SessionFacts  # noqa: PLC0415 - loads models
+        from partner_node.training_ports import SessionKeys  # noqa: PLC0415 - as the session
         from partner_node.training_session import (  # noqa: PLC0415 - loads numpy and models
-            SessionKeys,
             TrainingSession,
         )
 

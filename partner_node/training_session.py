@@ -6,17 +6,15 @@ a JOIN is on disk before it is sent, the debit before a word leaves (protocol 3.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from consortium.canonical import canonical_json
-from consortium.crypto.keys import AgreementKey, IdentityKey, Secret
-from consortium.documents import document_of, parse_document, plan_digest
+from consortium.crypto.keys import Secret
+from consortium.documents import document_of, plan_digest
 from consortium.errors import (
     OutOfOrderError,
     RefusalCode,
@@ -25,7 +23,7 @@ from consortium.errors import (
     StorageError,
     TransportError,
 )
-from consortium.ids import Digest, PartnerId, RunId
+from consortium.ids import RunId
 from consortium.ledger.entries import PlanRefused
 from consortium.ledger.entries import from_jcs as parse_entry
 from consortium.manifest import manifest_bytes
@@ -41,20 +39,22 @@ from consortium.privacy.mechanism import (
 )
 from consortium.privacy.noise import noise_share
 from consortium.release import Mechanism
-from consortium.secagg.chain import Link, chain_length, link
+from consortium.secagg.chain import chain_length, link
 from consortium.secagg.context import SumInputs, context_of
-from consortium.secagg.joins import seed_commitment, sign_acceptance, verify_acceptance
+from consortium.secagg.joins import seed_commitment, sign_acceptance
 from consortium.secagg.partner import JoinedContext, PartnerFacts, PartnerMachine
 from consortium.secagg.replay import AllJoins
 from consortium.secagg.ring import check_no_overflow, to_ring
 from consortium.secagg.uploads import words_digest
-from models.run import ATTEMPTS_PER_SUM, ClosedSum, RunSession
+from models.run import ClosedSum, RunSession
+from partner_node.accepted_run import AcceptedRun, closed_sum, kept_sum
 from partner_node.entry_book import Charge, EntryBook
 from partner_node.local_sums import Sums
-from partner_node.log_gate import Booked, LogGate
+from partner_node.log_gate import LogGate
 from partner_node.log_mirror import Taken
 from partner_node.plan_checks import SessionFacts, check_plan
-from partner_node.records import KeptAttempt, KeptRun, KeptSum, OwnEntry, StoredJoin
+from partner_node.records import KeptAttempt, KeptRun, OwnEntry, StoredJoin
+from partner_node.training_ports import Commitments, Replays, SessionKeys
 
 log = logging.getLogger(__name__)
 
@@ -67,119 +67,6 @@ _REFUSED = "plan.refused"
 
 Words = NDArray[np.uint64]
 Integers = NDArray[np.int64]
-
-
-class Commitments(Booked, Protocol):
-    """What a session needs of the node's database. Every call is one durable transaction."""
-
-    def together(self, *, flushed: bool = True) -> AbstractContextManager[None]:
-        """One durable transaction, at its end, for all calls within."""
-
-    def commitment(self, run: RunId) -> tuple[TrainingPlan, Secret | None] | None:
-        """The accepted plan of a run and this node's seed for it; no seed once it is erased."""
-
-    def commit(
-        self,
-        plan: TrainingPlan,
-        seed: Secret,
-        units: Mapping[str, int],
-        caps: Mapping[str, int],
-    ) -> None:
-        """Reserve ``units`` by scope and keep plan and seed; BudgetExceededError past a cap."""
-
-    def accepted(self, run: RunId, signature: bytes, entries: Sequence[OwnEntry] = ()) -> None:
-        """Journal an acceptance that is about to leave; keep what is said of it in the log."""
-
-    def keep_own(self, entries: Sequence[OwnEntry]) -> None:
-        """Keep entries for the log that go with no other row."""
-
-    def own_entries(self, run: RunId, kind: str) -> tuple[bytes, ...]:
-        """This node's log entries of one run and type, oldest first."""
-
-    def join(
-        self, request: SumRequest, context: Digest, learned: Sequence[KeptSum] = ()
-    ) -> StoredJoin:
-        """Keep a JOIN and what led to it; RefusalError R06 for a second one."""
-
-    def joined(self, request: SumRequest) -> StoredJoin | None:
-        """The JOIN that was kept for this attempt."""
-
-    def sums(self, run: RunId) -> tuple[KeptSum, ...]:
-        """The published sums of the run that were kept, in order."""
-
-    def keep_sums(self, run: RunId, learned: Sequence[KeptSum]) -> None:
-        """Keep published sums that this node was told of."""
-
-    def charged(self, run: RunId, kind: ReleaseKind) -> int:
-        """Units that were debited for this kind of sums of the run so far."""
-
-    def open_runs(self) -> tuple[RunId, ...]:
-        """Runs that still hold a reserve."""
-
-    def close_run(self, run: RunId) -> None:
-        """Free what the run reserved and did not charge; it can charge nothing any more."""
-
-    def withdraw(self, run: RunId) -> None:
-        """Release a reservation of which nothing was debited."""
-
-    def debit(
-        self,
-        request: SumRequest,
-        *,
-        scope: str,
-        units: int,
-        entries: Callable[[str], Sequence[OwnEntry]] | None = None,
-    ) -> None:
-        """Charge one upload for good; RefusalError R06 for a second one.
-
-        ``entries`` makes what is kept for the log from the epoch of the account.
-        """
-
-    def disclose(
-        self,
-        request: SumRequest,
-        *,
-        words: Digest,
-        size: int,
-        entries: Sequence[OwnEntry] = (),
-    ) -> None:
-        """Journal the words that are about to leave."""
-
-
-class Replays(Protocol):
-    """Where what a replay needs is kept until the audit's window ends (protocol 9.4)."""
-
-    def keep(self, run: KeptRun, attempt: KeptAttempt) -> None:
-        """Keep one attempt before its words leave."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionKeys:
-    """The node's own keys that training uses. Secret."""
-
-    identity: IdentityKey
-    agreement: AgreementKey
-
-
-@dataclass(slots=True)
-class _Run:
-    """One accepted run at this node."""
-
-    plan: TrainingPlan
-    digest: Digest
-    seed: Secret
-    length: int
-    replica: RunSession
-    """The run's machine on the published sums: it knows what must be asked next."""
-    links: dict[PartnerId, Link]
-    seen: set[bytes] = field(default_factory=set)
-    """Acceptances that were read."""
-    under: KeptRun | None = None
-    """What its replay needs beside the attempts; made once."""
-    learned: list[KeptSum] = field(default_factory=list)
-    """Published sums that were taken up and are not on disk yet."""
-    machine: PartnerMachine | None = None
-    request: SumRequest | None = None
 
 
 class TrainingSession:
@@ -212,7 +99,7 @@ class TrainingSession:
         self._said: list[bytes] = []
         self._sums: Sums | None = None
         self._manifest = facts.manifest.digest
-        self._run: _Run | None = None
+        self._run: AcceptedRun | None = None
 
     def on_offer(self, offer: PlanOffer) -> PlanAccepted:
         """Check the plan, reserve its whole charge, then check the table (protocol 3.1).
@@ -343,15 +230,15 @@ class TrainingSession:
 
     def _check_proposal(
         self,
-        run: _Run,
+        run: AcceptedRun,
         request: SumRequest,
         sums: Sequence[ClosedSum],
         acceptances: Sequence[bytes],
     ) -> None:
-        self._check_roster(request, run)
-        self._check_committed(run, request, acceptances)
+        run.check_roster(request)
+        run.check_committed(request, acceptances)
         self._catch_up(run, sums)
-        self._check_follows(request, run)
+        run.check_follows(request)
         if self._gate is not None:
             self._gate.check(run.plan, request, self._store)
             self._check_standing(request)
@@ -363,7 +250,7 @@ class TrainingSession:
             partners=len(request.roster),
         )
 
-    def _kept_join(self, run: _Run, request: SumRequest) -> tuple[Join, list[bytes]]:
+    def _kept_join(self, run: AcceptedRun, request: SumRequest) -> tuple[Join, list[bytes]]:
         """The JOIN, kept, and what is said of it for the log."""
         context = context_of(request, self._manifest)
         join = self._join(run, request, self._store.join(request, context, run.learned))
@@ -402,7 +289,7 @@ class TrainingSession:
         if inputs.digest != request.inputs:
             raise RefusalError(RefusalCode.MODEL, "inputs are not those that the request names")
         for document in acceptances:
-            self._learn_link(run, document)
+            run.learn_link(document)
         machine = self._machine(run, request)
         joined = machine.on_joins(joins)
         run.links.update(joined.links)
@@ -431,7 +318,7 @@ class TrainingSession:
         return words, upload
 
     def _keep(
-        self, run: _Run, request: SumRequest, joins: Sequence[Join], words: Words
+        self, run: AcceptedRun, request: SumRequest, joins: Sequence[Join], words: Words
     ) -> None:
         """Keep what a replay of this upload needs, before it leaves."""
         if self._replays is None:
@@ -451,7 +338,9 @@ class TrainingSession:
             ),
         )
 
-    def _debit(self, run: _Run, request: SumRequest, mechanism: Mechanism) -> list[bytes]:
+    def _debit(
+        self, run: AcceptedRun, request: SumRequest, mechanism: Mechanism
+    ) -> list[bytes]:
         """Charge the attempt on disk, and with it what is said of it for the log."""
         scope = account_of(request.kind)
         units = self._charge(run.plan, request, mechanism)
@@ -471,7 +360,7 @@ class TrainingSession:
 
     def _noised(
         self,
-        run: _Run,
+        run: AcceptedRun,
         asked: tuple[SumRequest, SumInputs],
         joined: JoinedContext,
         *,
@@ -490,7 +379,7 @@ class TrainingSession:
         )
         return exact.values
 
-    def _join(self, run: _Run, request: SumRequest, stored: StoredJoin) -> Join:
+    def _join(self, run: AcceptedRun, request: SumRequest, stored: StoredJoin) -> Join:
         facts = PartnerFacts(
             manifest=self._facts.manifest,
             member=self._facts.member,
@@ -504,7 +393,7 @@ class TrainingSession:
         run.machine, run.request = PartnerMachine(facts), request
         return run.machine.on_proposal(request)
 
-    def _machine(self, run: _Run, request: SumRequest) -> PartnerMachine:
+    def _machine(self, run: AcceptedRun, request: SumRequest) -> PartnerMachine:
         """The attempt's machine; made again from the stored JOIN after a restart."""
         if run.machine is not None and run.request == request:
             return run.machine
@@ -516,38 +405,13 @@ class TrainingSession:
             raise OutOfOrderError("no machine")
         return run.machine
 
-    def _learn_link(self, run: _Run, document: bytes) -> None:
-        """Take the head of a member's chain from its signed acceptance, once."""
-        if document in run.seen:
-            return
-        run.seen.add(document)
-        accepted = parse_document(PlanAccepted, document)
-        if accepted.member == self._facts.member or accepted.member in run.links:
-            return
-        member = self._facts.manifest.member(accepted.member)
-        run.links[member.id] = verify_acceptance(accepted, plan=run.digest, member=member)
-
-    def _check_committed(
-        self, run: _Run, request: SumRequest, acceptances: Sequence[bytes]
-    ) -> None:
-        """Raise RefusalError (R16) unless every other member has committed to its seed.
-
-        A link that this node shows is the coin of the others' noise: who could choose a seed
-        after it has seen that coin could choose its noise (protocol 3.5.2).
-        """
-        for document in acceptances:
-            self._learn_link(run, document)
-        unknown = set(request.roster) - set(run.links) - {self._facts.member}
-        if unknown:
-            raise RefusalError(RefusalCode.CHAIN, f"{min(unknown)} has not committed to a seed")
-
-    def _catch_up(self, run: _Run, sums: Sequence[ClosedSum]) -> None:
+    def _catch_up(self, run: AcceptedRun, sums: Sequence[ClosedSum]) -> None:
         """Run the machine over the sums that this node has not seen; the JOIN keeps them."""
         for closed in sums:
             if closed.request.head == run.replica.state.head:
                 run.replica.on_sum(closed)
                 self._learn_sum(closed)
-                run.learned.append(_kept(run.replica.state.closed, closed))
+                run.learned.append(kept_sum(run.replica.state.closed, closed))
         # Attempts are the coordinator's record; what is due does not depend on them.
         run.replica.state = replace(run.replica.state, attempts=())
 
@@ -555,27 +419,6 @@ class TrainingSession:
         if self._gate is not None:
             total = words_digest(to_ring(closed.total))
             self._gate.learn(closed.request, closed.joined, total)
-
-    def _check_follows(self, request: SumRequest, run: _Run) -> None:
-        """Raise RefusalError unless the request is the one that the machine would make."""
-        if not 1 <= request.attempt <= ATTEMPTS_PER_SUM:
-            raise RefusalError(
-                RefusalCode.ATTEMPTS, f"attempt {request.attempt} of {ATTEMPTS_PER_SUM}"
-            )
-        if run.replica.finished:
-            raise RefusalError(RefusalCode.PREVIOUS_ROUND, "the run is finished")
-        due = replace(run.replica.request(request.roster)[0], attempt=request.attempt)
-        for code, fields in (
-            (RefusalCode.PLAN, ("run", "plan")),
-            (RefusalCode.PREVIOUS_ROUND, ("head", "kind", "round")),
-            (RefusalCode.MODEL, ("inputs",)),
-            (RefusalCode.NOISE, ("variance",)),
-            (RefusalCode.SHAPE, ("dimension", "scale_bits")),
-            (RefusalCode.SPLIT_VIEW, ("roster", "attempt")),
-        ):
-            for name in fields:
-                if getattr(request, name) != getattr(due, name):
-                    raise RefusalError(code, f"{name} is not what the closed sums lead to")
 
     def _charge(self, plan: TrainingPlan, request: SumRequest, mechanism: Mechanism) -> int:
         """Person-level units of this attempt.
@@ -609,7 +452,7 @@ class TrainingSession:
             self._sums = self._open_sums(plan)
         return self._sums
 
-    def _accepted(self, run: RunId) -> _Run:
+    def _accepted(self, run: RunId) -> AcceptedRun:
         """What was accepted for this run; read once, for it never changes."""
         if self._run is None or self._run.plan.run != run:
             stored = self._store.commitment(run)
@@ -620,9 +463,11 @@ class TrainingSession:
                 raise RefusalError(RefusalCode.SEED_WINDOW, "the seed of the run was erased")
             replica = RunSession(plan, self._facts.schema)
             for kept in self._store.sums(run):
-                replica.on_sum(_closed(kept))
-                self._learn_sum(_closed(kept))
-            self._run = _Run(
+                replica.on_sum(closed_sum(kept))
+                self._learn_sum(closed_sum(kept))
+            self._run = AcceptedRun(
+                facts=self._facts,
+                manifest=self._manifest,
                 plan=plan,
                 digest=plan_digest(plan),
                 seed=seed,
@@ -640,38 +485,3 @@ class TrainingSession:
         """
         if self._gate is not None and (out := self._gate.barred() & set(request.roster)):
             raise RefusalError(RefusalCode.REVOKED, f"{min(out)} was revoked")
-
-    def _check_roster(self, request: SumRequest, run: _Run) -> None:
-        if run.plan.manifest != self._manifest:
-            raise RefusalError(RefusalCode.MANIFEST, "run is under an older manifest")
-        if request.plan != run.digest:
-            raise RefusalError(RefusalCode.PLAN, "request is under another plan")
-        active = {member.id for member in self._facts.manifest.partners}
-        roster = request.roster
-        if tuple(sorted(set(roster))) != roster:
-            raise RefusalError(RefusalCode.SPLIT_VIEW, "roster is not sorted and unique")
-        if stranger := set(roster) - active:
-            raise RefusalError(RefusalCode.MEMBER, f"{min(stranger)} is no active partner")
-        if self._facts.member not in roster:
-            raise RefusalError(RefusalCode.SELF_ABSENT, "this node is not in the roster")
-        if len(roster) < run.plan.min_partners:
-            raise RefusalError(
-                RefusalCode.QUORUM, f"{len(roster)} partners, at least {run.plan.min_partners}"
-            )
-
-
-def _kept(number: int, closed: ClosedSum) -> KeptSum:
-    return KeptSum(
-        number=number,
-        request=document_of(closed.request),
-        joined=closed.joined,
-        total=closed.total.astype("<i8", copy=False).tobytes(),
-    )
-
-
-def _closed(kept: KeptSum) -> ClosedSum:
-    return ClosedSum(
-        request=parse_document(SumRequest, kept.request),
-        joined=kept.joined,
-        total=np.frombuffer(kept.total, dtype="<i8").astype(np.int64),
-    )

@@ -43,7 +43,8 @@ from partner_node.log_gate import LogGate
 from partner_node.plan_checks import SessionFacts
 from partner_node.records import KeptSum, OwnEntry, StoredJoin
 from partner_node.storage import NodeStore
-from partner_node.training_session import SessionKeys, TrainingSession
+from partner_node.training_ports import SessionKeys
+from partner_node.training_session import TrainingSession
 
 Words = NDArray[np.uint64]
 Integers = NDArray[np.int64]

@@ -30,7 +30,8 @@ from models.run import ClosedSum, RunSession
 from partner_node.local_sums import LocalSums
 from partner_node.plan_checks import SessionFacts
 from partner_node.storage import NodeStore
-from partner_node.training_session import SessionKeys, TrainingSession
+from partner_node.training_ports import SessionKeys
+from partner_node.training_session import TrainingSession
 from rehearsal.shadow.setting import (
     Population,
     Settings,
