@@ -22,7 +22,14 @@ from consortium.errors import (
     StorageError,
     TransportError,
 )
-from partner_node import budget, database, left_journal, scoring_database, training_parts, wiring
+from partner_node import (
+    budget,
+    database,
+    left_journal,
+    scoring_database,
+    training_parts,
+    wiring,
+)
 from partner_node.config import Addresses
 from partner_node.credit import storage
 from partner_node.keystore import Pin, read_bundle

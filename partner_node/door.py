@@ -33,8 +33,8 @@ from consortium.messages import (
     Vote,
     WitnessQuestion,
 )
+from partner_node.coordinator_channel import Dial, error_of, options_for
 from partner_node.left_journal import Note
-from partner_node.link import Dial, error_of, options_for
 from partner_node.targets import every
 
 ASK_S = 15.0

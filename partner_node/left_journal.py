@@ -1,9 +1,10 @@
 """Everything that ever left this node, by class: count, bytes and a running hash (``left.db``).
 
-The two places where bytes go out, ``partner_node.link`` and ``partner_node.door``, note a frame
-here before they send it: a process that is killed has noted at least what it sent, and what
-cannot be noted is not sent. The note is written but not flushed, so that no score waits for a
-disk; ``flush`` does that some seconds behind, in a thread. A power cut may lose those seconds.
+The two places where bytes go out, ``partner_node.link_stream`` and ``partner_node.door``, note
+a frame here before they send it: a process that is killed has noted at least what it sent, and
+what cannot be noted is not sent. The note is written but not flushed, so that no score waits
+for a disk; ``flush`` does that some seconds behind, in a thread. A power cut may lose those
+seconds.
 """
 
 import hashlib

@@ -18,7 +18,7 @@ from consortium.codec import Body, StreamKind
 from consortium.inquiries import ScoreAnswer, ScoreRefused
 from partner_node.answers import JointAnswer
 from partner_node.left_journal import Left
-from partner_node.link import ScoringPort, Send
+from partner_node.link_ports import ScoringPort, Send
 from partner_node.storage import NodeStore
 from partner_node.vitals import Vitals
 from upkeep.health_door import Page

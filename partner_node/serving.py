@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 from partner_node import timetable, wiring
 from partner_node.budget import caps
 from partner_node.keystore import Pin
-from partner_node.link import Link, Ports
+from partner_node.link import Link
+from partner_node.link_ports import Ports
 from partner_node.log_mirror import LogMirror
 from partner_node.ristretto_library import load_ristretto
 from partner_node.witnessing import LogState

@@ -6,7 +6,8 @@ from consortium.codec import Body, StreamKind
 from consortium.inquiries import ScoreRequest
 from consortium.messages import FlowerMessage
 from partner_node.answers import JointAnswer
-from partner_node.link import ScoringPort, Send, class_of
+from partner_node.link_ports import ScoringPort, Send
+from partner_node.link_stream import class_of
 from upkeep.traces import Facts, Traces, Work
 
 _NS = 10**9

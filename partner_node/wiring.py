@@ -25,12 +25,12 @@ from partner_node import left_journal
 from partner_node.budget import OwnCaps
 from partner_node.config import Config
 from partner_node.config_reading import load_config
+from partner_node.coordinator_channel import Dial
 from partner_node.door import Door
 from partner_node.entry_book import EntryBook
 from partner_node.keystore import Keystore, Pin, Stamp, read_bundle, read_pin
 from partner_node.kill_switch import KillSwitch
 from partner_node.left_journal import LeftJournal
-from partner_node.link import Dial
 from partner_node.log_mirror import LogMirror, MirrorPorts
 from partner_node.storage import NodeStore
 from partner_node.witnessing import Witnessing, WitnessPorts

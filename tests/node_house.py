@@ -24,7 +24,8 @@ from coordinator.server import Questions, Server
 from coordinator.streams import Greet, Settings, StreamHub
 from partner_node import joining, serving, wiring
 from partner_node.keystore import Pin
-from partner_node.link import Link, Pace, Ports
+from partner_node.link import Link
+from partner_node.link_ports import Pace, Ports
 from tests.coordinator_house import SCHEMA, free_address
 
 DEADLINE_S = 10.0

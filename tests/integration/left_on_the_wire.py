@@ -10,7 +10,7 @@ from consortium.codec import StreamKind
 from consortium.errors import RiskWeaveError
 from consortium.messages import Hello
 from partner_node.left_journal import Left, LeftJournal, chained
-from partner_node.link import class_of
+from partner_node.link_stream import class_of
 from tests.integration.wiretap import PREFACE, Tap, messages
 from upkeep import traces
 

@@ -25,7 +25,8 @@ from coordinator.streams import StreamHub
 from models.document import version_of
 from partner_node import joining, serving, wiring
 from partner_node.answers import JointAnswer
-from partner_node.link import Link, Pace, Ports
+from partner_node.link import Link
+from partner_node.link_ports import Pace, Ports
 from partner_node.scoring_parts import scoring_store
 from partner_node.scoring_session import ScoringSession
 from partner_node.scoring_store import ScoringStore

@@ -26,7 +26,7 @@ from coordinator import membership
 from coordinator import wiring as operator
 from coordinator.server_certificate import fits
 from coordinator.streams import StreamHub
-from partner_node import cli_keys, doctor, link, renewal, serving, wiring
+from partner_node import cli_keys, doctor, link_stream, renewal, serving, wiring
 from partner_node.keystore import Keystore, Pin, write_file
 from partner_node.kill_switch import FILE, KillSwitch
 from tests.node_house import DEADLINE_S, PACE, Federation, Seen, echo
@@ -86,16 +86,16 @@ def test_stream_that_is_ended_before_its_successor_is_up_is_not_dialled_anew(
     federation: Federation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The coordinator's two words travel on two connections."""
-    greet = link._Stream.greet
-    first: dict[StreamKind, link._Stream] = {}
+    greet = link_stream.Stream.greet
+    first: dict[StreamKind, link_stream.Stream] = {}
 
-    async def late(stream: link._Stream, hello: Hello, pin: Pin) -> None:
+    async def late(stream: link_stream.Stream, hello: Hello, pin: Pin) -> None:
         await greet(stream, hello, pin)
         earlier = first.setdefault(stream.kind, stream)
         if earlier is not stream and stream.kind is StreamKind.TRAINING:
             await earlier.call.code()  # its end is heard before the welcome
 
-    monkeypatch.setattr(link._Stream, "greet", late)
+    monkeypatch.setattr(link_stream.Stream, "greet", late)
     with federation.serving() as hub:
         federation.found("bank_a", "bank_b")
         node = federation.nodes["bank_a"]

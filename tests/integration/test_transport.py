@@ -41,7 +41,7 @@ from partner_node import door, joining, wiring
 from partner_node.door import Door
 from partner_node.join_token import JoinToken, parse_token
 from partner_node.keystore import write_file
-from partner_node.link import Pace
+from partner_node.link_ports import Pace
 from tests.node_house import DEADLINE_S, Federation, Seen
 
 ROOT = Path(__file__).resolve().parents[2]

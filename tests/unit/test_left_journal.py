@@ -20,7 +20,7 @@ from partner_node import cli
 from partner_node.client_app import RECORDS
 from partner_node.door import Door
 from partner_node.left_journal import MEANINGS, LeftJournal, chained
-from partner_node.link import _ACTIONS, class_of
+from partner_node.link_stream import _ACTIONS, class_of
 from proto.v1 import enrolment_pb2, federation_pb2, scoring_pb2, training_pb2
 from tests.node_house import DEADLINE_S, Federation, Loop, Seen
 from upkeep import traces
