@@ -108,20 +108,7 @@ class Era:
                 epoch=manifest.policy.scoring.epoch,
             )
         )
-        self.overlaps = Overlaps(
-            OverlapPorts(
-                manifest=manifest,
-                member=ports.member,
-                identity=ports.identity,
-                tokens=ports.store,
-                overlaps=lines.overlaps,
-                caps=lines.caps(manifest),
-                standings=lambda day: lines.standings(self.people, day),
-                sign=lines.sign,
-                entropy=ports.entropy,
-                pool=ports.pool,
-            )
-        )
+        self.overlaps = _overlaps_of(manifest, ports, self.people)
         self.responder = Responder(
             keys,
             self.rosters,
@@ -166,3 +153,22 @@ class Era:
         """Who can be asked now."""
         roster = self.roster()
         return () if roster is None else roster.partners
+
+
+def _overlaps_of(manifest: Manifest, ports: SessionPorts, people: People) -> Overlaps:
+    """Counts of common persons under this manifest (protocol 6.10)."""
+    lines = ports.lines
+    return Overlaps(
+        OverlapPorts(
+            manifest=manifest,
+            member=ports.member,
+            identity=ports.identity,
+            tokens=ports.store,
+            overlaps=lines.overlaps,
+            caps=lines.caps(manifest),
+            standings=lambda day: lines.standings(people, day),
+            sign=lines.sign,
+            entropy=ports.entropy,
+            pool=ports.pool,
+        )
+    )
