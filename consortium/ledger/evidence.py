@@ -35,7 +35,7 @@ from consortium.identity.epoch_steps import EpochRecord
 from consortium.ids import Digest
 from consortium.ledger.findings import Check, Findings
 from consortium.ledger.inquiries import Leaf, decode_batch
-from consortium.ledger.tiles import bundle_paths, decode_bundle
+from consortium.ledger.tiles import bundle_paths, decode_bundle, parse_path
 from consortium.manifest import Manifest, parse_manifest
 from consortium.messages import Signed
 from consortium.secagg.uploads import words_digest
@@ -44,9 +44,9 @@ Words = NDArray[np.uint64]
 
 _WORD_BYTES = 8
 _NAME = re.compile(
-    r"checkpoint|checkpoints/[1-9][0-9]*|tile/entries/[x0-9/]+(?:\.p/[0-9]+)?"
+    r"checkpoint|checkpoints/[1-9][0-9]{0,15}|tile/entries/[x0-9/]+(?:\.p/[0-9]+)?"
     r"|manifests/[0-9a-f]{64}\.(?:json|sigs)|(?:schemas|models|audits|tables)/[0-9a-f]{64}\.json"
-    r"|(?:sums|uploads)/[0-9a-f]{64}\.bin|proofs/(?:0|[1-9][0-9]*)\.tlog-proof"
+    r"|(?:sums|uploads)/[0-9a-f]{64}\.bin|proofs/(?:0|[1-9][0-9]{0,15})\.tlog-proof"
     r"|inquiries/(?:0|[1-9][0-9]{0,15})\.bin|epochs/[0-9a-f]{64}\.json"
 )
 
@@ -100,8 +100,13 @@ def read_evidence(files: Mapping[str, bytes], findings: Findings) -> Evidence:
 
 
 def _read_entries(files: Mapping[str, bytes], evidence: Evidence, findings: Findings) -> None:
-    places = [place for place in files if place.startswith("tile/entries/")]
-    for place in sorted(places, key=_order):
+    places = {place for place in files if place.startswith("tile/entries/")}
+    tiles = []
+    for place in sorted(places):
+        with findings.catch(Check.BUNDLE, "file.broken", place=place):
+            tiles.append(parse_path(place))
+    for tile in sorted(tiles, key=lambda one: (one.index, one.width)):
+        place = str(tile)
         expected = len(evidence.entries)
         try:
             evidence.entries += decode_bundle(files[place])
@@ -110,16 +115,10 @@ def _read_entries(files: Mapping[str, bytes], evidence: Evidence, findings: Find
             findings.error(Check.ROOT, "log.broken", f"{error}", at, place=place)
             return
     size = len(evidence.entries)
-    if size and {str(path) for path in bundle_paths(size)} != set(places):
+    if size and {str(path) for path in bundle_paths(size)} != places:
         findings.error(
             Check.ROOT, "log.files", f"the files are not those of a log of {size} entries"
         )
-
-
-def _order(place: str) -> tuple[int, int]:
-    number, _, width = place.removeprefix("tile/entries/").partition(".p/")
-    digits = "".join(char for char in number if char.isdigit())
-    return int(digits or "0"), int(width or "256")
 
 
 def _manifest(evidence: Evidence, name: str, files: Mapping[str, bytes]) -> None:

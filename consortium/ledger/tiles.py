@@ -18,7 +18,7 @@ CHECKPOINT = "checkpoint"
 
 _HEIGHT = 8
 _PATH = re.compile(
-    r"tile/(entries|0|[1-9][0-9]?)/((?:x[0-9]{3}/)*[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?"
+    r"tile/(entries|0|[1-9][0-9]?)/((?:x[0-9]{3}/){0,5}[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?"
 )
 _MOST_LEVELS = 64
 

@@ -974,3 +974,24 @@ def test_plan_under_another_manifest_is_found(honest: House) -> None:
     plan = replace(honest.plan, manifest=Digest("ab" * 32))
     found = errors(forged(honest, index, plan=plan), honest)
     assert found["plan.manifest"].entries == (index,)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "tile/entries/000.p/Æ",
+        "tile/entries/²",
+        "tile/entries/000.p/",
+        "tile/entries/000.p/0",
+        "tile/entries/" + "x000/" * 2_000 + "000",
+        "tile/entries/" + "0" * 5_000,
+        "checkpoints/" + "1" * 5_000,
+        "proofs/" + "1" * 5_000 + ".tlog-proof",
+    ],
+)
+def test_file_of_an_impossible_name_is_a_finding_and_no_end_of_the_audit(
+    files: Files, honest: House, place: str
+) -> None:
+    files[place] = b"\0\1a"
+    named = errors(files, honest)
+    assert place in {one.place for one in named.values()}
