@@ -185,9 +185,9 @@ class Crashes:
         """Whether a run is; None if nobody can say."""
         try:
             with self.federation.store() as store:
-                for run in store.runs():
+                for run in store.runs.ids():
                     self._hear(run)
-                return bool(store.unfinished_runs())
+                return bool(store.runs.unfinished())
         except StorageError:
             return None
 
@@ -262,7 +262,7 @@ def _compared(crashes: Crashes) -> dict[str, object]:
     ends: Counter[str] = Counter()
     for run_id in crashes.runs:
         with crashes.federation.store() as store:
-            row = store.run(run_id)
+            row = store.runs.get(run_id)
         status = "lost" if row is None else row.status
         reason = f"failed: {row.detail}" if row is not None and status == "failed" else status
         ends[reason] += 1

@@ -204,7 +204,7 @@ def _end(federation: Federation, run_id: RunId) -> tuple[str, str]:
     deadline = time.monotonic() + END_S
     while time.monotonic() < deadline:
         with federation.store() as store:
-            row = store.run(run_id)
+            row = store.runs.get(run_id)
         if row is None:
             return "failed", ""
         if row.status != "running":
@@ -218,7 +218,7 @@ def _received(
 ) -> dict[PartnerId, dict[tuple[str, int, int], int]]:
     """What each node gave away by the coordinator's record: attempts and their charges."""
     with federation.store() as store:
-        checkpoint, row = store.checkpoint(run_id), store.run(run_id)
+        checkpoint, row = store.runs.checkpoint(run_id), store.runs.get(run_id)
     found: dict[PartnerId, dict[tuple[str, int, int], int]] = {}
     if checkpoint is None or row is None:
         return found

@@ -79,7 +79,7 @@ class Record:
     def lost(self) -> dict[str, int]:
         """What is not there any more, by kind; call when all is quiet."""
         with self.federation.store() as store:
-            leaves = [leaf_hash(one) for one in store.log_entries()]
+            leaves = [leaf_hash(one) for one in store.log.entries()]
         tree = Tree(leaves)
         found = Counter(
             log_entries=_missing(self.entries, leaves), events=sum(map(self._denied, self.told))
@@ -121,8 +121,8 @@ class Record:
             heads[int(str(size))] = bytes(note)  # type: ignore[arg-type]
 
     def _look_at_log(self, store: Store) -> None:
-        for size, _ in store.log_heads(last=1):
-            fresh = store.log_portion(len(self.entries), size)
+        for size, _ in store.log.heads(last=1):
+            fresh = store.log.portion(len(self.entries), size)
             self.entries += [leaf_hash(one) for one in fresh]
 
     def _rows(self, name: str, query: str, after: int) -> list[tuple[int, Row]]:

@@ -36,7 +36,7 @@ class Twin:
 
     def __init__(self, federation: Federation, run: RunId) -> None:
         with federation.store() as store:
-            row, self._sums = store.run(run), store.sums(run)
+            row, self._sums = store.runs.get(run), store.runs.sums(run)
         if row is None:
             raise OutOfOrderError(f"no run {run}")
         self._federation = federation

@@ -104,7 +104,7 @@ class AuditLog:
         """Called before entries are shown: what they say is to have its effect here first."""
         self._brought: dict[PartnerId, tuple[int, int]] = {}
         """By member: the day, and what it brought on it."""
-        store.log_with(self)
+        store.log.seal_with(self)
 
     def entry(self, body: Body) -> bytes:
         """An entry of the coordinator's own."""
@@ -119,23 +119,23 @@ class AuditLog:
 
     def newest(self) -> tuple[int, bytes]:
         """Size and note of the newest signed head; zeros if the log is empty."""
-        heads = self._store.log_heads(last=1)
+        heads = self._store.log.heads(last=1)
         return heads[0] if heads else (0, b"")
 
     def head_of(self, size: int) -> bytes | None:
         """The note of one head, as it stands now."""
-        return self._store.log_note(size)
+        return self._store.log.note(size)
 
     def entries(self, first: int, until: int) -> tuple[bytes, ...]:
         """Entries from index ``first`` up to ``until``."""
-        return self._store.log_portion(first, until) if first < until else ()
+        return self._store.log.portion(first, until) if first < until else ()
 
     def append(self, entries: Sequence[bytes]) -> None:
         """Append those that the log does not have."""
-        self._store.append_new(entries)
+        self._store.log.append_new(entries)
 
     def admit(self, entries: Sequence[bytes], out: Sequence[PartnerId]) -> None:
-        """``storage.Sealer``: nothing more is taken of a revoked member, in any way."""
+        """``log_storage.Sealer``: nothing more is taken of a revoked member, in any way."""
         for data in entries:
             for name in out:
                 if is_by(data, name) and type_of(data) not in _UNDER_WAY:
@@ -156,7 +156,7 @@ class AuditLog:
     def seal(
         self, start: int, added: Sequence[bytes], leaves: Callable[[int], Sequence[bytes]]
     ) -> bytes:
-        """``storage.Sealer``: the signed head; called inside the transaction that appends."""
+        """``log_storage.Sealer``: the signed head; called in the transaction that appends."""
         with self._turn:
             tree = self._tree
             if tree.size != start or (
@@ -189,7 +189,7 @@ class AuditLog:
             self.check_hint(entry)
         voices = [one for one in brought if isinstance(brought[one].body, IdentityRevoked)]
         self.append([one for one in brought if one not in voices])
-        for data in self._store.not_logged(voices):
+        for data in self._store.log.missing(voices):
             try:
                 self.standing.say(brought[data], data, manifest, at=self.now())
             except (ManifestError, OutOfOrderError) as error:
@@ -235,7 +235,7 @@ class AuditLog:
 
     def _portion(self, known: int, member: PartnerId, manifest: Manifest) -> LogHead:
         """The next head for a mirror of ``known`` entries, with what leads to it."""
-        newest = self._store.log_heads(last=1)
+        newest = self._store.log.heads(last=1)
         if newest and known > newest[0][0]:
             # This log was rolled back, or the member saw another one: it says so itself.
             log.error("%s knows %d entries, this log has %d", member, known, newest[0][0])
@@ -249,7 +249,7 @@ class AuditLog:
         (size, note), most = due, PORTION
         while True:
             if size - known > most:
-                size, note = self._store.log_head(above=known, most=known + most) or due
+                size, note = self._store.log.head(above=known, most=known + most) or due
             shown = self.show(known, size, note, manifest)
             if most == 1 or sum(map(len, shown.entries)) <= PORTION_BYTES:
                 return shown
@@ -259,24 +259,24 @@ class AuditLog:
         """A head with its proof and the entries from ``known`` on."""
         self.before_shown()
         root = open_checkpoint(note, manifest).checkpoint.root
-        entries = self._store.log_portion(known, size)
+        entries = self._store.log.portion(known, size)
         with self._turn:
             tree = self._tree
             if tree.size >= size and tree.root(size) == root:
                 proof = tree.consistency(known, size)
                 return LogHead(note=note, proof=proof, first=known, entries=entries)
-        tree = Tree(self._store.log_leaves())
+        tree = Tree(self._store.log.leaves())
         proof = tree.consistency(known, size)
         return LogHead(note=note, proof=proof, first=known, entries=entries)
 
     def witnessed(self, manifest: Manifest) -> bool:
         """Whether the newest head counts: everything in the log is under it."""
-        heads = self._store.log_heads(last=1)
+        heads = self._store.log.heads(last=1)
         return bool(heads) and self.witnesses.counts(heads[0][1], manifest)
 
     def cosigners(self, manifest: Manifest) -> tuple[PartnerId, ...]:
         """Partners that have cosigned the newest head, and so all that is in the log."""
-        heads = self._store.log_heads(last=1)
+        heads = self._store.log.heads(last=1)
         silent = self.witnesses.silent(heads[0][1], manifest) if heads else ()
         return tuple(one.id for one in manifest.partners if heads and one.id not in silent)
 
@@ -297,23 +297,23 @@ class AuditLog:
         Raises:
             ManifestError: there is no log yet.
         """
-        heads, entries = self._store.log_heads(), self._store.log_entries()
+        heads, entries = self._store.log.heads(), self._store.log.entries()
         if not heads:
             raise ManifestError("the log is empty: nobody has signed a manifest")
         *earlier, (size, head) = self._shown_heads(manifest, heads, entries)
         files = {"checkpoint": head, **files_of(entries[:size])}
         files |= {f"checkpoints/{size}": note for size, note in earlier}
         files |= self._manifests(manifest)
-        for model in self._store.models():
+        for model in self._store.models.all():
             files[f"models/{model.version}.json"] = model.document
-        for digest, document in self._store.audits().items():
+        for digest, document in self._store.models.audits().items():
             files[f"audits/{digest}.json"] = document
-        for run in self._store.runs():
-            for row in self._store.sums(run):
+        for run in self._store.runs.ids():
+            for row in self._store.runs.sums(run):
                 digest = words_digest(np.frombuffer(row.total, dtype="<u8").astype(np.uint64))
                 files[f"sums/{digest}.bin"] = row.total
             if uploads:
-                for joined, words in self._store.upload_words(run):
+                for joined, words in self._store.runs.upload_words(run):
                     files[f"uploads/{joined}.bin"] = words
         return files
 
@@ -337,7 +337,7 @@ class AuditLog:
         return chain
 
     def _bundle_of(self, digest: Digest) -> ManifestBundle:
-        found = self._store.manifest(digest)
+        found = self._store.manifests.get(digest)
         if found is None:
             raise ManifestError(f"manifest {digest} is not in the database")
         return found

@@ -37,9 +37,9 @@ from coordinator import (
 from coordinator.calibration import HeadSettings
 from coordinator.config import load_config
 from coordinator.events import RunEvent
+from coordinator.model_storage import ModelRow
 from coordinator.pseudonym_epochs import EpochStatus
 from coordinator.scoring_storage import InquiryCount, ScoringStore
-from coordinator.storage import ModelRow
 from coordinator.verbs import add_verb, with_json
 
 _EPOCH_DAY = date(1970, 1, 1)
@@ -427,9 +427,11 @@ def _count_facts(row: InquiryCount) -> dict[str, object]:
 
 def _models_list(arguments: argparse.Namespace) -> int:
     desk = wiring.open_desk(arguments.directory)
-    rows = desk.store.models()
+    rows = desk.store.models.all()
     if arguments.json:
-        facts = [_model_facts(row) | {"base": desk.store.base_of(row.version)} for row in rows]
+        facts = [
+            _model_facts(row) | {"base": desk.store.models.base_of(row.version)} for row in rows
+        ]
         print(json.dumps(facts))
         return 0
     for row in rows:
@@ -437,7 +439,7 @@ def _models_list(arguments: argparse.Namespace) -> int:
         if manifest := desk.membership.current():
             count = registry.tally(desk.store, manifest, row.version)
             votes = f"votes {len(count.accepted)} of {count.quorum}"
-        base = desk.store.base_of(row.version)
+        base = desk.store.models.base_of(row.version)
         head = f"  head of {base[:12]}" if base else ""
         print(f"{row.version}  {row.status:<9}  run {row.run}  {votes}{head}")
     return 0
@@ -449,10 +451,10 @@ def _models_show(arguments: argparse.Namespace) -> int:
     document = parse_canonical(row.document)
     votes = [
         {"member": vote.member, "accept": vote.accept, "reason": vote.reason}
-        for vote in desk.store.votes(row.version)
+        for vote in desk.store.models.votes(row.version)
     ]
     epsilon = statement_page.headline(document)
-    kept = desk.store.gate(row.version)
+    kept = desk.store.models.gate(row.version)
     gate = None if kept is None else plain_of(gating.body_of(kept))
     shown = _model_facts(row) | {
         "epsilon": epsilon,
@@ -468,7 +470,7 @@ def _models_statement(arguments: argparse.Namespace) -> int:
     desk = wiring.open_desk(arguments.directory)
     row = registry.find(desk.store, arguments.version)
     statement = statement_page.statement_of(row.document)
-    kept = desk.store.gate(row.version)
+    kept = desk.store.models.gate(row.version)
     gate = None if kept is None else gating.body_of(kept)
     if arguments.html is not None:
         page = statement_page.page(row.version, statement, gate)
@@ -488,7 +490,7 @@ def _models_gate(arguments: argparse.Namespace) -> int:
     row = registry.find(desk.store, arguments.version)
     if arguments.audit is not None:
         made = wiring.gate_again(desk, row.version, arguments.audit)
-    elif (kept := desk.store.gate(row.version)) is not None:
+    elif (kept := desk.store.models.gate(row.version)) is not None:
         made = gating.body_of(kept)
     else:
         raise ConfigurationError(f"model {row.version[:12]} has no release gate")

@@ -120,9 +120,9 @@ class ControlPorts:
 def status(ports: ControlPorts) -> Status:
     """Gather the status. Blocking."""
     manifest = ports.manifest()
-    drafts = ports.store.manifests()
+    drafts = ports.store.manifests.digests()
     training, scoring = ports.links.connected(), ports.links.scoring_connected()
-    run, model = ports.store.newest_run(), ports.store.active_model()
+    run, model = ports.store.runs.newest(), ports.store.models.active()
     return Status(
         manifest=manifest.digest if manifest else next(iter(drafts), Digest("")),
         manifest_complete=manifest is not None,
@@ -130,7 +130,7 @@ def status(ports: ControlPorts) -> Status:
             PartnerStatus(
                 partner=member.id, training=member.id in training, scoring=member.id in scoring
             )
-            for member in ports.store.members()
+            for member in ports.store.members.all()
         ),
         run=run.run if run else "",
         active_model=model.version if model else "",
@@ -220,7 +220,7 @@ class ControlService(control_pb2_grpc.ControlServicer):
 
     def _find(self, text: str) -> RunId:
         store = self._ports.store
-        row = store.run(parse_run_id(text)) if text else store.newest_run()
+        row = store.runs.get(parse_run_id(text)) if text else store.runs.newest()
         if row is None:
             raise ConfigurationError(f"no run {text}" if text else "no run yet")
         return row.run
@@ -242,7 +242,7 @@ class ControlService(control_pb2_grpc.ControlServicer):
         """The stored events of a run that is not in memory any more."""
         if self._next(run, 0, timeout_s=0):
             return []
-        return [RunEvent(**json.loads(text)) for text in self._ports.store.events(run)]
+        return [RunEvent(**json.loads(text)) for text in self._ports.store.runs.events(run)]
 
     def _next(self, run: RunId, after: int, timeout_s: float = _POLL_S) -> tuple[RunEvent, ...]:
         return tuple(self._ports.trainer.events(run, after, timeout_s))

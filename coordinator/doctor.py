@@ -111,7 +111,7 @@ def _disk(directory: Path) -> Found:
 def _database(directory: Path) -> Found:
     config = load_config(directory)
     with contextlib.closing(Store(config.storage_url)) as store:
-        entries, runs = len(store.log_leaves()), len(store.unfinished_runs())
+        entries, runs = len(store.log.leaves()), len(store.runs.unfinished())
         version, led = store.version(), leader_of(store)
     kind = config.storage_url.partition(":")[0].partition("+")[0]
     seen = f"{kind}, version {version}, {entries:,} log entries, {runs} unfinished runs"
@@ -150,8 +150,8 @@ def _clock(directory: Path) -> Found:
             f"it is before the certificate's first day by {started - now} s"
         )
     with contextlib.closing(Store(config.storage_url)) as store:
-        size = max((size for size, _ in store.log_heads(last=1)), default=0)
-        last = [from_jcs(one).at for one in store.log_portion(max(0, size - 1), size)]
+        size = max((size for size, _ in store.log.heads(last=1)), default=0)
+        last = [from_jcs(one).at for one in store.log.portion(max(0, size - 1), size)]
     if last and now + MOST_SKEW_S < last[0]:
         raise ConfigurationError(f"it is {last[0] - now} s behind the log's newest entry")
     seen = datetime.fromtimestamp(now, tz=UTC).isoformat()
@@ -227,7 +227,7 @@ def _data(directory: Path) -> Found:
     desk = wiring.open_desk(directory)
     with contextlib.closing(desk.store):
         current = desk.membership.current()
-        models = desk.store.models()
+        models = desk.store.models.all()
     for row in models:
         digest = hash_with(Label.MODEL, row.document)
         if digest != row.version:
@@ -258,7 +258,7 @@ def _serving(directory: Path) -> Found:
 def _log(directory: Path) -> Found:
     desk = wiring.open_desk(directory)
     with contextlib.closing(desk.store):
-        heads = desk.store.log_heads(last=1)
+        heads = desk.store.log.heads(last=1)
         if not heads:
             return Found(check="log", state=State.OK, seen="empty")
         size = heads[-1][0]

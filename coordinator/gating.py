@@ -17,7 +17,8 @@ from consortium.ledger.entries import ReleaseGate, from_jcs
 from consortium.manifest import Manifest
 from consortium.messages import GateDocument, PublishedSum
 from coordinator.audit_log import AuditLog
-from coordinator.storage import GateRow, Store
+from coordinator.model_storage import GateRow
+from coordinator.storage import Store
 
 Audits = Mapping[Digest, bytes]
 
@@ -68,7 +69,7 @@ def body_of(row: GateRow) -> ReleaseGate:
 
 def refusal_of(store: Store, version: Digest) -> str:
     """Why a version may not be served by its gate; empty if it may."""
-    row = store.gate(version)
+    row = store.models.gate(version)
     if row is None:
         return "no release gate"
     if row.passed:
@@ -103,11 +104,11 @@ def evidence_of(store: Store, version: Digest, after: int) -> GateDocument:
     Raises:
         OutOfOrderError: no such version, or it has no gate. Fault: who asks.
     """
-    row, model = store.gate(version), store.model(version)
+    row, model = store.models.gate(version), store.models.get(version)
     if row is None or model is None:
         raise OutOfOrderError(f"no release gate of {version[:12]}")
-    audit = b"" if row.audit is None else store.audits()[row.audit]
-    rows, sums, size = store.sums(model.run), list[PublishedSum](), 0
+    audit = b"" if row.audit is None else store.models.audits()[row.audit]
+    rows, sums, size = store.runs.sums(model.run), list[PublishedSum](), 0
     for one in rows[after:]:
         size += len(one.total) + len(one.request)
         if sums and size > _MOST_BYTES:
@@ -140,10 +141,10 @@ def make_again(store: Store, schema: Schema, log: AuditLog, again: Again) -> Rel
 
     if again.manifest is None:
         raise ManifestError("no manifest is in force")
-    model = store.model(again.version)
+    model = store.models.get(again.version)
     if model is None:
         raise ConfigurationError(f"no model {again.version[:12]}")
     inputs = gate_inputs(replayed(store, schema, model.run))
-    gate = gate_of(again.version, inputs, again.manifest, store.audits())
-    store.add_gate(row_of(gate, log), again.at)
+    gate = gate_of(again.version, inputs, again.manifest, store.models.audits())
+    store.models.add_gate(row_of(gate, log), again.at)
     return gate

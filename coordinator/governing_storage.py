@@ -78,7 +78,7 @@ class GoverningIndex:
     def _read_on(self, connection: sa.Connection) -> None:
         seen = connection.scalar(sa.select(_SEEN.c.size))
         size, spent = int(seen or 0), Counter[tuple[str, str, str, str]]()
-        while entries := self._store.log_within(connection, size, size + _PORTION):
+        while entries := self._store.log.portion_within(connection, size, size + _PORTION):
             for number, data in enumerate(entries, start=size):
                 kind = type_of(data)
                 if kind in GOVERNING_TYPES:

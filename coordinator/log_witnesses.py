@@ -88,7 +88,7 @@ class LogWitnesses:
         if known is not None or manifest is None or self._looked == manifest.digest:
             return known
         # What is on disk is looked through once; later ones are counted as they come.
-        heads = self._store.log_heads()
+        heads = self._store.log.heads()
         self._looked = manifest.digest
         for size, note in reversed(heads):
             if self.counts(note, manifest):
@@ -123,10 +123,10 @@ class LogWitnesses:
             size, since = self._shown
         now = self._now()
         # The database is read outside the lock.
-        note = self._store.log_note(size) if size and now - since <= PATIENCE_S else None
+        note = self._store.log.note(size) if size and now - since <= PATIENCE_S else None
         if note is not None and not self.counts(note, manifest, now=now):
             return size, note
-        newest = self._store.log_heads(last=1)
+        newest = self._store.log.heads(last=1)
         with self._changed:
             self._shown = (newest[0][0] if newest else 0, now)
         return newest[0] if newest else None
@@ -182,7 +182,7 @@ class LogWitnesses:
                 self._waiting.pop(size, None)
             return note.to_bytes()
 
-        after = self._store.change_head(size, with_lines)
+        after = self._store.log.change_head(size, with_lines)
         if after is None:
             raise OutOfOrderError(f"{min(lines)} cosigned a head of {size} entries")
         self._keep((manifest.digest, after), made[0])

@@ -52,8 +52,9 @@ from coordinator.authority import (
     secret_digest,
     spki_of_request,
 )
+from coordinator.member_storage import TokenRow
 from coordinator.revocation_storage import Standing
-from coordinator.storage import Store, TokenRow
+from coordinator.storage import Store
 
 COORDINATOR_ID = PartnerId("coordinator")
 COORDINATOR_INDEX = 65535
@@ -114,7 +115,7 @@ class Membership:
             tls_spki=spki_of_request(request.csr),
             families=token.families,
         )
-        if not self._store.redeem(token.secret_sha256, member, self._now()):
+        if not self._store.members.redeem(token.secret_sha256, member, self._now()):
             raise EnrolmentError(f"join token for {request.partner} was used already")
         return certificate
 
@@ -127,7 +128,9 @@ class Membership:
     def _redeemable(self, request: EnrolmentRequest) -> TokenRow:
         offered = secret_digest(Secret(request.token))
         # All are compared, so that time does not tell which are known.
-        found = [t for t in self._store.tokens() if same_digest(t.secret_sha256, offered)]
+        found = [
+            t for t in self._store.members.tokens() if same_digest(t.secret_sha256, offered)
+        ]
         if not found:
             raise EnrolmentError(f"unknown join token offered for {request.partner}")
         token = found[0]
@@ -157,8 +160,8 @@ class Membership:
             RevokedError: its identity was revoked.
         """
         peer = peer_of(pem, now=self._now())
-        enrolled = self._store.member(peer.partner)
-        keys = {} if enrolled is None else self._store.tls_keys(enrolled)
+        enrolled = self._store.members.get(peer.partner)
+        keys = {} if enrolled is None else self._store.members.tls_keys(enrolled)
         if enrolled is None or not self._is_known(peer.spki, enrolled, keys):
             raise CertificateError(f"certificate of {peer.partner} is not the enrolled one")
         self._standing.check(enrolled)
@@ -180,7 +183,7 @@ class Membership:
             SignatureError: the request is not signed with the enrolled identity key.
             EnrolmentError: no request over a P-256 key, or over one that was used before.
         """
-        member = self._store.member(peer)
+        member = self._store.members.get(peer)
         if member is None:
             raise EnrolmentError(f"{peer} is not enrolled")
         statement = renewal_statement(peer, renewal.csr)
@@ -188,12 +191,12 @@ class Membership:
             bytes.fromhex(member.identity), Label.RENEWAL, statement, renewal.signature
         )
         spki = spki_of_request(renewal.csr)
-        used = {member.tls_spki, *self._store.tls_keys(member)} | self._standing.keys()
+        used = {member.tls_spki, *self._store.members.tls_keys(member)} | self._standing.keys()
         if spki in used:
             raise EnrolmentError(f"{peer}: a renewal over a key that was used before")
         until = self._now() + OVERLAP_S
         certificate = authority.issue_partner(peer, renewal.csr, now=self._now())
-        self._store.renew_tls(member, spki, until)
+        self._store.members.renew_tls(member, spki, until)
         return Renewed(certificate=certificate, until=until)
 
     # --- manifests (protocol 2.2 to 2.4) ------------------------------------------------------
@@ -206,9 +209,10 @@ class Membership:
         Raises:
             ConfigurationError: fewer partners than the policy's own floor or quorum.
         """
-        current, revoked = self.current(), self._store.revoked()
+        current, revoked = self.current(), self._store.members.revoked()
         members = (
-            replace(one, active=one.identity not in revoked) for one in self._store.members()
+            replace(one, active=one.identity not in revoked)
+            for one in self._store.members.all()
         )
         manifest = Manifest(
             federation=federation,
@@ -227,14 +231,14 @@ class Membership:
             )
         text = canonical_json(schema.to_canonical())
         bundle = ManifestBundle(body=manifest_bytes(manifest), signatures=(), schema=text)
-        self._store.add_manifest(manifest.digest, manifest.version, bundle, self._now())
+        self._store.manifests.add(manifest.digest, manifest.version, bundle, self._now())
         return manifest
 
     def bundle(self, digest: Digest | None) -> ManifestBundle:
         """The manifest of that digest, or the newest draft; raise ManifestError if none."""
-        known = self._store.manifests()
+        known = self._store.manifests.digests()
         wanted = digest or (known[0] if known else None)
-        found = None if wanted is None else self._store.manifest(wanted)
+        found = None if wanted is None else self._store.manifests.get(wanted)
         if found is None:
             raise ManifestError(
                 f"no manifest {digest}" if digest else "no manifest is proposed"
@@ -263,13 +267,13 @@ class Membership:
         identity = bytes.fromhex(member.identity)
         verify_signature(identity, Label.MANIFEST_SIGNATURE, message, signed.signature)
         entries = () if entry is None else adoption_of(entry, signed, manifest)
-        fresh = self._store.not_logged(entries)
-        self._store.add_signature(signed, self._now(), entries=fresh)
+        fresh = self._store.log.missing(entries)
+        self._store.manifests.add_signature(signed, self._now(), entries=fresh)
         return self.current() != before
 
     def current(self) -> Manifest | None:
         """The newest manifest that all its signers have signed."""
-        for digest in self._store.manifests():
+        for digest in self._store.manifests.digests():
             if digest in self._complete:
                 return self._complete[digest]
             if (manifest := self._if_complete(digest)) is not None:
@@ -287,7 +291,7 @@ class Membership:
         return manifest
 
     def _last_version(self) -> int:
-        known = self._store.manifests()
+        known = self._store.manifests.digests()
         return parse_manifest(self.bundle(known[0]).body).version if known else 0
 
     def _self(self) -> Member:

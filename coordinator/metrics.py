@@ -110,9 +110,11 @@ class Metrics(Collector):
         """The figures that are read at each scrape."""
         ports = self._ports
         yield _leads(leads=True)
-        members = {one.id for one in ports.store.members()}
+        members = {one.id for one in ports.store.members.all()}
         yield _gauge("riskweave_members", "Members that have enrolled", len(members))
-        yield _gauge("riskweave_revoked", "Revoked identities", len(ports.store.revoked()))
+        yield _gauge(
+            "riskweave_revoked", "Revoked identities", len(ports.store.members.revoked())
+        )
         up = GaugeMetricFamily("riskweave_streams_up", "Streams that are up", labels=("kind",))
         for kind, there in (
             (StreamKind.TRAINING, ports.links.connected()),
@@ -123,10 +125,10 @@ class Metrics(Collector):
         yield _gauge(
             "riskweave_runs_unfinished",
             "Runs that are under way or wait",
-            len(ports.store.unfinished_runs()),
+            len(ports.store.runs.unfinished()),
         )
         models = GaugeMetricFamily("riskweave_models", "Versions by status", labels=("status",))
-        tally = Tally(row.status for row in ports.store.models())
+        tally = Tally(row.status for row in ports.store.models.all())
         for status in ("candidate", "active", "retired"):
             models.add_metric((status,), tally[status])
         yield models
@@ -140,7 +142,7 @@ class Metrics(Collector):
 
     def _log(self) -> Iterator[Metric]:
         ports = self._ports
-        size = max((size for size, _ in ports.store.log_heads(last=1)), default=0)
+        size = max((size for size, _ in ports.store.log.heads(last=1)), default=0)
         yield _gauge("riskweave_log_entries", "Entries under the newest signed head", size)
         manifest = ports.membership.current()
         counted = ports.log.witnesses.counted(manifest)

@@ -19,7 +19,8 @@ from consortium.manifest import Manifest
 from consortium.messages import Vote
 from coordinator import gating
 from coordinator.audit_log import AuditLog, vote_of
-from coordinator.storage import ModelRow, Store
+from coordinator.model_storage import ModelRow
+from coordinator.storage import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +55,10 @@ def tally(store: Store, manifest: Manifest, version: Digest) -> Tally:
     that a new version could not put right.
     """
     active = {member.id for member in manifest.partners}
-    out = barred(store.revoked(), manifest)
+    out = barred(store.members.revoked(), manifest)
     votes = [
         vote
-        for vote in store.votes(version)
+        for vote in store.models.votes(version)
         if vote.member in active and not (vote.accept and vote.member in out)
     ]
     return Tally(
@@ -73,13 +74,15 @@ def check_hope(store: Store, manifest: Manifest) -> None:
 
     Votes may change, but whoever waits for it had better know.
     """
-    newest = max(store.models(), key=lambda row: row.created_at, default=None)
+    newest = max(store.models.all(), key=lambda row: row.created_at, default=None)
     if newest is None or newest.status != "candidate":
         return
     votes, partners = tally(store, manifest, newest.version), len(manifest.partners)
     if partners - len(votes.refused) >= votes.quorum and not votes.unstable:
         return
-    against = [vote for vote in store.votes(newest.version) if vote.member in votes.refused]
+    against = [
+        vote for vote in store.models.votes(newest.version) if vote.member in votes.refused
+    ]
     words = ", ".join(f"{vote.member} ({vote.reason})" for vote in against)
     raise OutOfOrderError(
         f"model {newest.version[:12]} cannot become active as votes stand: refused by {words}; "
@@ -129,7 +132,7 @@ def cast_vote(
     if logged is not None:
         entries = vote_of(logged.entry, vote, manifest)
         logged.log.check_hint(from_jcs(logged.entry))
-    if not store.add_vote(vote, now(), entries=entries):
+    if not store.models.add_vote(vote, now(), entries=entries):
         raise OutOfOrderError(f"{vote.member} voted later than vote {vote.number}")
     # A late vote is kept as well; what is active stays so until the operator rolls back.
     carried = tally(store, manifest, vote.version).carried and not refusal
@@ -151,7 +154,7 @@ def activate(
     if refusal := gating.refusal_of(store, model.version):
         raise ConfigurationError(f"model {model.version[:12]}: {refusal}")
     if not _usable(store, model.version):
-        base = store.base_of(model.version) or ""
+        base = store.models.base_of(model.version) or ""
         raise ConfigurationError(f"activate its base model first: {base[:12]}")
     votes = tally(store, manifest, model.version)
     if votes.unstable:
@@ -177,12 +180,15 @@ def rollback(store: Store, now: int, *, log: AuditLog | None = None) -> ModelRow
     Raises:
         ConfigurationError: there is none.
     """
-    active, past = store.active_head() or store.active_model(), store.activations()
+    active, past = (
+        store.models.active_head() or store.models.active(),
+        store.models.activations(),
+    )
     # Before its first activation: a version that was rolled away from is not a way back.
     earlier = past[: past.index(active.version)] if active is not None else ()
     if not earlier:
         raise ConfigurationError("no earlier version was ever active")
-    base = store.base_of(earlier[-1])
+    base = store.models.base_of(earlier[-1])
     if base is not None and not _usable(store, earlier[-1]):
         _activate(store, base, now, log)
     _activate(store, earlier[-1], now, log)
@@ -191,32 +197,32 @@ def rollback(store: Store, now: int, *, log: AuditLog | None = None) -> ModelRow
 
 def _activate(store: Store, version: Digest, now: int, log: AuditLog | None) -> None:
     """Put a version to use, and say so in the log; one that gives no scores serves nobody."""
-    if store.beside(version):
-        store.put_beside(version, now)
+    if store.models.beside(version):
+        store.models.put_beside(version, now)
         return
-    head = store.base_of(version) is not None
-    before = store.active_head() if head else store.active_model()
+    head = store.models.base_of(version) is not None
+    before = store.models.active_head() if head else store.models.active()
     previous = None if before is None else before.version
     entries = () if log is None else log.served(version, previous)
-    store.set_model_status(version, "active", now, entries=entries)
+    store.models.set_status(version, "active", now, entries=entries)
 
 
 def _usable(store: Store, version: Digest) -> bool:
     """Whether a version may become active now: a head only with its base (protocol 7.11)."""
-    base, active = store.base_of(version), store.active_model()
+    base, active = store.models.base_of(version), store.models.active()
     return base is None or (active is not None and active.version == base)
 
 
 def find(store: Store, prefix: str) -> ModelRow:
     """The one version that begins with ``prefix``; ConfigurationError otherwise."""
-    found = [model for model in store.models() if model.version.startswith(prefix)]
+    found = [model for model in store.models.all() if model.version.startswith(prefix)]
     if len(found) != 1:
         raise ConfigurationError(f"{len(found)} models begin with {prefix!r}, expected one")
     return found[0]
 
 
 def _known(store: Store, version: Digest) -> ModelRow:
-    model = store.model(version)
+    model = store.models.get(version)
     if model is None:
         raise OutOfOrderError(f"no model {version[:12]}")
     return model

@@ -64,7 +64,7 @@ class Enforcer:
         self._loop = asyncio.get_running_loop()
         while True:
             try:
-                out = frozenset(await asyncio.to_thread(self._store.out))
+                out = frozenset(await asyncio.to_thread(self._store.members.out))
             except StorageError as error:
                 log.warning("revocations stand as they were: %s", error)
                 out = self._known
@@ -78,7 +78,7 @@ class Enforcer:
         """
         if self._loop is None:
             return
-        out = frozenset(self._store.out())
+        out = frozenset(self._store.members.out())
         if out != self._known:
             done = asyncio.run_coroutine_threadsafe(self._apply(out), self._loop)
             with suppress(TimeoutError):

@@ -14,7 +14,8 @@ from consortium.ids import PartnerId
 from consortium.ledger.entries import Entry, IdentityRevoked
 from consortium.ledger.revocations import check_voice, enough
 from consortium.manifest import Manifest, Member, Role
-from coordinator.storage import REVOCATIONS, Store
+from coordinator.member_storage import REVOCATIONS
+from coordinator.storage import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +38,7 @@ class Standing:
 
     def is_revoked(self, member: Member) -> bool:
         """Whether the member's identity is revoked."""
-        return member.identity in self._store.revoked()
+        return member.identity in self._store.members.revoked()
 
     def check(self, member: Member) -> None:
         """Raise RevokedError for a member whose identity is revoked."""
@@ -99,7 +100,7 @@ class Standing:
         same = sa.select(REVOCATIONS).where(REVOCATIONS.c.identity == member.identity)
         with self._store.transaction() as connection:
             # First: on a server's database it takes the lock under which all is decided.
-            self._store.append_within(connection, [data])
+            self._store.log.append_within(connection, [data])
             rows = list(connection.execute(same))
             if entry.actor in {row.actor for row in rows}:
                 raise OutOfOrderError(f"{entry.actor} has said this of {member.id} before")
@@ -119,7 +120,7 @@ class Standing:
                 )
             )
             if revokes:
-                self._store.void_tokens(connection, member.id, at)
+                self._store.members.void_tokens(connection, member.id, at)
         return revokes
 
 

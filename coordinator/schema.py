@@ -30,7 +30,16 @@ CREATE TABLE leadership (
     holder TEXT NOT NULL, since BIGINT NOT NULL)
 """
 
-_FILES = ("governing_storage", "scoring_storage", "storage", "table_storage")
+_FILES = (
+    "governing_storage",
+    "log_storage",
+    "manifest_storage",
+    "member_storage",
+    "model_storage",
+    "run_storage",
+    "scoring_storage",
+    "table_storage",
+)
 """What defines tables on ``META``; they import this file, so it loads them late."""
 
 HISTORY: History[Statements] = History(((_LEADERSHIP,),))

@@ -178,7 +178,7 @@ class ScoringStore:
             ]
             connection.execute(_INQUIRIES.insert(), values)
             connection.execute(_BATCHES.insert(), asdict(batch) | {"first": first})
-            self._store.append_within(connection, entries)
+            self._store.log.append_within(connection, entries)
 
     def last_batch(self) -> int:
         """Second of the newest batch; 0 before the first."""
@@ -271,9 +271,9 @@ class ScoringStore:
 
     def end_overlap(self, plan: OverlapPlan, entry: bytes) -> None:
         """Keep the counts and log them, unless the log has them already."""
-        fresh = self._store.not_logged([entry])
+        fresh = self._store.log.missing([entry])
         with self._store.transaction() as connection:
-            self._store.append_within(connection, fresh)
+            self._store.log.append_within(connection, fresh)
             connection.execute(
                 _OVERLAPS.update()
                 .where(_OVERLAPS.c.question == plan.question)
@@ -303,7 +303,7 @@ class ScoringStore:
     def end_epoch(self, epoch: int, attempt: int, end: EpochEnd) -> None:
         """Note how an attempt ended, and what its members say of it in the log."""
         with self._store.transaction() as connection:
-            self._store.append_within(connection, end.entries)
+            self._store.log.append_within(connection, end.entries)
             if end.entries:
                 rows = [
                     {"epoch": epoch, "attempt": attempt, "data": data} for data in end.entries

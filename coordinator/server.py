@@ -94,13 +94,13 @@ class Questions:
             ModelEntry(
                 version=row.version, status=row.status, run=row.run, created_at=row.created_at
             )
-            for row in self._store.models()
+            for row in self._store.models.all()
         )
         return codec.encode_model_list(tuple(entries))
 
     def _get_model(self, request: bytes, _peer: PartnerId) -> bytes:
         wanted = codec.decode_model_request(request)
-        row = self._store.model(wanted) if wanted else self._store.active_model()
+        row = self._store.models.get(wanted) if wanted else self._store.models.active()
         if row is None:
             raise OutOfOrderError(f"no model {wanted or 'is active'}")
         return codec.encode_model_document(

@@ -58,7 +58,7 @@ class TableStore:
         with self._store.transaction() as connection:
             known = sa.select(_TABLES.c.release).where(_TABLES.c.release == row.release)
             if connection.scalar(known) is None:
-                self._store.append_within(connection, entries)
+                self._store.log.append_within(connection, entries)
                 connection.execute(_TABLES.insert().values(**asdict(row)))
 
     def tables(self) -> tuple[TableRow, ...]:

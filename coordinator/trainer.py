@@ -28,12 +28,14 @@ from coordinator.audit_log import AuditLog
 from coordinator.events import EventLog, RunEvent
 from coordinator.exclusions import left_out
 from coordinator.flower_grid import BidiGrid, Hub, run_app
+from coordinator.model_storage import GateRow
 from coordinator.plans import PlanContext, parse_plan, wants_again
 from coordinator.releases import candidate_of
 from coordinator.round_witnesses import RoundWitnesses, WitnessedRun
 from coordinator.run_record import RunRecord
+from coordinator.run_storage import CheckpointRow, SumRow
 from coordinator.server_app import Deadlines, RunPorts, build_server_app
-from coordinator.storage import CheckpointRow, GateRow, Store, SumRow
+from coordinator.storage import Store
 from coordinator.table_releases import figure_digest, table_row
 from coordinator.table_storage import TableStore
 from models.gate import gate_inputs
@@ -123,14 +125,14 @@ class Trainer:
         self._check_figure(plan, plan_text)
         if why := self._ports.stopped(plan):
             raise ConfigurationError(why)
-        active = self._ports.store.active_model()
+        active = self._ports.store.models.active()
         if plan.base is not None and (active is None or active.version != plan.base):
             raise ConfigurationError(f"plan.base: {plan.base[:12]} is not the active model")
         with self._turn:
             if self.running:
                 raise ConfigurationError("a run is under way; one at a time")
             audit = self._ports.audit
-            self._ports.store.add_run(
+            self._ports.store.runs.add(
                 plan.run,
                 document_of(plan),
                 plan_digest(plan),
@@ -154,7 +156,7 @@ class Trainer:
 
     def resume(self) -> RunId | None:
         """Go on with the run that a crash interrupted, if there is one."""
-        unfinished = self._ports.store.unfinished_runs()
+        unfinished = self._ports.store.runs.unfinished()
         if not unfinished:
             return None
         for stale in unfinished[:-1]:
@@ -226,17 +228,17 @@ class Trainer:
         audit = self._ports.audit
         entries: tuple[bytes, ...] = ()
         if audit is not None:
-            checkpoint = self._ports.store.checkpoint(run)
+            checkpoint = self._ports.store.runs.checkpoint(run)
             attempts = 0 if checkpoint is None else checkpoint.attempts
             entries = run_record.failed(audit, run, attempts)
-        self._ports.store.set_run_status(run, "failed", text, entries=entries)
+        self._ports.store.runs.set_status(run, "failed", text, entries=entries)
 
     def _train(self, plan: TrainingPlan, manifest: Manifest) -> None:
         began, store = time.monotonic(), self._ports.store
-        rows = self._read(plan.run, lambda: store.sums(plan.run))
+        rows = self._read(plan.run, lambda: store.runs.sums(plan.run))
         sums = [_closed_sum(row) for row in rows]
         session = RunSession(plan, self._ports.schema)
-        checkpoint = self._read(plan.run, lambda: store.checkpoint(plan.run))
+        checkpoint = self._read(plan.run, lambda: store.runs.checkpoint(plan.run))
         if checkpoint is not None:
             resume_at(session, parse_document(RunState, checkpoint.payload), sums)
         audit = self._ports.audit
@@ -250,7 +252,7 @@ class Trainer:
                 audit, manifest, durably=durably, words_bytes=self._ports.words.bytes
             )
             keep = self._ports.words.seconds
-            durably(lambda: self._ports.store.drop_words(self._ports.now() - keep))
+            durably(lambda: self._ports.store.runs.drop_words(self._ports.now() - keep))
             witnesses = RoundWitnesses(
                 WitnessedRun(
                     log=audit,
@@ -298,7 +300,7 @@ class Trainer:
         gate: GateRow | None = None
         if audit is not None:
             attempts = len(session.state.attempts)
-            audits = self._read(plan.run, store.audits)
+            audits = self._read(plan.run, store.models.audits)
             made = gating.gate_of(version, gate_inputs(session), manifest, audits)
             gate = self._read(plan.run, lambda: gating.row_of(made, audit))
             said = self._read(
@@ -310,7 +312,7 @@ class Trainer:
             entries = (*said, gate.entry)
         self._durably(
             plan.run,
-            lambda: store.add_model(
+            lambda: store.models.add(
                 version,
                 plan.run,
                 document,
@@ -321,7 +323,7 @@ class Trainer:
                 entries=entries,
             ),
         )
-        self._durably(plan.run, lambda: store.set_run_status(plan.run, "finished", version))
+        self._durably(plan.run, lambda: store.runs.set_status(plan.run, "finished", version))
         return version
 
     def _publish(self, plan: TrainingPlan, _: Manifest, session: RunSession) -> Digest:
@@ -337,7 +339,7 @@ class Trainer:
         self._durably(plan.run, lambda: TableStore(store).add(row, entries=entries))
         text = f"release {row.release}"
         self._tell(RunEvent(run=plan.run, stage="table", text=text))
-        self._durably(plan.run, lambda: store.set_run_status(plan.run, "finished", row.digest))
+        self._durably(plan.run, lambda: store.runs.set_status(plan.run, "finished", row.digest))
         return row.digest
 
     def _closed(
@@ -383,7 +385,7 @@ class Trainer:
 
     def _tell(self, event: RunEvent) -> None:
         text = _text(event)
-        self._durably(event.run, lambda: self._ports.store.add_event(event.run, text))
+        self._durably(event.run, lambda: self._ports.store.runs.add_event(event.run, text))
         self._ports.log.append(event)
 
     def _read(self, run: RunId, look: Callable[[], T]) -> T:
@@ -435,11 +437,11 @@ def replayed(store: Store, schema: Schema, run: RunId) -> RunSession:
     Raises:
         ConfigurationError: no such run. RunFailedError: it is not finished.
     """
-    row = store.run(run)
+    row = store.runs.get(run)
     if row is None:
         raise ConfigurationError(f"no run {run}")
     session = RunSession(parse_document(TrainingPlan, row.plan), schema)
-    for sum_row in store.sums(run):
+    for sum_row in store.runs.sums(run):
         session.on_sum(_closed_sum(sum_row))
     if not session.finished:
         raise RunFailedError(f"run {run} is not finished")
@@ -467,7 +469,9 @@ def keep_attempt(  # noqa: PLR0913, PLR0917 - what is stored at once
         payload=document_of(replace(session.state, optimizer=b"")),
     )
     row = None if closed is None else _sum_row(session.state.closed, closed)
-    store.save_checkpoint(checkpoint, row, _text(event), entries=entries, words=words, at=at)
+    store.runs.save_checkpoint(
+        checkpoint, row, _text(event), entries=entries, words=words, at=at
+    )
 
 
 def _text(event: RunEvent) -> str:

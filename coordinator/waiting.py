@@ -27,9 +27,9 @@ def count(desk: wiring.Desk, goal: Goal) -> int:
     """How many there are now; 0 while no process serves."""
     match goal:
         case Goal.JOINED:
-            return len(desk.store.members())
+            return len(desk.store.members.all())
         case Goal.ACTIVE:
-            return sum(row.status == "active" for row in desk.store.models())
+            return sum(row.status == "active" for row in desk.store.models.all())
         case Goal.COSIGNED:
             return len(wiring.cosigners(desk))
         case Goal.CONNECTED:
@@ -45,7 +45,9 @@ def invited(desk: wiring.Desk) -> frozenset[PartnerId]:
     """Who has a join token that is still good."""
     now = wiring.now()
     return frozenset(
-        one.partner for one in desk.store.tokens() if one.used_at is None and now < one.expires
+        one.partner
+        for one in desk.store.members.tokens()
+        if one.used_at is None and now < one.expires
     )
 
 

@@ -46,6 +46,7 @@ from coordinator.events import EventLog, RunEvent
 from coordinator.inquiry_bundle import scoring_files
 from coordinator.inquiry_log import Batches, InquiryLog
 from coordinator.joint_scoring import ScoringRelay
+from coordinator.member_storage import TokenRow
 from coordinator.membership import COORDINATOR_ID, Membership, Own
 from coordinator.overlap_runs import OverlapLog, OverlapRuns
 from coordinator.pseudonym_epochs import PseudonymEpochs
@@ -54,7 +55,7 @@ from coordinator.rosters import RosterPorts, Rosters, Served
 from coordinator.scoring_storage import ScoringStore
 from coordinator.server import Questions, Server
 from coordinator.server_certificate import ServerCertificate, ends, renew_when_due
-from coordinator.storage import Store, TokenRow
+from coordinator.storage import Store
 from coordinator.streams import Settings, StreamHub
 from coordinator.table_releases import table_files
 from upkeep import logs
@@ -326,7 +327,7 @@ def plan_of_head(desk: Desk, settings: HeadSettings) -> str:
     """
     from models.document import parse_model_document  # noqa: PLC0415 - loads the models
 
-    manifest, active = desk.membership.current(), desk.store.active_model()
+    manifest, active = desk.membership.current(), desk.store.models.active()
     if manifest is None:
         raise ManifestError("no manifest is in force")
     if active is None:
@@ -378,7 +379,7 @@ def gate_again(desk: Desk, version: Digest, path: Path) -> ReleaseGate:
     """
     document = read_text(path).strip().encode()
     audit = gating.audit_of(document)
-    desk.store.add_audit(audit.digest, document)
+    desk.store.models.add_audit(audit.digest, document)
     return gating.make_again(
         desk.store,
         desk.schema,
@@ -427,7 +428,7 @@ def issue_token(
         secret=entropy(),
         expires=now() + hours * 3600,
     )
-    desk.store.add_token(
+    desk.store.members.add_token(
         TokenRow(
             secret_sha256=secret_digest(token.secret),
             partner=partner,
@@ -454,7 +455,7 @@ def revoke(desk: Desk, partner: PartnerId, reason: str, *, since: int | None) ->
         ConfigurationError: no manifest is in force, or it has no such member.
     """
     member = member_to_revoke(desk.membership.current(), partner)
-    if member.identity in desk.store.revoked():
+    if member.identity in desk.store.members.revoked():
         return False
     return desk.log.revoke(
         IdentityRevoked(
@@ -482,10 +483,10 @@ def exit_member(desk: Desk, partner: PartnerId, policy: Policy) -> tuple[bool, M
     current = desk.membership.current()
     listed = {one.id for one in current.members if one.active} if current else set()
     fresh = partner in listed and revoke(desk, partner, "left", since=None)
-    member = desk.store.member(partner)
-    if member is None or member.identity not in desk.store.revoked():
+    member = desk.store.members.get(partner)
+    if member is None or member.identity not in desk.store.members.revoked():
         raise ConfigurationError(f"{partner} is no member, or comes in again under a new key")
-    if desk.store.unfinished_runs():
+    if desk.store.runs.unfinished():
         return fresh, None
     return fresh, desk.membership.propose(desk.config.federation, desk.schema, policy)
 
@@ -610,7 +611,7 @@ def certificate_days(config: Config) -> int:
 
 
 def _ready(store: Store) -> Page:
-    store.newest_run()
+    store.runs.newest()
     return Page(b"ready\n")
 
 
@@ -747,7 +748,7 @@ def open_scoring(desk: Desk, hub: StreamHub) -> Scoring:
 
 def served(store: Store) -> Served:
     """The model that nodes should score with, and the head over it."""
-    model, head = store.active_model(), store.active_head()
+    model, head = store.models.active(), store.models.active_head()
     return (None if model is None else model.version), (None if head is None else head.version)
 
 
@@ -781,8 +782,8 @@ def _trainer(desk: Desk, hub: StreamHub) -> "Trainer":
 def _earlier(store: Store) -> dict[RunId, tuple[RunEvent, ...]]:
     """What watchers of an interrupted run have seen so far."""
     return {
-        row.run: tuple(RunEvent(**json.loads(text)) for text in store.events(row.run))
-        for row in store.unfinished_runs()
+        row.run: tuple(RunEvent(**json.loads(text)) for text in store.runs.events(row.run))
+        for row in store.runs.unfinished()
     }
 
 

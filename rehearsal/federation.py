@@ -332,7 +332,7 @@ class Federation:
         """The model document and where the votes brought it."""
         config = coordinator_config.load_config(self._places.coordinator)
         with contextlib.closing(Store(config.storage_url)) as store:
-            for row in store.models():
+            for row in store.models.all():
                 if row.version == version:
                     return row.document, row.status
         raise RehearsalError(f"the registry does not have model {version}")

@@ -65,7 +65,7 @@ def check_in_use(
     Raises:
         RehearsalError: with the lines of its release gate that failed, or who refused it.
     """
-    rows = [row for row in store.models() if row.version == version]
+    rows = [row for row in store.models.all() if row.version == version]
     if rows and rows[0].status == _ACTIVE:
         return
     reason = gating.refusal_of(store, rows[0].version) if rows else "it is not on record"

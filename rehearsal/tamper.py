@@ -83,7 +83,7 @@ def tamper_with(live: Live, honest: AuditVerdict, watcher: Watcher) -> TamperRec
     """Alter the database twice, and see who notices."""
     known = set(audit_file(honest.bundle, honest.manifest).findings)
     with contextlib.closing(open_desk(live.coordinator).store) as store:
-        charge, claim = _changes(store.log_entries())
+        charge, claim = _changes(store.log.entries())
         watcher.step(f"TAMPER: {charge.text}")
         with store.transaction() as connection:
             _write(connection, charge)
@@ -177,7 +177,7 @@ def _heads(
 def _refusals(live: Live) -> dict[str, str]:
     """Witness -> kind of its first incident in the log."""
     with contextlib.closing(open_desk(live.coordinator).store) as store:
-        entries = [from_jcs(data) for data in store.log_entries()]
+        entries = [from_jcs(data) for data in store.log.entries()]
     said = {
         entry.actor: entry.body.kind
         for entry in reversed(entries)

@@ -18,7 +18,7 @@ from consortium.ids import Digest, PartnerId
 from consortium.ledger.entries import Entry, ReleaseGate
 from consortium.privacy.mechanism import COUNT_SCALE
 from consortium.privacy.noise import noise_share
-from coordinator.storage import GateRow
+from coordinator.model_storage import GateRow
 from models.head import band_centres
 
 CODE = Digest("c0" * 32)

@@ -81,7 +81,7 @@ class Driven:
         rosters.manifest = house.manifest
         for name in house.nodes:
             rosters.on_up(name)
-        said = OverlapLog(entry=self.entry, append=store.append)
+        said = OverlapLog(entry=self.entry, append=store.log.append)
         self.store = ScoringStore(store)
         self.runs = OverlapRuns(self, rosters, self.store, said)
         house.on_overlap = self.runs.on_tell
@@ -106,7 +106,7 @@ class Driven:
     @property
     def logged(self) -> list[tuple[str, PartnerId]]:
         """Type and actor of every entry, in order."""
-        entries = [from_jcs(data) for data in self._log.log_portion(0, 1_000)]
+        entries = [from_jcs(data) for data in self._log.log.portion(0, 1_000)]
         return [(entry.type, entry.actor) for entry in entries]
 
 

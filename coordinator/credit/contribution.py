@@ -104,8 +104,8 @@ def _table(store: Store, beginning: str, kind: FigureKind) -> TableRow:
 def _plans(store: Store) -> Mapping[Digest, TrainingPlan]:
     """Plan of every model version."""
     plans = {}
-    for model in store.models():
-        run = store.run(model.run)
+    for model in store.models.all():
+        run = store.runs.get(model.run)
         if run is not None:
             plans[model.version] = parse_document(TrainingPlan, run.plan)
     return plans

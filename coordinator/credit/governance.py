@@ -68,11 +68,11 @@ def governance_of(store: Store, governing: Governing, manifest: Manifest) -> Gov
 def _onboarded(store: Store, manifest: Manifest) -> Iterator[Onboarding]:
     partners = {member.id for member in manifest.partners}
     facts: dict[PartnerId, dict[Milestone, date]] = {name: {} for name in partners}
-    for token in store.tokens():
+    for token in store.members.tokens():
         if token.partner in facts and token.used_at is not None:
             facts[token.partner].setdefault(Milestone.ENROLLED, day_of(token.used_at))
     first = 0
-    while entries := store.log_portion(first, first + _PORTION):
+    while entries := store.log.portion(first, first + _PORTION):
         first += len(entries)
         for data in entries:
             if type_of(data) in _TYPES:
@@ -87,8 +87,8 @@ def _onboarded(store: Store, manifest: Manifest) -> Iterator[Onboarding]:
 def _members(store: Store) -> list[Members]:
     """Partners of each manifest in turn; of one that all its signers have signed."""
     found: list[Members] = []
-    for digest in reversed(store.manifests()):
-        bundle = store.manifest(digest)
+    for digest in reversed(store.manifests.digests()):
+        bundle = store.manifests.get(digest)
         if bundle is None:
             raise ManifestError(f"manifest {digest} is not in the database")
         manifest = parse_manifest(bundle.body)
@@ -101,13 +101,15 @@ def _members(store: Store) -> list[Members]:
 def _trained(store: Store) -> list[Trained]:
     """Every version with the holders of its plan; of a head those of its base, too."""
     plans: dict[Digest, TrainingPlan] = {}
-    for model in store.models():
-        run = store.run(model.run)
+    for model in store.models.all():
+        run = store.runs.get(model.run)
         if run is not None:
             plans[model.version] = parse_document(TrainingPlan, run.plan)
     found = []
-    for model in store.models():
-        names = _holders(plans, model.version) | _holders(plans, store.base_of(model.version))
+    for model in store.models.all():
+        names = _holders(plans, model.version) | _holders(
+            plans, store.models.base_of(model.version)
+        )
         found.append(
             Trained(
                 version=model.version,

@@ -15,6 +15,7 @@ from consortium.ledger.governing import (
     GoverningBody,
 )
 from coordinator.audit_log import AuditLog
+from coordinator.database import hold_log
 from coordinator.governing_storage import GoverningIndex, Spent
 from coordinator.storage import Store
 
@@ -51,10 +52,10 @@ class Governing:
         data = self._log.entry(body)
         actor = from_jcs(data).actor
         with self._store.transaction() as connection:
-            self._store.hold_log(connection)
+            hold_log(connection)
             state = _folded(self._index.said(connection))
             state.take(body, actor)
-            self._store.append_within(connection, (data,))
+            self._store.log.append_within(connection, (data,))
         return state
 
 

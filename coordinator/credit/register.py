@@ -105,8 +105,8 @@ class Registers:
 
     def _gates(self) -> list[tuple[int, ReleaseGate]]:
         found: list[tuple[int, ReleaseGate]] = []
-        for model in reversed(self._store.models()):
-            row = self._store.gate(model.version)
+        for model in reversed(self._store.models.all()):
+            row = self._store.models.gate(model.version)
             if row is not None:
                 entry = from_jcs(row.entry)
                 if isinstance(entry.body, ReleaseGate):
@@ -136,7 +136,7 @@ class Registers:
     def _last_words(self, manifest: Manifest) -> dict[PartnerId, int]:
         """Newest cosignature of each witness, in the newest heads."""
         last: dict[PartnerId, int] = {}
-        for _, note in self._store.log_heads(last=_HEADS):
+        for _, note in self._store.log.heads(last=_HEADS):
             try:
                 opened = open_checkpoint(note, manifest)
             except RiskWeaveError:

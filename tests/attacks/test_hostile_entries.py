@@ -158,7 +158,7 @@ def test_commitment_that_is_logged_otherwise_is_refused_and_not_in_the_log(
     session = house.train()
     assert session.finished
     assert {one.roster for one in session.state.attempts} == {ALL[:3]}
-    assert of_the_shop(store.log_entries()) == []
+    assert of_the_shop(store.log.entries()) == []
 
 
 def test_debit_that_got_lost_on_its_way_comes_with_the_next_acceptance(
@@ -175,7 +175,7 @@ def test_debit_that_got_lost_on_its_way_comes_with_the_next_acceptance(
     house.fault = fault
     session = house.train()
     assert session.finished
-    logged = [one for one in of_the_shop(store.log_entries()) if isinstance(one, BudgetDebit)]
+    logged = [one for one in of_the_shop(store.log.entries()) if isinstance(one, BudgetDebit)]
     assert [(one.kind, one.round, one.attempt) for one in logged] == [
         (session.state.attempts[0].kind, 1, 1)
     ]

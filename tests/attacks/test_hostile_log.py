@@ -213,7 +213,7 @@ def stripped(house: House, head: LogHead) -> LogHead:
     """The head of an earlier round, with a good quorum."""
     (*_, first) = [
         note
-        for size, note in house.log._store.log_heads()
+        for size, note in house.log._store.log.heads()
         if size < house.log.newest()[0]
         and house.log.witnesses.counts(note, house.house.manifest)
     ]

@@ -102,11 +102,11 @@ def test_activated_model_is_in_a_new_roster_within_a_second_or_two(house: House)
         async with relaying(house), line(house, "bank_a") as node:
             assert (await node.roster("bank_a")).model is None
             store = house.desk.store
-            store.add_model(version, RequestId(RUN), b"{}", 1)  # type: ignore[arg-type]
-            store.set_model_status(version, "active", 2)
+            store.models.add(version, RequestId(RUN), b"{}", 1)  # type: ignore[arg-type]
+            store.models.set_status(version, "active", 2)
             async with asyncio.timeout(3):
                 assert (await node.hear(Roster)).model == version
-            store.set_model_status(version, "retired", 3)
+            store.models.set_status(version, "retired", 3)
 
     run(story())
 
@@ -235,7 +235,7 @@ def check_bundle(house: House, path: Path, first: RequestId, second: RequestId) 
     found = audit_bundle(data, digest, now=wiring.now())
     scores = {one.name for one in found.findings if one.check is Check.SCORES}
     assert scores == {"score.model", "retry.rate"}
-    said = [from_jcs(one).body for one in house.desk.store.log_entries()]
+    said = [from_jcs(one).body for one in house.desk.store.log.entries()]
     (retry,) = [one for one in said if isinstance(one, ScoreRetry)]
     assert (retry.request, retry.retry_of, retry.missing) == (second, first, ("bank_b",))
     batches = [one for one in said if isinstance(one, ScoreBatch)]

@@ -30,7 +30,8 @@ from coordinator import config as coordinator_config
 from coordinator import control
 from coordinator.config import DATABASE
 from coordinator.events import RunEvent
-from coordinator.storage import ModelRow, Store
+from coordinator.model_storage import ModelRow
+from coordinator.storage import Store
 from models.document import ModelDocument, parse_model_document, verify_version
 from models.run import RunState
 from rehearsal.config import Rehearsal
@@ -311,7 +312,7 @@ class Federation:
     def attempts(self, run: str) -> tuple[Attempt, ...]:
         """All attempts on record, in order."""
         with self.store() as store:
-            checkpoint = store.checkpoint(run)  # type: ignore[arg-type]
+            checkpoint = store.runs.checkpoint(run)  # type: ignore[arg-type]
         assert checkpoint is not None
         return parse_document(RunState, checkpoint.payload).attempts
 
@@ -324,7 +325,7 @@ class Federation:
     def model_row(self, version: str) -> ModelRow:
         """A model as it stands in the registry."""
         with self.store() as store:
-            (row,) = [one for one in store.models() if one.version == version]
+            (row,) = [one for one in store.models.all() if one.version == version]
         return row
 
     # --- the nodes ----------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def live(near: Path) -> Iterator[Federation]:
 
 def said(live: Federation, kind: type[Body]) -> list[tuple[str, Body]]:
     with live.store() as store:
-        entries = [from_jcs(data) for data in store.log_entries()]
+        entries = [from_jcs(data) for data in store.log.entries()]
     return [(str(one.actor), one.body) for one in entries if isinstance(one.body, kind)]
 
 
@@ -203,7 +203,7 @@ def flip(directory: Path, name: str) -> None:
 def name_coin(live: Federation, name: str) -> None:
     """Have a partner say something that rests on a head over all that is in the log now."""
     with live.store() as store:
-        size = len(store.log_entries())
+        size = len(store.log.entries())
     store_of = open_desk(live.directory(name)).store()
     live.wait(lambda: store_of.log.seen()[0] >= size, what="a counted head", blame=name)
     seal(live, name)

@@ -67,7 +67,7 @@ def test_log_of_a_run_its_votes_and_its_release_is_verified_from_one_file(
 def test_nodes_keep_what_they_said_in_their_own_databases(live: Federation) -> None:
     end = live.start_run().wait_for_end()
     with live.store() as store:
-        logged = {data for data in store.log_entries() if from_jcs(data).actor == "bank_a"}
+        logged = {data for data in store.log.entries() if from_jcs(data).actor == "bank_a"}
     database = f"file:{live.directory('bank_a') / 'node.db'}?mode=ro"
     with contextlib.closing(sqlite3.connect(database, uri=True)) as connection:
         rows = connection.execute("SELECT type, run, data FROM own_log_entries").fetchall()

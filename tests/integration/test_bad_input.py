@@ -46,7 +46,7 @@ def test_model_that_is_not_what_its_version_says_is_neither_tested_nor_accepted(
             with pytest.raises(DigestMismatchError):
                 node_cli.main([verb[0], node, version, *verb[1:]])
     with live.store() as store:
-        assert not store.votes(live.model_row(version).version)
+        assert not store.models.votes(live.model_row(version).version)
     with contextlib.closing(_node_store(live.directory("bank_a"))) as kept:
         assert kept.versions.model(live.model_row(version).version) is None
         assert not [one for one in kept.versions.votes() if one.version == version]

@@ -225,7 +225,7 @@ def test_no_count_of_the_partners_rows_is_on_the_wire(capture: Capture) -> None:
     # Sizes of the log are on the wire as numbers, too, and twice as large as zigzag integers:
     # a count below that proves nothing.
     with capture.federation.store() as store:
-        entries = len(store.log_leaves())
+        entries = len(store.log.leaves())
     counts = {one for one in _counts(capture) if one > 2 * entries}
     assert {ROWS, ROWS - BADS} <= counts
     assert counts_found(capture.tap.captured(), counts) == set()

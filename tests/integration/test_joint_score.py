@@ -140,8 +140,8 @@ class Joint:
         version = version_of(data)
         store = self.operator.store
         gate = gate_row(version, passed=True)
-        store.add_model(version, document.plan.run, data, 1, gate=gate)
-        store.set_model_status(version, "active", 2)
+        store.models.add(version, document.plan.run, data, 1, gate=gate)
+        store.models.set_status(version, "active", 2)
         for name, desk in self.desks.items():
             vote = Vote(
                 version=version,

@@ -46,10 +46,10 @@ def test_leaver_is_out_at_once_and_others_go_on_under_a_manifest_that_it_does_no
         assert partner_node.cli.main(["leave", str(leaver.config.directory), "--yes"]) == 0
         capsys.readouterr()
 
-        federation.desk.store.add_run(RunId("ab" * 16), b"plan", Digest("cd" * 32), 1)
+        federation.desk.store.runs.add(RunId("ab" * 16), b"plan", Digest("cd" * 32), 1)
         assert coordinator.cli.main(["exit", home, LEAVER]) == 0
         assert "a run is under way" in capsys.readouterr().out
-        federation.desk.store.set_run_status(RunId("ab" * 16), "finished")
+        federation.desk.store.runs.set_status(RunId("ab" * 16), "finished")
         arguments = ["exit", home, LEAVER, "--min-partners", "2", "--vote-quorum", "2"]
         assert coordinator.cli.main(arguments) == 0
         drafted = joining.proposed(stays, None)

@@ -337,7 +337,7 @@ def test_bad_share_is_complained_of_and_the_complaint_is_kept_for_a_judge(house:
             previous=None,
         )
         assert dealer.name in judge(failed.document, offer, house.manifest).culprits
-        said = [from_jcs(data).body for data in house.desk.store.log_entries()]
+        said = [from_jcs(data).body for data in house.desk.store.log.entries()]
         assert any(isinstance(one, DkgComplaint) for one in said)
 
     run(story())
@@ -348,7 +348,7 @@ def test_every_step_is_logged_by_its_member_before_the_next_is_asked_for(house: 
         holders = holders_of()
         async with relaying(house) as at, holding(house, *holders):
             await until_installed(at, *holders)
-        said = [from_jcs(data) for data in house.desk.store.log_entries()]
+        said = [from_jcs(data) for data in house.desk.store.log.entries()]
         kinds = [type(one.body) for one in said]
         assert kinds == [DkgCommit] * 4 + [DkgReveal] * 4 + [OprfEpoch] * 4
         for part in (said[:4], said[4:8], said[8:]):

@@ -73,5 +73,5 @@ def test_coordinator_that_is_rolled_back_gets_nothing_more_and_the_auditor_sees_
 
 def _said(live: Federation) -> int:
     with live.store() as store:
-        entries = [from_jcs(one) for one in store.log_entries()]
+        entries = [from_jcs(one) for one in store.log.entries()]
     return len({one.actor for one in entries if isinstance(one.body, Incident)})

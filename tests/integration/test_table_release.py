@@ -88,10 +88,10 @@ def test_a_table_is_counted_released_once_charged_at_each_node_and_proven_by_the
 
     # The same figure again: nothing is counted, and no entry is added to the log.
     with live.store() as store:
-        before = len(store.log_entries())
+        before = len(store.log.entries())
         for _ in range(1_000):
             assert TableStore(store).of_figure(row.figure) == row
-        assert len(store.log_entries()) == before
+        assert len(store.log.entries()) == before
     with pytest.raises(ConfigurationError, match="this table is there"):
         list(control.start_run(live.places.control_socket, text))
 

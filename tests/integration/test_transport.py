@@ -299,7 +299,7 @@ def test_manifest_that_skips_the_pinned_one_is_signed_only_when_the_operator_ins
         skipping = joining.proposed(node, drafts[1].digest)
         with pytest.raises(ManifestError, match="--replace"):
             joining.trust(node, skipping)
-        stored = federation.desk.store.manifest(skipping.digest)
+        stored = federation.desk.store.manifests.get(skipping.digest)
         assert stored is not None
         assert stored.signatures == ()
         assert node.known_pin().digest == drafts[0].digest
@@ -586,7 +586,7 @@ def test_health_service_tells_a_node_that_the_coordinator_serves(
 def test_model_with_a_wrong_digest_is_refused(federation: Federation) -> None:
     run, version = RunId("ab" * 16), Digest("01" * 32)
     document = canonical_json({"type": "riskweave/model/v1", "forged": "yes"})
-    federation.desk.store.add_model(version, run, document, wiring.now())
+    federation.desk.store.models.add(version, run, document, wiring.now())
     with federation.serving():
         federation.found("bank_a", "bank_b")
         with federation.nodes["bank_a"].door() as coordinator:

@@ -110,7 +110,7 @@ class Live:
             connection.execute(sa.text(f"DELETE FROM log_heads WHERE size > {size}"))  # noqa: S608 - likewise
 
     def entries(self) -> list[bytes]:
-        return list(self.house.desk.store.log_entries())
+        return list(self.house.desk.store.log.entries())
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def test_regulator_enrols_signs_and_mirrors_a_log_that_it_cosigns(live: Live) ->
     assert mirrored == live.entries()[: len(mirrored)]
     bodies = [from_jcs(data).body for data in mirrored]
     assert any(isinstance(body, AuditNonce) for body in bodies)
-    notes = [parse_note(note) for _, note in live.house.desk.store.log_heads()]
+    notes = [parse_note(note) for _, note in live.house.desk.store.log.heads()]
     lines = {line.name for note in notes for line in note.signatures}
     assert "riskweave/test/authority" in lines
     assert state.head.size == len(mirrored)
@@ -202,7 +202,7 @@ def test_log_that_was_rolled_back_raises_alarm_and_is_not_cosigned(live: Live) -
         one for one in said if one.actor == "authority" and isinstance(one.body, Incident)
     ]
     assert raised.body == Incident(kind="log.rollback", text=Digest(evidence.stem))
-    newest = parse_note(live.house.desk.store.log_heads(last=1)[0][1])
+    newest = parse_note(live.house.desk.store.log.heads(last=1)[0][1])
     assert "riskweave/test/authority" not in {line.name for line in newest.signatures}
 
     # The alarm is on the disk: it stays until somebody settles it.

@@ -73,7 +73,7 @@ def test_lines_stay_at_home_and_every_node_foresees_its_own_closures(
             assert node_cli.main(["validate", node, end.version]) == 0
             assert node_cli.main(["accept", node, end.version]) == 0
         with live.store() as store:
-            assert store.active_model() is None, "it serves no scores"
+            assert store.models.active() is None, "it serves no scores"
             assert live.model_row(end.version).status == "active"
         live.steps.wait_for_witnesses()
         bundle = tmp_path / "audit.zip"

@@ -198,7 +198,7 @@ def test_no_request_fails_while_all_certificates_change_and_a_partner_is_revoked
     for name in sorted(set(KNOWN) - {KILLED}):
         assert last_admitted(joint.directory(name), KILLED) <= wall + HEARTBEAT_S
     with joint.store() as store:
-        bodies = [from_jcs(data).body for data in store.log_entries()]
+        bodies = [from_jcs(data).body for data in store.log.entries()]
     index = next(i for i, one in enumerate(bodies) if isinstance(one, IdentityRevoked))
     sums = [one for one in bodies[index:] if isinstance(one, RoundSum)]
     assert sums

@@ -179,7 +179,7 @@ def test_commands_of_the_readme_lead_to_nodes_that_train(
             assert "still to sign" in log
             assert "checked: " in log
         with closing(Store(f"sqlite:///{tmp_path}/operator/C/coordinator.db")) as store:
-            assert [model.status for model in store.models()] == ["candidate"]
+            assert [model.status for model in store.models.all()] == ["candidate"]
     with capsys.disabled():
         sys.stdout.write(
             f"\n{len(commands())} commands, {seconds:.1f} s, of CPU {_cpu(began_cpu):.1f} s; "

@@ -83,13 +83,13 @@ def test_older_coordinator_that_was_restored_is_refused_and_a_fresh_one_is_not(
                 asked(node, witness)
         assert operator_cli.main(["backup", str(home), str(tmp_path / "fresh")]) == 0
     federation.desk.store.close()
-    entries = len(federation.desk.store.log_entries())
+    entries = len(federation.desk.store.log.entries())
     for name, after in (("fresh", entries), ("old", entries - 3)):
         home.rename(tmp_path / f"lost-before-{name}")
         assert operator_cli.main(["restore", str(tmp_path / name), str(home)]) == 0
         assert "shorter" in capsys.readouterr().out
         federation.desk = operator.open_desk(home)
-        assert len(federation.desk.store.log_entries()) == after
+        assert len(federation.desk.store.log.entries()) == after
         with federation.serving(logged=True):
             if name == "fresh":
                 asked(nodes[0], witnesses[0])

@@ -33,8 +33,8 @@ def add_models(house: House) -> None:
     for number, who in enumerate(TRAINED):
         run = RunId(f"{number:032x}")
         plan = replace(plan_of(who), run=run)
-        house.desk.store.add_run(run, document_of(plan), plan_digest(plan), 1)
-        house.desk.store.add_model(version_of(who), run, b"{}", 1)
+        house.desk.store.runs.add(run, document_of(plan), plan_digest(plan), 1)
+        house.desk.store.models.add(version_of(who), run, b"{}", 1)
 
 
 def add_table(house: House, number: int, *, synthetic: bool = False) -> Digest:
@@ -121,8 +121,8 @@ def test_plan_without_a_partner_is_the_old_one_less_its_rows_and_blocks(house: H
     (shared,) = plan.blocks
     plan = replace(plan, blocks=(replace(shared, normaliser=1001), alone))
     store, version = house.desk.store, hash_with(Label.MODEL, b"more blocks")
-    store.add_run(plan.run, document_of(plan), plan_digest(plan), 1)
-    store.add_model(version, plan.run, b"{}", 1)
+    store.runs.add(plan.run, document_of(plan), plan_digest(plan), 1)
+    store.models.add(version, plan.run, b"{}", 1)
     made = tomllib.loads(retraining_plan(store, version[:12], PartnerId("lender_2")))
     assert (made["plan"]["epsilon"], made["plan"]["rounds"]) == ("0.7", 9)
     assert made["plan"]["holdout_salt"] == plan.holdout_salt

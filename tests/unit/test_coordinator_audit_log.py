@@ -19,7 +19,8 @@ from consortium.release import Attempt, Outcome
 from consortium.secagg.uploads import sign_upload
 from coordinator.audit_log import AuditLog, LogKeys, member_entry
 from coordinator.run_record import RunRecord
-from coordinator.storage import CheckpointRow, Store, SumRow
+from coordinator.run_storage import CheckpointRow, SumRow
+from coordinator.storage import Store
 from models.run import ClosedSum
 from tests.ledger_house import COORDINATOR, House
 
@@ -55,12 +56,12 @@ def said(log: AuditLog, text: str) -> bytes:
 
 def check_head(house: House, store: Store) -> int:
     """The newest head is signed by the log and is that of all entries; its size."""
-    _, head = store.log_heads()[-1]
+    _, head = store.log.heads()[-1]
     verifier = log_verifier(house.manifest)
     note, times = open_note(head, [verifier])
     assert verifier in times
     checkpoint = parse_checkpoint(note.text)
-    entries = store.log_entries()
+    entries = store.log.entries()
     assert (checkpoint.size, checkpoint.root) == (
         len(entries),
         Tree(leaf_hash(one) for one in entries).root(),
@@ -82,11 +83,11 @@ def test_entries_of_a_transaction_that_fails_are_not_in_the_log_nor_in_a_later_h
 ) -> None:
     log = make()
     run, digest = RunId("a" * 32), Digest("b" * 64)
-    store.add_run(run, b"plan", digest, 1, entries=[said(log, "first")])
+    store.runs.add(run, b"plan", digest, 1, entries=[said(log, "first")])
     with pytest.raises(StorageError):
-        store.add_run(run, b"plan", digest, 1, entries=[said(log, "lost"), said(log, "too")])
-    assert [from_jcs(one).body.kind for one in store.log_entries()] == ["first"]  # type: ignore[union-attr]
-    store.set_run_status(run, "failed", entries=[said(log, "second")])
+        store.runs.add(run, b"plan", digest, 1, entries=[said(log, "lost"), said(log, "too")])
+    assert [from_jcs(one).body.kind for one in store.log.entries()] == ["first"]  # type: ignore[union-attr]
+    store.runs.set_status(run, "failed", entries=[said(log, "second")])
     assert check_head(house, store) == 2
 
 
@@ -97,7 +98,7 @@ def test_heads_go_on_where_another_process_appended(
     one.append([said(one, "a"), said(one, "b")])
     other = make()
     other.append([said(other, "c")])
-    store.log_with(one)
+    store.log.seal_with(one)
     one.append([said(one, "d")])
     assert check_head(house, store) == 4
 
@@ -107,7 +108,7 @@ def test_entry_that_the_log_has_is_not_appended_again(store: Store, make: Make) 
     first, second = said(log, "first"), said(log, "second")
     log.append([first])
     log.append([first, second, second])
-    assert store.log_entries() == (first, second)
+    assert store.log.entries() == (first, second)
 
 
 def entry_of(name: PartnerId, key: IdentityKey) -> bytes:
@@ -149,8 +150,8 @@ def test_two_coordinators_on_one_database_append_one_log(
     other_store.close()
     assert check_head(house, store) == 40
     roots = Tree()
-    entries = store.log_entries()
-    heads = dict(store.log_heads())
+    entries = store.log.entries()
+    heads = dict(store.log.heads())
     assert sorted(heads) == list(range(1, 41))
     for size, entry in enumerate(entries, start=1):
         roots.append(leaf_hash(entry))
@@ -164,10 +165,10 @@ def test_entry_that_two_bring_at_once_is_appended_once(
     log, other_store = make(), Store(database_url)
     brought = [[said(log, f"{number}")] for number in range(30)]
     # The other coordinator's look at the log and its addition are one transaction.
-    other_store.log_with(log)
+    other_store.log.seal_with(log)
     with ThreadPoolExecutor(2) as pool:
         for one in brought:
-            list(pool.map(lambda place, one=one: place.append_new(one), (store, other_store)))
+            list(pool.map(lambda place, one=one: place.log.append_new(one), (store, other_store)))
     other_store.close()
     assert check_head(house, store) == len(brought)
 
@@ -179,7 +180,7 @@ RCTX = Digest("dc" * 32)
 def closed(store: Store, number: int, words: bytes | None, *, at: int) -> None:
     row = SumRow(run=RUN, number=number, request=b"", joined=RCTX, total=bytes(8))
     point = CheckpointRow(run=RUN, stage="gradient", round=1, attempts=number, payload=b"")
-    store.save_checkpoint(point, row, words=words, at=at)
+    store.runs.save_checkpoint(point, row, words=words, at=at)
 
 
 def test_words_are_in_a_bundle_only_when_they_are_asked_for(
@@ -190,20 +191,20 @@ def test_words_are_in_a_bundle_only_when_they_are_asked_for(
         house.files[f"manifests/{digest}.json"],
         house.files[f"schemas/{manifest.schema}.json"],
     )
-    store.add_manifest(digest, 1, ManifestBundle(body=body, signatures=(), schema=schema), 1)
+    store.manifests.add(digest, 1, ManifestBundle(body=body, signatures=(), schema=schema), 1)
     log = make()
     log.append([said(log, "first")])
-    store.add_run(RUN, b"plan", Digest("b" * 64), 1)
+    store.runs.add(RUN, b"plan", Digest("b" * 64), 1)
     closed(store, 1, b"wordsone", at=100)
     closed(store, 2, None, at=100)
     place = f"uploads/{RCTX}.bin"
     assert place not in log.bundle(manifest)
     assert log.bundle(manifest, uploads=True)[place] == b"wordsone"
-    store.drop_words(100)
+    store.runs.drop_words(100)
     assert place in log.bundle(manifest, uploads=True)
-    store.drop_words(101)
+    store.runs.drop_words(101)
     assert place not in log.bundle(manifest, uploads=True)
-    assert len(store.sums(RUN)) == 2
+    assert len(store.runs.sums(RUN)) == 2
 
 
 @pytest.mark.parametrize(("most", "kept"), [(64, True), (63, False), (0, False)])

@@ -119,9 +119,9 @@ def test_refused_plan_reaches_the_operator_with_its_full_text(house: House) -> N
 
 
 def test_run_that_ended_before_a_restart_is_told_from_the_database(house: House) -> None:
-    house.desk.store.add_run(RUN, b"plan", house.manifest.digest, 1)
+    house.desk.store.runs.add(RUN, b"plan", house.manifest.digest, 1)
     for event in STORY:
-        house.desk.store.add_event(RUN, json.dumps(asdict(event)))
+        house.desk.store.runs.add_event(RUN, json.dumps(asdict(event)))
 
     async def story() -> None:
         async with door(house, ToldTrainer(())) as socket:

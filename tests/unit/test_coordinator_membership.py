@@ -139,10 +139,10 @@ def test_secret_of_a_join_token_is_not_in_the_database(
 
 
 def test_partner_that_enrols_again_keeps_its_index(house: House) -> None:
-    before = house.desk.store.member(PartnerId("bank_a"))
+    before = house.desk.store.members.get(PartnerId("bank_a"))
     again = NodeKeys.of("bank_a")
     enrol(house.desk, again)
-    after = house.desk.store.member(PartnerId("bank_a"))
+    after = house.desk.store.members.get(PartnerId("bank_a"))
     assert before is not None
     assert after is not None
     assert after.index == before.index

@@ -67,7 +67,7 @@ def test_newcomer_fetches_and_signs_the_draft_and_nothing_else(house: House) -> 
             assert bundle.signatures == ()
             signed = newcomer.sign(draft.digest)
             await ask(channel, "SignManifest", codec.encode_signed(signed))
-            stored = house.desk.store.manifest(draft.digest)
+            stored = house.desk.store.manifests.get(draft.digest)
             assert stored is not None
             assert stored.signatures == (signed,)
             code, text = await refusal(ask(channel, "ListModels", b""))
@@ -104,7 +104,7 @@ def test_partner_under_a_revoked_key_is_refused(house: House) -> None:
 
 def test_quorum_of_votes_makes_a_model_active(house: House) -> None:
     async def story() -> None:
-        house.desk.store.add_model(V1, RUN, b"{}", 1, gate=gate_row(V1, passed=True))
+        house.desk.store.models.add(V1, RUN, b"{}", 1, gate=gate_row(V1, passed=True))
         statuses = []
         async with house.serving():
             for name, node in house.nodes.items():
@@ -124,12 +124,12 @@ def test_quorum_of_votes_makes_a_model_active(house: House) -> None:
 
 def test_vote_in_the_name_of_another_partner_is_refused(house: House) -> None:
     async def story() -> None:
-        house.desk.store.add_model(V1, RUN, b"{}", 1, gate=gate_row(V1, passed=True))
+        house.desk.store.models.add(V1, RUN, b"{}", 1, gate=gate_row(V1, passed=True))
         async with house.serving(), house.channel(house.nodes["bank_a"]) as channel:
             forged = codec.encode_vote(vote(house, "bank_b"))
             code, _ = await refusal(ask(channel, "CastVote", forged))
             assert code is grpc.StatusCode.UNAUTHENTICATED
-        assert house.desk.store.votes(V1) == ()
+        assert house.desk.store.models.votes(V1) == ()
 
     run(story())
 

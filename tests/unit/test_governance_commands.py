@@ -39,7 +39,7 @@ def house(tmp_path: Path) -> House:
 def said(house: House, name: str, body: CharterAgreed | ManifestAdopted) -> None:
     node = house.nodes[name]
     entry = Entry(seq_hint=0, at=house.desk.log.now(), actor=node.partner, body=body)
-    house.desk.store.append((sign_entry(entry, node.identity).to_jcs(),))
+    house.desk.store.log.append((sign_entry(entry, node.identity).to_jcs(),))
 
 
 def told(capsys: Output, *words: str) -> dict[str, object]:

@@ -106,7 +106,7 @@ def test_charter_is_agreed_to_by_its_digest_in_the_partners_own_name(
         charter.agree(node.mirror, house.manifest, CHARTER.digest)
     settled(log, witnesses)
     settled(log, witnesses)
-    said = [from_jcs(one) for one in log._store.log_entries()]
+    said = [from_jcs(one) for one in log._store.log.entries()]
     agreed = [one for one in said if isinstance(one.body, CharterAgreed)]
     assert [one.actor for one in agreed] == [node.name]
     assert charter.charters_in(node.mirror, house.manifest).agreed == (node.name,)

@@ -284,19 +284,19 @@ def test_an_accepted_closure_model_takes_no_score_s_place(tmp_path, trained) -> 
     store = Store(f"sqlite:///{tmp_path}/c.db")
     first, second, scores = (digest_of(name) for name in (b"1", b"2", b"3"))
     run = RUN
-    store.add_model(scores, run, b"{}", 1)
-    store.set_model_status(scores, "active", 1)
+    store.models.add(scores, run, b"{}", 1)
+    store.models.set_status(scores, "active", 1)
     for version in (first, second):
-        store.add_model(version, run, data, 2, beside="hazard")
-        store.put_beside(version, 3)
-        active = store.active_model()
+        store.models.add(version, run, data, 2, beside="hazard")
+        store.models.put_beside(version, 3)
+        active = store.models.active()
         assert active is not None
         assert active.version == scores
-    rows = {row.version: row.status for row in store.models()}
+    rows = {row.version: row.status for row in store.models.all()}
     assert rows == {scores: "active", first: "retired", second: "active"}
-    assert store.activations() == (scores,)
+    assert store.models.activations() == (scores,)
     other = digest_of(b"4")
-    store.add_model(other, run, b"{}", 4)
-    store.set_model_status(other, "active", 4)
-    assert store.model(second).status == "active"  # type: ignore[union-attr]
+    store.models.add(other, run, b"{}", 4)
+    store.models.set_status(other, "active", 4)
+    assert store.models.get(second).status == "active"  # type: ignore[union-attr]
     store.close()

@@ -12,9 +12,10 @@ from consortium.errors import ConfigurationError, DeposedError, StorageError
 from consortium.ids import RunId
 from coordinator import leadership
 from coordinator.leadership import Seat, leader_of, take_office
+from coordinator.run_storage import CheckpointRow
 from coordinator.schema import HISTORY
 from coordinator.standby import _still
-from coordinator.storage import CheckpointRow, Store
+from coordinator.storage import Store
 from tests.postgres_house import PostgresServer
 
 OWN, OTHER = b"o" * 32, b"x" * 32
@@ -46,20 +47,20 @@ def second(url: str) -> Iterator[Store]:
 def test_leader_of_an_earlier_epoch_writes_and_reads_nothing(
     first: Store, second: Store
 ) -> None:
-    first.append([b"while it leads"])
-    before = second.log_entries()
+    first.log.append([b"while it leads"])
+    before = second.log.entries()
     second.lead(take_office(second, OWN, "second", 2))
     for stale in (
-        lambda: first.append([b"when it does not"]),
-        lambda: first.save_checkpoint(
+        lambda: first.log.append([b"when it does not"]),
+        lambda: first.runs.save_checkpoint(
             CheckpointRow(run=RUN, stage="x", round=1, attempts=1, payload=b"")
         ),
-        first.newest_run,
+        first.runs.newest,
     ):
         with pytest.raises(DeposedError):
             stale()
-    assert second.log_entries() == before
-    assert second.checkpoint(RUN) is None
+    assert second.log.entries() == before
+    assert second.runs.checkpoint(RUN) is None
     led = leader_of(second)
     assert led is not None
     assert led.holder == "second"
@@ -74,7 +75,7 @@ def test_office_is_taken_only_after_the_earlier_leaders_transaction_has_ended(
         with first.transaction() as connection:
             began.set()
             go_on.wait(10)
-            first.append_within(connection, [b"committed before the epoch rises"])
+            first.log.append_within(connection, [b"committed before the epoch rises"])
 
     with ThreadPoolExecutor(2) as pool:
         writing = pool.submit(write)
@@ -85,7 +86,7 @@ def test_office_is_taken_only_after_the_earlier_leaders_transaction_has_ended(
         go_on.set()
         writing.result(10)
         second.lead(taking.result(10))
-    assert b"committed before the epoch rises" in second.log_entries()
+    assert b"committed before the epoch rises" in second.log.entries()
 
 
 def _wait_for_a_waiter(store: Store) -> None:
@@ -103,15 +104,15 @@ def test_frozen_transaction_of_an_earlier_leader_is_ended_and_comes_to_nothing(
     monkeypatch.setattr(leadership, "WAIT_S", 0.2)
     lost = pytest.raises(StorageError)
     with lost, first.transaction() as connection:
-        first.append_within(connection, [b"begun, and then frozen"])
+        first.log.append_within(connection, [b"begun, and then frozen"])
         second.lead(take_office(second, OWN, "second", 2))
-    assert b"begun, and then frozen" not in second.log_entries()
+    assert b"begun, and then frozen" not in second.log.entries()
 
 
 def test_database_of_another_coordinator_is_not_led(first: Store, second: Store) -> None:
     with pytest.raises(ConfigurationError, match="another coordinator"):
         take_office(second, OTHER, "stranger", 2)
-    first.append([b"still leads"])
+    first.log.append([b"still leads"])
 
 
 def test_migration_by_a_newer_program_deposes_the_leader(first: Store, url: str) -> None:
@@ -121,7 +122,7 @@ def test_migration_by_a_newer_program_deposes_the_leader(first: Store, url: str)
     with closing(Store(url)) as newer:
         assert newer.version() == HISTORY.current
         with pytest.raises(DeposedError):
-            first.append([b"among tables that it does not know"])
+            first.log.append([b"among tables that it does not know"])
 
 
 def test_seat_is_one_replicas_and_free_when_its_session_ends(
@@ -157,7 +158,7 @@ def test_lost_seat_is_taken_again_while_nobody_else_has_led(first: Store, url: s
     seat._session.invalidate()
     seat._session.close()
     _still(seat, first)
-    first.append([b"goes on"])
+    first.log.append([b"goes on"])
     seat.leave()
 
 

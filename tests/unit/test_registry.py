@@ -31,7 +31,7 @@ def store(database_url: str) -> Iterator[Store]:
 
 def _add(store: Store, name: str, *, passed: bool = True) -> Digest:
     version = digest_of(name.encode())
-    store.add_model(version, RUN, name.encode(), 1, gate=gate_row(version, passed=passed))
+    store.models.add(version, RUN, name.encode(), 1, gate=gate_row(version, passed=passed))
     return version
 
 
@@ -98,7 +98,7 @@ def test_vote_cast_again_after_a_later_one_is_refused(
     for replayed in (yes, no):
         with pytest.raises(OutOfOrderError, match="voted later"):
             registry.cast_vote(store, consortium.manifest, replayed, lambda: 3)
-    assert store.votes(version) == (no if later else yes,)
+    assert store.models.votes(version) == (no if later else yes,)
 
 
 def test_vote_under_another_manifest_or_number_is_not_the_members(
@@ -113,7 +113,7 @@ def test_vote_under_another_manifest_or_number_is_not_the_members(
         registry.cast_vote(store, changed, vote, lambda: 2)
     with pytest.raises(SignatureError):
         registry.cast_vote(store, consortium.manifest, replace(vote, number=9), lambda: 2)
-    assert store.votes(version) == ()
+    assert store.models.votes(version) == ()
 
 
 def test_refusing_votes_carry_nothing(consortium: Consortium, store: Store) -> None:
@@ -147,7 +147,7 @@ def test_vote_signed_by_another_member_is_refused(consortium: Consortium, store:
     forged = replace(good, member=PartnerId("bank_b"))
     with pytest.raises(SignatureError):
         registry.cast_vote(store, consortium.manifest, forged, lambda: 2)
-    assert store.votes(version) == ()
+    assert store.models.votes(version) == ()
 
 
 def test_vote_of_a_stranger_or_on_nothing_is_refused(
@@ -197,14 +197,14 @@ def test_prefix_that_names_several_versions_is_refused(store: Store) -> None:
 
 def _add_head(store: Store, name: str, base: Digest) -> Digest:
     version = digest_of(name.encode())
-    store.add_model(
+    store.models.add(
         version, RUN, name.encode(), 1, base=base, gate=gate_row(version, passed=True)
     )
     return version
 
 
 def _in_use(store: Store) -> tuple[str | None, str | None]:
-    rows = (store.active_model(), store.active_head())
+    rows = (store.models.active(), store.models.active_head())
     return tuple(None if row is None else row.document.decode() for row in rows)  # type: ignore[return-value]
 
 
@@ -283,7 +283,7 @@ def test_version_without_a_gate_cannot_be_voted_in_or_activated(
     consortium: Consortium, store: Store
 ) -> None:
     version = digest_of(b"a")
-    store.add_model(version, RUN, b"a", 1)
+    store.models.add(version, RUN, b"a", 1)
     with pytest.raises(OutOfOrderError, match="no release gate"):
         registry.cast_vote(
             store, consortium.manifest, _vote(consortium, "bank_a", version), lambda: 2
@@ -294,9 +294,9 @@ def test_version_without_a_gate_cannot_be_voted_in_or_activated(
 
 def test_newest_gate_counts(consortium: Consortium, store: Store) -> None:
     version = _add(store, "a", passed=False)
-    store.add_gate(gate_row(version, passed=True), 2)
+    store.models.add_gate(gate_row(version, passed=True), 2)
     _carry(consortium, store, version)
-    active = store.active_model()
+    active = store.models.active()
     assert active is not None
     assert active.version == version
 
@@ -313,6 +313,6 @@ def test_refusal_for_unstable_reasons_stops_what_the_quorum_accepts(
     )
     registry.cast_vote(store, consortium.manifest, against, lambda: 2)
     _carry(consortium, store, version)
-    assert store.active_model() is None
+    assert store.models.active() is None
     with pytest.raises(ConfigurationError, match="unstable reasons"):
         registry.activate(store, consortium.manifest, version, 3)

@@ -123,7 +123,7 @@ class Office:
     def cosign_by_partners(self) -> int:
         """The newest head with the lines of both partners: it counts."""
         manifest = self.house.manifest
-        size, note = self.house.desk.store.log_heads(last=1)[0]
+        size, note = self.house.desk.store.log.heads(last=1)[0]
         lines = {}
         for name in ("bank_a", "bank_b"):
             line = cosign_note(
@@ -138,7 +138,7 @@ class Office:
 
     @property
     def bodies(self) -> list[object]:
-        return [from_jcs(data).body for data in self.house.desk.store.log_entries()]
+        return [from_jcs(data).body for data in self.house.desk.store.log.entries()]
 
 
 def _note_key(name: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
@@ -183,7 +183,7 @@ def _keep(house: House) -> None:
         signatures=(),
         schema=canonical_json(house.desk.schema.to_canonical()),
     )
-    house.desk.store.add_manifest(house.manifest.digest, 1, bundle, 1)
+    house.desk.store.manifests.add(house.manifest.digest, 1, bundle, 1)
 
 
 def token_of(house: House, role: Role = Role.REGULATOR) -> JoinToken:
@@ -313,7 +313,7 @@ def test_mirror_goes_on_where_it_stopped_and_forgets_what_a_crash_left_behind(
     later, grown = read_mirror(office.directory)
     assert later.head.size > state.head.size
     assert grown[: len(entries)] == entries
-    assert grown == list(office.house.desk.store.log_entries())[: len(grown)]
+    assert grown == list(office.house.desk.store.log.entries())[: len(grown)]
 
 
 def test_full_disk_is_no_lie_of_the_log_and_leaves_the_mirror_as_it_was(
@@ -569,7 +569,7 @@ def test_challenge_rests_on_the_coin_and_opens_the_bytes_that_were_committed_to(
     assert (made.coin.size, made.coin.number) == (size, 0)
     assert len(made.records) == 32
     office.look(2)
-    entries = [from_jcs(data) for data in office.house.desk.store.log_entries()]
+    entries = [from_jcs(data) for data in office.house.desk.store.log.entries()]
     (challenge,) = [one for one in entries if isinstance(one.body, AuditChallenge)]
     assert (challenge.seq_hint, challenge.actor) == (size, AUTHORITY)
     assert challenge.body == made.challenge
@@ -582,7 +582,7 @@ def test_challenge_rests_on_the_coin_and_opens_the_bytes_that_were_committed_to(
     (again,) = sampled(office)
     assert again.challenge == made.challenge
     office.look(2)
-    entries = [from_jcs(data) for data in office.house.desk.store.log_entries()]
+    entries = [from_jcs(data) for data in office.house.desk.store.log.entries()]
     assert sum(isinstance(one.body, AuditNonce) for one in entries) == 2
 
 

@@ -19,7 +19,7 @@ GATE = (
 def candidate(store: Store, *, passed: bool) -> Digest:
     version = digest_of(b"a")
     row = gate_row(version, passed=passed)
-    store.add_model(version, RunId("0" * 32), b"a", 1, gate=row)
+    store.models.add(version, RunId("0" * 32), b"a", 1, gate=row)
     return version
 
 
@@ -38,6 +38,6 @@ def test_version_that_is_not_in_use_after_the_votes_is_told_with_the_reasons(
     version = candidate(store, passed=passed)
     with pytest.raises(RehearsalError, match=told):
         check_in_use(store, version, votes, what="head")
-    store.set_model_status(version, "active", 2)
+    store.models.set_status(version, "active", 2)
     check_in_use(store, version, votes, what="head")
     store.close()

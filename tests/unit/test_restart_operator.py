@@ -210,7 +210,7 @@ def test_every_order_is_in_the_log_with_the_release_that_decided(operator: Opera
     operator.look(BAD)
     orders = [
         entry.body.order
-        for entry in map(from_jcs, operator.desk.store.log_entries())
+        for entry in map(from_jcs, operator.desk.store.log.entries())
         if isinstance(entry.body, CampaignOrdered)
     ]
     assert [one.move for one in orders] == [Move.OPEN, Move.BAD]

@@ -274,7 +274,7 @@ def test_voice_about_a_key_that_no_member_has_or_about_the_coordinator_is_refuse
         house.desk.log.revoke(about(house.manifest, coordinator))
     with pytest.raises(ConfigurationError, match="no active partner"):
         wiring.revoke(house.desk, coordinator, "left", since=None)
-    assert house.desk.store.out() == ()
+    assert house.desk.store.members.out() == ()
     assert house.manifest.coordinator.role is Role.COORDINATOR
 
 
@@ -287,7 +287,7 @@ def test_second_voice_of_a_member_about_one_key_is_not_appended(house: House) ->
         with nullcontext() if at == 1 else pytest.raises(OutOfOrderError):
             house.desk.log.standing.say(from_jcs(data), data, house.manifest, at=at)
     assert house.desk.log.newest()[0] == size + 1
-    assert house.desk.store.out() == ()
+    assert house.desk.store.members.out() == ()
     assert revoke(house)  # the operator's voice, with that of one partner
 
 
@@ -301,4 +301,4 @@ def test_revocation_and_its_entry_are_one_commit(house: House) -> None:
     before = house.desk.log.newest()
     with pytest.raises(Exception, match="database"):
         revoke(house)
-    assert (house.desk.log.newest(), house.desk.store.out()) == (before, ())
+    assert (house.desk.log.newest(), house.desk.store.members.out()) == (before, ())

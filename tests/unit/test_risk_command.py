@@ -55,7 +55,7 @@ def debit(house: House, share: float, at: int, account: str = "training") -> Non
     )
     node = house.nodes["bank_a"]
     entry = sign_entry(Entry(seq_hint=0, at=at, actor=node.partner, body=body), node.identity)
-    house.desk.store.append((entry.to_jcs(),))
+    house.desk.store.log.append((entry.to_jcs(),))
 
 
 def clocked(house: House) -> tuple[Registers, Governing, list[int]]:
@@ -126,7 +126,7 @@ def test_act_and_waiver_are_entries_of_the_operator_in_the_log(
     home = str(tmp_path / "coordinator")
     cli_risk.main(["act", home, "drift", "all", "--action", "retrain"])
     cli_risk.main(["waive", home, "fairness", "women", "--reason", "search-2"])
-    bodies = [from_jcs(one).body for one in house.desk.store.log_entries()]
+    bodies = [from_jcs(one).body for one in house.desk.store.log.entries()]
     assert [type(one) for one in bodies[-2:]] == [RegisterActed, RegisterWaived]
 
 

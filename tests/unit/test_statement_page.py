@@ -182,7 +182,7 @@ def test_operator_prints_and_writes_the_statement(
 ) -> None:
     directory = str(house.desk.config.directory)
     store = Store(house.desk.config.storage_url)
-    store.add_model(candidate.version, Consortium().plan.run, candidate.document, 1)
+    store.models.add(candidate.version, Consortium().plan.run, candidate.document, 1)
     store.close()
     target = tmp_path / "statement.html"
     command = ["statement", candidate.version, "--dir", directory]

@@ -318,5 +318,5 @@ def test_a_stored_table_is_the_same_bytes_as_often_as_it_is_asked_for(tmp_path: 
     assert {tables.of_figure(row.figure) for _ in range(1_000)} == {row}
     assert tables.find("a1a1") == (row,)
     assert tables.find("%") == ()
-    assert store.log_entries() == ()
+    assert store.log.entries() == ()
     store.close()

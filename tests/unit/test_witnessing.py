@@ -73,7 +73,7 @@ def make(house: House, tmp_path: Path) -> Make:
 
 
 def grow(log: AuditLog, count: int, text: str = "entry") -> None:
-    begun = len(log._store.log_entries())
+    begun = len(log._store.log.entries())
     for number in range(begun, begun + count):
         log.append([log.entry(Incident(kind=f"{text} {number}", text=Digest("ab" * 32)))])
 
@@ -229,11 +229,11 @@ def test_incident_is_said_in_the_log_signed_and_shown_to_all(
     for _ in range(2):
         with pytest.raises(RefusalError, match="R08"):
             one.ask(short)
-    said = [from_jcs(one) for one in short._store.log_entries()]
+    said = [from_jcs(one) for one in short._store.log.entries()]
     assert [(entry.actor, entry.body.kind) for entry in said[5:]] == [  # type: ignore[union-attr]
         (one.name, "log.rollback")
     ]
-    verify_entry(said[5], short._store.log_entries()[5], house.manifest.member(one.name))
+    verify_entry(said[5], short._store.log.entries()[5], house.manifest.member(one.name))
 
 
 def test_mirror_goes_on_where_the_other_process_stopped(
@@ -246,7 +246,7 @@ def test_mirror_goes_on_where_the_other_process_stopped(
         process.mirror.take(one.pin.manifest, shown_by(log, size - 5))
         assert one.mirror.size() == other.mirror.size() == size
     rows = one.store.log.portion(0, 100)
-    assert tuple(row.data for row in rows) == log._store.log_entries()
+    assert tuple(row.data for row in rows) == log._store.log.entries()
     assert {row.type for row in rows} == {"incident"}
 
 
@@ -321,7 +321,7 @@ def test_entry_of_a_member_that_leaves_while_a_manifest_is_being_adopted_is_no_i
         body=Incident(kind="leaves", text=Digest("ab" * 32)),
     )
     entries = [adoption(house, first), sign_entry(leaver, house.identities[first]).to_jcs()]
-    log._store.append(entries + [adoption(house, name) for name in others])
+    log._store.log.append(entries + [adoption(house, name) for name in others])
     one.ask(log)
     assert one.rules.examine() == 5 + len(entries) + len(others)
     assert one.store.log.incident() is None
@@ -332,10 +332,10 @@ def test_entry_that_its_actor_did_not_sign_is_an_incident(
 ) -> None:
     one, log = witnesses[0], make("log.db")
     for signer in house.manifest.signers():
-        log._store.append([adoption(house, signer.id)])
+        log._store.log.append([adoption(house, signer.id)])
     forged = Incident(kind="forged", text=Digest("ab" * 32))
     bare = Entry(seq_hint=0, at=1, actor=house.names[0], body=forged)
-    log._store.append([sign_entry(bare, house.identities[house.names[1]]).to_jcs()])
+    log._store.log.append([sign_entry(bare, house.identities[house.names[1]]).to_jcs()])
     one.ask(log)
     with pytest.raises(SignatureError):
         one.rules.examine()
@@ -393,7 +393,7 @@ def test_cosignature_that_fails_is_not_taken(
     other = witnesses[1].name
     with pytest.raises(SignatureError):
         log.on_witness(good, other, house.manifest)
-    (*_, (_, note)) = log._store.log_heads()
+    (*_, (_, note)) = log._store.log.heads()
     assert open_checkpoint(note, house.manifest).times == {}
 
 
@@ -493,7 +493,7 @@ def test_witness_brings_nothing_in_another_name_and_nothing_that_goes_with_an_an
     question = WitnessQuestion(known=0, entries=(said(house, REGULATOR, refusal),))
     with pytest.raises(DecodeError, match="in the name of regulator"):
         log.on_witness(question, REGULATOR, house.manifest)
-    assert len(log._store.log_entries()) == 5
+    assert len(log._store.log.entries()) == 5
 
 
 @pytest.mark.parametrize("hint", [4, 6, 10**9], ids=["uncosigned", "to come", "far"])
@@ -530,7 +530,7 @@ def test_incident_is_taken_by_a_log_that_was_written_over(
     bare = Entry(seq_hint=hint, at=1, actor=name, body=body)
     data = sign_entry(bare, house.identities[name]).to_jcs()
     log.on_witness(WitnessQuestion(known=5, entries=(data,)), name, house.manifest)
-    assert log._store.log_entries()[-1] == data
+    assert log._store.log.entries()[-1] == data
 
 
 @pytest.mark.slow
@@ -550,7 +550,7 @@ def test_mirror_that_is_far_behind_is_filled_in_portions_each_under_a_head(
         sizes.append(known)
         assert len(entries) == known
     assert sizes == [PORTION, 2 * PORTION, 2 * PORTION + 5]
-    assert tuple(entries) == log._store.log_entries()
+    assert tuple(entries) == log._store.log.entries()
 
 
 def test_newest_cosigned_head_is_shown_once_the_quorum_is_there_and_not_before(
