@@ -27,10 +27,12 @@ from coordinator import (
     cli_founding,
     cli_keys,
     cli_upkeep,
+    commands,
     control,
     doctor,
     gating,
     registry,
+    serving,
     statement_page,
     wiring,
 )
@@ -170,13 +172,13 @@ def _governs(name: str) -> Callable[[argparse.Namespace], int]:
     def command(arguments: argparse.Namespace) -> int:
         from coordinator.credit import cli_governance  # noqa: PLC0415
 
-        commands = {
+        verbs = {
             "charter": cli_governance.charter,
             "governance": cli_governance.governance,
             "contribution": cli_governance.contribution,
             "retrain": cli_governance.retrain,
         }
-        return commands[name](arguments)
+        return verbs[name](arguments)
 
     return command
 
@@ -233,7 +235,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     def ready() -> None:
         print(f"serving {arguments.directory}", flush=True)
 
-    wiring.serve(arguments.directory, ready)
+    serving.serve(arguments.directory, ready)
     return 0
 
 
@@ -259,7 +261,7 @@ def _calibrate(arguments: argparse.Namespace) -> int:
         clip=arguments.clip,
         askers=tuple(parse_partner_id(name) for name in names),
     )
-    plan = wiring.plan_of_head(desk, settings)
+    plan = commands.plan_of_head(desk, settings)
     if arguments.print:
         print(plan, end="")
         return 0
@@ -328,7 +330,7 @@ class _Bar:
 def _status(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.directory)
     seen = control.fetch_status(config.control_socket)
-    days = wiring.certificate_days(config)
+    days = serving.certificate_days(config)
     if arguments.json:
         print(json.dumps(asdict(seen) | {"certificate_days": days}))
         return 0
@@ -409,7 +411,7 @@ def _inquiries(arguments: argparse.Namespace) -> int:
 
 def _bundle(arguments: argparse.Namespace) -> int:
     desk = wiring.open_desk(arguments.directory)
-    digest = wiring.write_bundle(desk, arguments.out, uploads=arguments.uploads)
+    digest = commands.write_bundle(desk, arguments.out, uploads=arguments.uploads)
     words = ", and the words of uploads" if arguments.uploads else ""
     print(f"{arguments.out}: the log, manifests, sums and models{words}")
     print(f"check it: riskweave audit verify {arguments.out} --manifest {digest}")
@@ -489,7 +491,7 @@ def _models_gate(arguments: argparse.Namespace) -> int:
     desk = wiring.open_desk(arguments.directory)
     row = registry.find(desk.store, arguments.version)
     if arguments.audit is not None:
-        made = wiring.gate_again(desk, row.version, arguments.audit)
+        made = commands.gate_again(desk, row.version, arguments.audit)
     elif (kept := desk.store.models.gate(row.version)) is not None:
         made = gating.body_of(kept)
     else:

@@ -12,7 +12,7 @@ from consortium.crypto.keys import Secret
 from consortium.errors import ConfigurationError
 from consortium.ids import PartnerId
 from consortium.manifest import Manifest, Role, parse_manifest
-from coordinator import waiting, wiring
+from coordinator import commands, waiting, wiring
 from coordinator.config import DATABASE, address
 from coordinator.membership import partner_for_token
 from coordinator.verbs import add_verb, with_json
@@ -113,7 +113,7 @@ def _invite(directory: Path, invited: Iterable[Invitation]) -> None:
     desk = wiring.open_desk(directory)
     place = wiring.private_directory(directory / TOKENS)
     for partner, families in invited:
-        token = wiring.issue_token(desk, partner, families, hours=HOURS)
+        token = commands.issue_token(desk, partner, families, hours=HOURS)
         path = place / f"{partner}.token"
         wiring.write_secret(path, Secret(token.encode().encode() + b"\n"))
         print(f"{path}: hand it to {partner} out of band; once, within {HOURS} hours")
@@ -144,7 +144,7 @@ def _token(arguments: argparse.Namespace) -> int:
     partner = partner_for_token(arguments.partner)
     families = _names(arguments.families)
     role = Role.REGULATOR if arguments.regulator else Role.PARTNER
-    token = wiring.issue_token(desk, partner, families, hours=arguments.hours, role=role)
+    token = commands.issue_token(desk, partner, families, hours=arguments.hours, role=role)
     if arguments.out is None:
         print(token.encode())
         return 0

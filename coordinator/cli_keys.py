@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from consortium.errors import ConfigurationError
 from consortium.ids import PartnerId, parse_partner_id
 from consortium.ledger.revocations import REASONS
-from coordinator import wiring
+from coordinator import commands, wiring
 
 if TYPE_CHECKING:
     Verbs: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
@@ -50,7 +50,7 @@ def _exit(arguments: argparse.Namespace) -> int:
         min_partners=arguments.min_partners or policy.min_partners,
         vote_quorum=arguments.vote_quorum or policy.vote_quorum,
     )
-    fresh, manifest = wiring.exit_member(desk, partner, policy)
+    fresh, manifest = commands.exit_member(desk, partner, policy)
     if fresh:
         print(f"{partner} is out: in no roster, no score and no vote from now on")
     if manifest is None:
@@ -77,7 +77,7 @@ def _revoke(arguments: argparse.Namespace) -> int:
     if arguments.reason is None:
         raise ConfigurationError(f"give --reason, one of {', '.join(REASONS)}")
     partner = parse_partner_id(arguments.partner)
-    fresh = wiring.revoke(desk, partner, arguments.reason, since=_seconds(arguments.since))
+    fresh = commands.revoke(desk, partner, arguments.reason, since=_seconds(arguments.since))
     if arguments.json:
         print(json.dumps({"member": partner, "revoked": True, "new": fresh}))
         return 0

@@ -24,7 +24,7 @@ from consortium.errors import (
 )
 from consortium.ledger.entries import from_jcs
 from consortium.manifest import parse_manifest
-from coordinator import control, wiring
+from coordinator import commands, control, wiring
 from coordinator.config import Config, load_config
 from coordinator.leadership import leader_of
 from coordinator.storage import Store
@@ -262,7 +262,7 @@ def _log(directory: Path) -> Found:
         if not heads:
             return Found(check="log", state=State.OK, seen="empty")
         size = heads[-1][0]
-        if wiring.is_witnessed(desk):
+        if commands.is_witnessed(desk):
             return Found(check="log", state=State.OK, seen=f"head of {size:,} entries cosigned")
     now = datetime.fromtimestamp(wiring.now(), tz=UTC).isoformat(timespec="seconds")
     seen = f"the head of {size:,} entries is not cosigned by the quorum at {now}"

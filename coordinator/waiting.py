@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from consortium.errors import TransportError
 from consortium.ids import PartnerId
-from coordinator import control, wiring
+from coordinator import commands, control, wiring
 
 LOOK_S = 2.0
 
@@ -31,7 +31,7 @@ def count(desk: wiring.Desk, goal: Goal) -> int:
         case Goal.ACTIVE:
             return sum(row.status == "active" for row in desk.store.models.all())
         case Goal.COSIGNED:
-            return len(wiring.cosigners(desk))
+            return len(commands.cosigners(desk))
         case Goal.CONNECTED:
             try:
                 seen = control.fetch_status(desk.config.control_socket)

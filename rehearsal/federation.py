@@ -14,8 +14,8 @@ from typing import Protocol
 from consortium.errors import OutOfOrderError, TransportError
 from consortium.ids import PartnerId, parse_digest
 from coordinator import cli as coordinator_cli
+from coordinator import commands, control
 from coordinator import config as coordinator_config
-from coordinator import control
 from coordinator import wiring as coordinator_wiring
 from coordinator.events import RunEvent
 from coordinator.storage import Store
@@ -248,7 +248,7 @@ class Federation:
         desk = coordinator_wiring.open_desk(self._places.coordinator)
         with contextlib.closing(desk.store):
             self._processes.wait_until(
-                lambda: coordinator_wiring.is_witnessed(desk),
+                lambda: commands.is_witnessed(desk),
                 _UP_S,
                 what="the partners have cosigned the log",
                 blame=COORDINATOR,

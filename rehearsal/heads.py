@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from consortium.errors import TransportError
-from coordinator import control, gating, wiring
+from coordinator import commands, control, gating, wiring
 from coordinator.calibration import HeadSettings
 from coordinator.events import RunEvent
 from coordinator.storage import Store
@@ -35,7 +35,7 @@ def calibrate(
     """
     desk = wiring.open_desk(coordinator)
     try:
-        plan = wiring.plan_of_head(desk, settings)
+        plan = commands.plan_of_head(desk, settings)
     finally:
         desk.store.close()
     events: list[RunEvent] = []

@@ -27,7 +27,7 @@ from consortium.crypto.statements import enrolment_statement
 from consortium.ids import Digest, PartnerId
 from consortium.manifest import Manifest, Policy
 from consortium.messages import PROTOCOL_VERSION, EnrolmentRequest, Hello, Signed
-from coordinator import wiring
+from coordinator import commands, wiring
 from coordinator.authority import SERVER_NAME, JoinToken
 from coordinator.config import parse_policy
 from coordinator.doors import Doors
@@ -196,7 +196,7 @@ class House:
 def enrol(desk: Desk, node: NodeKeys, families: tuple[str, ...] | None = None) -> JoinToken:
     """Issue a token and redeem it; the node then has its certificate."""
     families = families or desk.schema.families[:1]
-    token = wiring.issue_token(desk, node.partner, families, hours=1)
+    token = commands.issue_token(desk, node.partner, families, hours=1)
     der = desk.membership.enrol(node.request(token), desk.authority)
     certificate = x509.load_der_x509_certificate(der)
     node.certificate = certificate.public_bytes(serialization.Encoding.PEM)

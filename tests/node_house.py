@@ -17,6 +17,7 @@ import coordinator.wiring as operator
 from consortium.codec import StreamKind
 from consortium.ids import PartnerId
 from consortium.manifest import Manifest
+from coordinator import commands
 from coordinator.audit_log import AuditLog
 from coordinator.config import parse_policy
 from coordinator.doors import Doors
@@ -111,7 +112,7 @@ class Federation:
     def token(self, name: str, *, hours: int = 1, suffix: str = "") -> Path:
         """The file that the operator hands to that partner."""
         families = self.desk.schema.families[:1]
-        token = operator.issue_token(self.desk, PartnerId(name), families, hours=hours)
+        token = commands.issue_token(self.desk, PartnerId(name), families, hours=hours)
         path = self.root / f"{name}{suffix}.token"
         path.write_text(token.encode() + "\n")
         return path

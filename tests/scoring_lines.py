@@ -24,9 +24,9 @@ from consortium.inquiries import (
 from consortium.manifest import Delivery, ScoringPolicy
 from consortium.messages import Goodbye, Welcome
 from consortium.scoring.clear import context_of, inquiry_bytes
-from coordinator import wiring
+from coordinator import scoring_parts, wiring
+from coordinator.scoring_parts import Scoring
 from coordinator.streams import Settings, StreamHub
-from coordinator.wiring import Scoring
 from tests.coordinator_house import DEADLINE_S, POLICY, House, RawStream
 
 NAMES = ("bank_a", "bank_b", "bank_c", "shop_d", "shop_e")
@@ -53,7 +53,7 @@ async def relaying(house: House, settings: Settings | None = None) -> AsyncItera
     made: list[Scoring] = []
 
     def attach(hub: StreamHub) -> None:
-        made.append(wiring.open_scoring(house.desk, hub))
+        made.append(scoring_parts.open_scoring(house.desk, hub))
 
     async with house.serving(settings, attach=attach) as hub:
         task = asyncio.create_task(made[0].relay.run())

@@ -36,7 +36,7 @@ from consortium.manifest import Delivery
 from consortium.messages import Goodbye
 from consortium.scoring.clear import parse_inquiry
 from consortium.scoring.roster import verify_roster
-from coordinator import cli, wiring
+from coordinator import cli, commands, wiring
 from coordinator.scoring_storage import ScoringStore
 from coordinator.streams import Settings
 from regulator.bundle import audit_bundle
@@ -229,7 +229,7 @@ def test_inquiry_is_recorded_with_salted_consents_and_without_words(
 
 def check_bundle(house: House, path: Path, first: RequestId, second: RequestId) -> None:
     """The bundle proves both inquiries; the model alone was never served by this log."""
-    digest = wiring.write_bundle(house.desk, path)
+    digest = commands.write_bundle(house.desk, path)
     data = path.read_bytes()
     files = unpack(data, Findings())
     found = audit_bundle(data, digest, now=wiring.now())

@@ -11,7 +11,7 @@ import pytest
 from consortium.credit.facts import DecisionInput
 from consortium.errors import AttestationError
 from consortium.ids import PersonToken
-from coordinator import wiring as operator
+from coordinator import commands
 from partner_node import desk_serving, serving, wiring
 from partner_node.config import DeskDoors
 from partner_node.credit.cli import main as desk_main
@@ -147,7 +147,7 @@ def test_history_of_one_lender_is_shown_to_another_over_mutual_tls(
             finally:
                 loop.call(serving.__aexit__(None, None, None))
         path = tmp_path / "bundle.zip"
-        audit = audit_file(path, operator.write_bundle(federation.desk, path))
+        audit = audit_file(path, commands.write_bundle(federation.desk, path))
         assert audit.counts["attestation.listed"] == 1
         assert not [one for one in audit.findings if one.name.startswith("listing.")]
     finally:

@@ -20,7 +20,7 @@ from consortium.ledger.entries import (
 )
 from consortium.ledger.findings import Grade
 from consortium.ledger.verify import Audit
-from coordinator import wiring
+from coordinator import commands, wiring
 from partner_node import cli as node_cli
 from partner_node.credit.cli import main as desk_main
 from partner_node.credit.sealing import waiting
@@ -52,7 +52,7 @@ def said(live: Federation, kind: type[Body]) -> list[tuple[str, Body]]:
 def bundle(live: Federation, path: Path) -> tuple[Path, str]:
     live.steps.wait_for_witnesses()
     desk = wiring.open_desk(live.directory(COORDINATOR))
-    return path, wiring.write_bundle(desk, path)
+    return path, commands.write_bundle(desk, path)
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from consortium.ledger.entries import from_jcs
 from consortium.ledger.findings import Grade
 from consortium.ledger.verify import Audit
 from coordinator import cli as coordinator_cli
-from coordinator import wiring
+from coordinator import commands, wiring
 from regulator import cli as regulator_cli
 from regulator.wiring import audit_file
 from rehearsal.federation import COORDINATOR
@@ -24,7 +24,7 @@ def audited(live: Federation, path: Path) -> Audit:
     """The bundle that the operator hands out, as the regulator finds it."""
     live.steps.wait_for_witnesses()
     return audit_file(
-        path, wiring.write_bundle(wiring.open_desk(live.directory(COORDINATOR)), path)
+        path, commands.write_bundle(wiring.open_desk(live.directory(COORDINATOR)), path)
     )
 
 

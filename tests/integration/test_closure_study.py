@@ -12,7 +12,7 @@ import pytest
 from consortium.identity.overlap import SCALE
 from consortium.ledger.findings import Grade
 from coordinator import cli as coordinator_cli
-from coordinator import control, wiring
+from coordinator import commands, control, wiring
 from coordinator.credit import cli as stress_cli
 from partner_node import cli as node_cli
 from regulator.wiring import audit_file
@@ -135,7 +135,7 @@ def test_count_is_made_once_charged_at_both_and_proven_by_the_audit(
 
     joint.steps.wait_for_witnesses()
     bundle = tmp_path / "bundle.zip"
-    digest = wiring.write_bundle(wiring.open_desk(joint.directory(COORDINATOR)), bundle)
+    digest = commands.write_bundle(wiring.open_desk(joint.directory(COORDINATOR)), bundle)
     audit = audit_file(bundle, digest)
     assert {one.name for one in audit.findings if one.grade is not Grade.NOTE} == set()
     assert [one.noisy / SCALE for one in audit.overlaps] == list(found.values())

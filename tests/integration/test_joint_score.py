@@ -18,6 +18,7 @@ from consortium.codec import Frame, StreamKind
 from consortium.ids import Digest, PartnerId
 from consortium.inquiries import Purpose
 from consortium.messages import Vote
+from coordinator import commands, scoring_parts
 from coordinator.config import parse_policy
 from coordinator.doors import Doors
 from coordinator.server import Questions, Server
@@ -101,7 +102,7 @@ class Joint:
     async def _serve(self) -> tuple[StreamHub, Server, "asyncio.Task[None]"]:
         desk, config = self.operator, self.operator.config
         hub = StreamHub(desk.membership.greet)
-        scoring = operator.open_scoring(desk, hub)
+        scoring = scoring_parts.open_scoring(desk, hub)
         doors = Doors(
             federation=config.federation_address,
             enrolment=config.enrolment_address,
@@ -123,7 +124,7 @@ class Joint:
         settings.write_text(SETTINGS)
         joining.initialise(self.root / name, PartnerId(name), settings)
         write_table(self.root / name / "table.csv", FAMILIES[name], ROWS[name])
-        token = operator.issue_token(self.operator, PartnerId(name), FAMILIES[name], hours=1)
+        token = commands.issue_token(self.operator, PartnerId(name), FAMILIES[name], hours=1)
         path = self.root / f"{name}.token"
         path.write_text(token.encode() + "\n")
         joining.join(wiring.open_desk(self.root / name), path)

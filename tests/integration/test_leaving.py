@@ -7,7 +7,7 @@ import partner_node.cli
 from consortium.crypto.keys import Secret
 from consortium.errors import ConfigurationError, RevokedError
 from consortium.ids import Digest, PartnerId, RunId
-from coordinator import wiring as operator
+from coordinator import commands
 from partner_node import joining, scoring_parts, wiring
 from partner_node.key_shares import StoredShare
 from tests.node_house import DEADLINE_S, POLICY, Federation, Seen
@@ -67,5 +67,5 @@ def test_exit_of_who_was_never_a_member_changes_nothing(federation: Federation) 
         federation.found("bank_a", "bank_b")
         before = federation.desk.membership.bundle(None)
         with pytest.raises(ConfigurationError, match="no member"):
-            operator.exit_member(federation.desk, LEAVER, POLICY)
+            commands.exit_member(federation.desk, LEAVER, POLICY)
         assert federation.desk.membership.bundle(None) == before

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from consortium.ledger.findings import Grade
-from coordinator import wiring
+from coordinator import commands, wiring
 from partner_node import cli as node_cli
 from partner_node import cli_replay
 from regulator import cli as regulator_cli
@@ -30,7 +30,7 @@ def test_every_upload_of_a_real_run_is_made_again_by_its_node_and_by_the_regulat
     live.steps.wait_for_witnesses()
     bundle = tmp_path / "bundle.zip"
     desk = wiring.open_desk(live.directory(COORDINATOR))
-    digest = wiring.write_bundle(desk, bundle, uploads=True)
+    digest = commands.write_bundle(desk, bundle, uploads=True)
     audit = audit_file(bundle, digest)
     # A run that another test killed may have left debits that no closing names: a warning.
     found = {one.name for one in audit.findings if one.grade is not Grade.NOTE}

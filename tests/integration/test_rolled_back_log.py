@@ -10,7 +10,7 @@ import pytest
 
 from consortium.ledger.entries import Incident, from_jcs
 from consortium.ledger.findings import Grade
-from coordinator import wiring
+from coordinator import commands, wiring
 from partner_node import cli as node_cli
 from regulator.wiring import audit_file
 from rehearsal.federation import COORDINATOR
@@ -65,7 +65,7 @@ def test_coordinator_that_is_rolled_back_gets_nothing_more_and_the_auditor_sees_
             "log.rewritten",
         }
         path = tmp_path / "bundle.zip"
-        audit = audit_file(path, wiring.write_bundle(wiring.open_desk(directory), path))
+        audit = audit_file(path, commands.write_bundle(wiring.open_desk(directory), path))
         found = {(one.grade, one.name) for one in audit.findings}
         assert (Grade.WARNING, "incident") in found
         assert (Grade.ERROR, "head.quorum") in found

@@ -13,7 +13,7 @@ from consortium.credit.table_document import parse_table_document
 from consortium.errors import ConfigurationError
 from consortium.figure import FigureKind
 from consortium.ledger.findings import Grade
-from coordinator import control, wiring
+from coordinator import commands, control, wiring
 from coordinator.figure_plans import FigureTerms, table_plan_text
 from coordinator.table_storage import TableRow, TableStore
 from partner_node import cli as node_cli
@@ -97,7 +97,7 @@ def test_a_table_is_counted_released_once_charged_at_each_node_and_proven_by_the
 
     live.steps.wait_for_witnesses()
     bundle = tmp_path / "bundle.zip"
-    digest = wiring.write_bundle(wiring.open_desk(live.directory(COORDINATOR)), bundle)
+    digest = commands.write_bundle(wiring.open_desk(live.directory(COORDINATOR)), bundle)
     audit = audit_file(bundle, digest)
     assert {one.name for one in audit.findings if one.grade is not Grade.NOTE} == set()
     assert table in audit.tables

@@ -16,7 +16,7 @@ from consortium.credit.table_document import parse_table_document
 from consortium.ids import PartnerId
 from consortium.ledger.findings import Grade
 from coordinator import cli as coordinator_cli
-from coordinator import control, wiring
+from coordinator import commands, control, wiring
 from coordinator.calibration import HeadSettings
 from coordinator.credit.trends_cli import main as trends
 from coordinator.table_storage import TableRow, TableStore
@@ -213,6 +213,6 @@ def test_what_hangs_on_each_partner_and_what_its_rows_are_worth_is_counted_and_a
 
     live.steps.wait_for_witnesses()
     bundle = tmp_path / "bundle.zip"
-    digest = wiring.write_bundle(wiring.open_desk(live.directory(COORDINATOR)), bundle)
+    digest = commands.write_bundle(wiring.open_desk(live.directory(COORDINATOR)), bundle)
     audit = audit_file(bundle, digest)
     assert {one.name for one in audit.findings if one.grade is not Grade.NOTE} == set()

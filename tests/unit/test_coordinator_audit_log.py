@@ -168,7 +168,8 @@ def test_entry_that_two_bring_at_once_is_appended_once(
     other_store.log.seal_with(log)
     with ThreadPoolExecutor(2) as pool:
         for one in brought:
-            list(pool.map(lambda place, one=one: place.log.append_new(one), (store, other_store)))
+            logs = (store.log, other_store.log)
+            list(pool.map(lambda place, one=one: place.append_new(one), logs))
     other_store.close()
     assert check_head(house, store) == len(brought)
 

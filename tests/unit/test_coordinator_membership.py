@@ -21,7 +21,7 @@ from consortium.errors import (
 )
 from consortium.ids import PartnerId
 from consortium.manifest import Role, verify_manifest
-from coordinator import wiring
+from coordinator import commands, wiring
 from coordinator.authority import Authority, JoinToken, peer_of
 from coordinator.interceptors import status_of
 from coordinator.membership import COORDINATOR_INDEX, Membership, partner_for_token
@@ -49,7 +49,7 @@ def later(desk: Desk, seconds: int) -> Membership:
 
 def token_for(house: House, node: NodeKeys) -> JoinToken:
     families = house.desk.schema.families
-    return wiring.issue_token(house.desk, node.partner, families, hours=1)
+    return commands.issue_token(house.desk, node.partner, families, hours=1)
 
 
 # --- enrolment --------------------------------------------------------------------------------
@@ -158,7 +158,7 @@ def test_token_for_the_coordinators_own_id_is_refused() -> None:
 
 def test_token_for_a_family_that_the_schema_lacks_is_refused(house: House) -> None:
     with pytest.raises(ConfigurationError, match="shoe_size"):
-        wiring.issue_token(house.desk, PartnerId("bank_z"), ("shoe_size",), hours=1)
+        commands.issue_token(house.desk, PartnerId("bank_z"), ("shoe_size",), hours=1)
 
 
 # --- certificates -----------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from consortium.crypto.statements import vote_statement
 from consortium.errors import CertificateError
 from consortium.ids import Digest, PartnerId, RunId
 from consortium.messages import Vote
-from coordinator import wiring
+from coordinator import commands, wiring
 from coordinator.authority import SERVER_NAME, Authority
 from coordinator.interceptors import PeerInterceptor
 from tests.coordinator_house import DEADLINE_S, POLICY, House, NodeKeys, ask, enrol
@@ -180,7 +180,7 @@ def test_enrolment_door_trades_a_token_for_a_certificate_once(house: House) -> N
     async def story() -> None:
         newcomer = NodeKeys.of("newcomer")
         families = house.desk.schema.families
-        token = wiring.issue_token(house.desk, newcomer.partner, families, hours=1)
+        token = commands.issue_token(house.desk, newcomer.partner, families, hours=1)
         root = grpc.ssl_channel_credentials(house.desk.authority.certificate_pem)
         address = house.desk.config.enrolment_address
         options = (("grpc.ssl_target_name_override", SERVER_NAME),)

@@ -40,6 +40,7 @@ from consortium.ledger.note import cosign_note, parse_note
 from consortium.ledger.witness import Head
 from consortium.manifest import Role
 from consortium.messages import LogHead, ManifestBundle, WitnessQuestion
+from coordinator import commands
 from coordinator import wiring as coordinator_wiring
 from coordinator.authority import JoinToken
 from regulator import live
@@ -188,7 +189,7 @@ def _keep(house: House) -> None:
 
 def token_of(house: House, role: Role = Role.REGULATOR) -> JoinToken:
     families = () if role is Role.REGULATOR else house.desk.schema.families[:1]
-    return coordinator_wiring.issue_token(house.desk, AUTHORITY, families, hours=1, role=role)
+    return commands.issue_token(house.desk, AUTHORITY, families, hours=1, role=role)
 
 
 def enrol(
@@ -234,7 +235,7 @@ def test_partner_keys_under_a_regulators_token_are_refused(tmp_path: Path) -> No
 def test_regulator_with_families_has_no_token(tmp_path: Path) -> None:
     house = House.build(tmp_path / "c")
     with pytest.raises(ConfigurationError, match="holds no families"):
-        coordinator_wiring.issue_token(
+        commands.issue_token(
             house.desk, AUTHORITY, house.desk.schema.families, hours=1, role=Role.REGULATOR
         )
 

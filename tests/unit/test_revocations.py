@@ -36,7 +36,7 @@ from consortium.ledger.revocations import Revocations, barred, check_voice, enou
 from consortium.ledger.witness import quorum_of
 from consortium.manifest import Manifest, Role
 from consortium.messages import Goodbye, Welcome
-from coordinator import wiring
+from coordinator import commands, wiring
 from coordinator.revocation import Enforcer
 from tests.coordinator_house import DEADLINE_S, House, NodeKeys, RawStream, ask, enrol
 from tests.ledger_house import COORDINATOR, REGULATOR
@@ -147,7 +147,7 @@ def revoke(house: House) -> bool:
     """As the command does it: another process, over the same directory."""
     other = wiring.open_desk(house.desk.config.directory)
     try:
-        return wiring.revoke(other, SHOP, "key_stolen", since=None)
+        return commands.revoke(other, SHOP, "key_stolen", since=None)
     finally:
         other.store.close()
 
@@ -217,7 +217,7 @@ def test_revocation_stands_after_a_restart_and_only_new_keys_come_in_again(
     house: House,
 ) -> None:
     old = house.nodes[SHOP]
-    token = wiring.issue_token(house.desk, SHOP, house.desk.schema.families[:1], hours=1)
+    token = commands.issue_token(house.desk, SHOP, house.desk.schema.families[:1], hours=1)
     assert revoke(house)
     assert not revoke(house)
     desk = wiring.open_desk(house.desk.config.directory)
@@ -273,7 +273,7 @@ def test_voice_about_a_key_that_no_member_has_or_about_the_coordinator_is_refuse
     with pytest.raises(ManifestError):
         house.desk.log.revoke(about(house.manifest, coordinator))
     with pytest.raises(ConfigurationError, match="no active partner"):
-        wiring.revoke(house.desk, coordinator, "left", since=None)
+        commands.revoke(house.desk, coordinator, "left", since=None)
     assert house.desk.store.members.out() == ()
     assert house.manifest.coordinator.role is Role.COORDINATOR
 
