@@ -48,7 +48,7 @@ def _coordinator() -> Role:
 
 
 def _models() -> Role:
-    from coordinator.cli import models_main as role
+    from coordinator.cli_models import main as role
 
     return role
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import coordinator.cli
+import coordinator.cli_models
 import coordinator.credit.cli_restart
 import coordinator.credit.cli_risk
 import partner_node.cli
@@ -23,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ROLES: dict[str, Callable[[list[str]], int]] = {
     "coordinator": coordinator.cli.main,
     "node": partner_node.cli.main,
-    "models": coordinator.cli.models_main,
+    "models": coordinator.cli_models.main,
     "audit": regulator.cli.main,
     "rehearse": rehearsal.cli.main,
     "shadow": rehearsal.shadow.cli.main,

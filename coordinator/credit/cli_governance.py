@@ -9,7 +9,7 @@ from consortium.ids import parse_partner_id
 from consortium.ledger.governing import CharterProposed
 from consortium.manifest import Manifest
 from coordinator import control, wiring
-from coordinator.cli import show_run
+from coordinator.cli_training import show_run
 from coordinator.credit.charter_file import parse_charter
 from coordinator.credit.contribution import (
     as_csv,

@@ -13,7 +13,7 @@ from consortium.errors import ConfigurationError
 from consortium.figure import FigureKind, FigureSpec
 from consortium.ids import parse_partner_id
 from coordinator import control, wiring
-from coordinator.cli import show_run
+from coordinator.cli_training import show_run
 from coordinator.credit.trend_page import trend_page
 from coordinator.credit.trends import MAKERS, as_csv, as_json, report_of
 from coordinator.figure_plans import FigureTerms, table_plan_text

@@ -17,7 +17,7 @@ import pytest
 from consortium.errors import ConfigurationError, TransportError
 from consortium.identity.overlap import SCALE, OverlapCount, OverlapPlan, counts_of
 from consortium.ids import PartnerId, RunId
-from coordinator import cli, control, wiring
+from coordinator import cli, cli_models, control, wiring
 from coordinator.control import ControlPorts, ScoringStatus, control_server
 from coordinator.events import EventLog, RunEvent
 from coordinator.pseudonym_epochs import EpochStatus
@@ -271,8 +271,8 @@ def test_operator_makes_a_federation_with_the_commands_alone(
     assert out.read_text().startswith("riskweave-join-1.")
     with pytest.raises(ConfigurationError, match="0 partners are enrolled"):
         cli.main(["manifest", directory, "propose"])
-    assert cli.models_main(["list", "--dir", directory]) == 0
-    assert cli.models_main(["list", "--dir", directory, "--json"]) == 0
+    assert cli_models.main(["list", "--dir", directory]) == 0
+    assert cli_models.main(["list", "--dir", directory, "--json"]) == 0
     assert capsys.readouterr().out.endswith("[]\n")
 
 

@@ -13,7 +13,7 @@ from consortium.plan import TrainingPlan
 from consortium.privacy.recomputed import epsilons_of
 from consortium.privacy.statement import statement
 from consortium.release import Level
-from coordinator import cli, statement_page
+from coordinator import cli_models, statement_page
 from coordinator.releases import Candidate, candidate_of
 from coordinator.storage import Store
 from tests.coordinator_house import House
@@ -186,13 +186,13 @@ def test_operator_prints_and_writes_the_statement(
     store.close()
     target = tmp_path / "statement.html"
     command = ["statement", candidate.version, "--dir", directory]
-    assert cli.models_main([*command, "--html", str(target)]) == 0
+    assert cli_models.main([*command, "--html", str(target)]) == 0
     assert "everyone else colludes" in capsys.readouterr().out
     assert "everyone else colludes" in target.read_text(encoding="utf-8")
-    assert cli.models_main([*command, "--json"]) == 0
+    assert cli_models.main([*command, "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["version"] == candidate.version
     headline = at(shown, "statement", "headline")
-    assert cli.models_main(["show", candidate.version, "--dir", directory, "--json"]) == 0
+    assert cli_models.main(["show", candidate.version, "--dir", directory, "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert at(shown, "epsilon")["person_by_honest"] == headline["person_by_honest"]
