@@ -22,6 +22,12 @@ from consortium.messages import PROTOCOL_VERSION
 
 LATEST = (1 << 53) - 1
 """The largest time or number; what a database and canonical JSON both hold."""
+KEY_BYTES = 32
+SIGNATURE_BYTES = 64
+SMALL_LIMIT = 16 << 10
+"""Bytes of a question or answer that carries no document."""
+SHORT_TEXT, LONG_TEXT = 64, 256
+"""Bytes of a name or a code, and of a reason."""
 
 _Wire = TypeVar("_Wire", bound=protobuf.Message)
 _Id = TypeVar("_Id")

@@ -15,7 +15,8 @@ import grpc
 import grpc.aio
 
 from consortium import errors
-from consortium.codec import ENROLMENT_SERVICE, FEDERATION_SERVICE
+from consortium.enrolment_codec import ENROLMENT_SERVICE
+from consortium.federation_codec import FEDERATION_SERVICE
 from consortium.ids import PartnerId
 
 log = logging.getLogger(__name__)

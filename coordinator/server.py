@@ -15,13 +15,15 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from consortium import codec
-from consortium.codec import CLOCK_HEADER, ENROLMENT_SERVICE, FEDERATION_SERVICE, StreamKind
+from consortium import enrolment_codec, federation_codec
+from consortium.codec import StreamKind
+from consortium.enrolment_codec import ENROLMENT_SERVICE
 from consortium.errors import (
     CertificateError,
     ManifestError,
     OutOfOrderError,
 )
+from consortium.federation_codec import CLOCK_HEADER, FEDERATION_SERVICE
 from consortium.ids import PartnerId
 from consortium.messages import Enrolled, Goodbye, ModelDocument, ModelEntry
 from coordinator import gating, registry
@@ -75,44 +77,46 @@ class Questions:
         }
 
     def _get_manifest(self, request: bytes, _peer: PartnerId) -> bytes:
-        wanted = codec.decode_manifest_request(request)
-        return codec.encode_manifest_bundle(self._membership.bundle(wanted))
+        wanted = federation_codec.decode_manifest_request(request)
+        return federation_codec.encode_manifest_bundle(self._membership.bundle(wanted))
 
     def _sign_manifest(self, request: bytes, peer: PartnerId) -> bytes:
-        signed = codec.decode_signed(request)
-        entry = None if self._log is None else codec.entry_of_signed(request)
+        signed = federation_codec.decode_signed(request)
+        entry = None if self._log is None else federation_codec.entry_of_signed(request)
         completed = self._membership.sign(signed, peer=peer, entry=entry)
         log.info("%s signed manifest %s", peer, signed.digest)
         if completed:
             log.info("manifest %s is in force", signed.digest)
             self._hub.close_all(_MANIFEST_CHANGED)
-        return codec.encode_ack()
+        return federation_codec.encode_ack()
 
     def _list_models(self, request: bytes, _peer: PartnerId) -> bytes:
-        codec.decode_models_request(request)
+        federation_codec.decode_models_request(request)
         entries = (
             ModelEntry(
                 version=row.version, status=row.status, run=row.run, created_at=row.created_at
             )
             for row in self._store.models.all()
         )
-        return codec.encode_model_list(tuple(entries))
+        return federation_codec.encode_model_list(tuple(entries))
 
     def _get_model(self, request: bytes, _peer: PartnerId) -> bytes:
-        wanted = codec.decode_model_request(request)
+        wanted = federation_codec.decode_model_request(request)
         row = self._store.models.get(wanted) if wanted else self._store.models.active()
         if row is None:
             raise OutOfOrderError(f"no model {wanted or 'is active'}")
-        return codec.encode_model_document(
+        return federation_codec.encode_model_document(
             ModelDocument(version=row.version, document=row.document)
         )
 
     def _get_gate(self, request: bytes, _peer: PartnerId) -> bytes:
-        version, after = codec.decode_gate_request(request)
-        return codec.encode_gate_document(gating.evidence_of(self._store, version, after))
+        version, after = federation_codec.decode_gate_request(request)
+        return federation_codec.encode_gate_document(
+            gating.evidence_of(self._store, version, after)
+        )
 
     def _cast_vote(self, request: bytes, peer: PartnerId) -> bytes:
-        vote = codec.decode_vote(request)
+        vote = federation_codec.decode_vote(request)
         if vote.member != peer:
             raise CertificateError(f"{peer} sent a vote of {vote.member}")
         manifest = self._membership.current()
@@ -120,18 +124,18 @@ class Questions:
             raise ManifestError("no manifest is in force")
         logged = None
         if self._log is not None:
-            logged = registry.Logged(self._log, codec.entry_of_vote(request))
+            logged = registry.Logged(self._log, federation_codec.entry_of_vote(request))
         status = registry.cast_vote(self._store, manifest, vote, self.now, logged=logged)
         word = "accepts" if vote.accept else "refuses"
         log.info("%s %s model %s (%s)", peer, word, vote.version, status)
-        return codec.encode_vote_reply(status)
+        return federation_codec.encode_vote_reply(status)
 
     def _witness(self, request: bytes, peer: PartnerId) -> bytes:
-        question = codec.decode_witness_question(request)
+        question = federation_codec.decode_witness_question(request)
         manifest = self._membership.current()
         if manifest is None or self._log is None:
             raise ManifestError("no manifest is in force, or no log is kept")
-        return codec.encode_log_head(self._log.on_witness(question, peer, manifest))
+        return federation_codec.encode_log_head(self._log.on_witness(question, peer, manifest))
 
 
 class _Health(health.aio.HealthServicer):  # type: ignore[misc]  # it has no stubs
@@ -230,16 +234,16 @@ class Server:
         return server
 
     def _renew(self, request: bytes, peer: PartnerId) -> bytes:
-        renewal = codec.decode_renewal(request)
+        renewal = enrolment_codec.decode_renewal(request)
         renewed = self._membership.renew(renewal, peer, self._authority)
         log.info("%s has another certificate", peer)
-        return codec.encode_renewed(renewed)
+        return enrolment_codec.encode_renewed(renewed)
 
     async def _enrol(self, data: bytes, _context: Context) -> bytes:
-        request = codec.decode_enrolment_request(data)
+        request = enrolment_codec.decode_enrolment_request(data)
         certificate = await asyncio.to_thread(self._membership.enrol, request, self._authority)
         log.info("%s is enrolled", request.partner)
-        return codec.encode_enrolled(
+        return enrolment_codec.encode_enrolled(
             Enrolled(certificate=certificate, address=self._doors.federation_public)
         )
 

@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from consortium import codec
+from consortium import enrolment_codec, federation_codec
 from consortium.canonical import Label, hash_with
 from consortium.errors import DecodeError, DigestMismatchError, TransportError
 from consortium.ids import Digest
@@ -71,16 +71,20 @@ class Door:
 
     def fetch_manifest(self, digest: Digest | None = None) -> ManifestBundle:
         """The manifest of that digest, or the newest; nothing in it is checked yet."""
-        reply = self._ask("GetManifest", codec.encode_manifest_request(digest))
-        return codec.decode_manifest_bundle(reply)
+        reply = self._ask("GetManifest", federation_codec.encode_manifest_request(digest))
+        return federation_codec.decode_manifest_bundle(reply)
 
     def sign_manifest(self, signed: Signed, entry: bytes) -> None:
         """Hand in this node's signature."""
-        codec.decode_ack(self._ask("SignManifest", codec.encode_signed(signed, entry)))
+        federation_codec.decode_ack(
+            self._ask("SignManifest", federation_codec.encode_signed(signed, entry))
+        )
 
     def list_models(self) -> tuple[ModelEntry, ...]:
         """The registry's list, newest first."""
-        return codec.decode_model_list(self._ask("ListModels", codec.encode_models_request()))
+        return federation_codec.decode_model_list(
+            self._ask("ListModels", federation_codec.encode_models_request())
+        )
 
     def fetch_model(self, version: Digest | None = None) -> ModelDocument:
         """A model, or the active one.
@@ -89,8 +93,8 @@ class Door:
             DigestMismatchError: the document is not what its version says, or the version
                 is not the one that was asked for. Fault: the coordinator.
         """
-        reply = self._ask("GetModel", codec.encode_model_request(version))
-        model = codec.decode_model_document(reply)
+        reply = self._ask("GetModel", federation_codec.encode_model_request(version))
+        model = federation_codec.decode_model_document(reply)
         for named in (model.version, version or model.version):
             seen = hash_with(Label.MODEL, model.document)
             if seen != named:
@@ -114,21 +118,25 @@ class Door:
         return replace(found, sums=tuple(sums))
 
     def _gate(self, version: Digest, after: int) -> GateDocument:
-        reply = self._ask("GetGate", codec.encode_gate_request(version, after))
-        return codec.decode_gate_document(reply)
+        reply = self._ask("GetGate", federation_codec.encode_gate_request(version, after))
+        return federation_codec.decode_gate_document(reply)
 
     def cast_vote(self, vote: Vote, entry: bytes) -> str:
         """Hand in a vote; returns the model's status after it."""
-        return codec.decode_vote_reply(self._ask("CastVote", codec.encode_vote(vote, entry)))
+        return federation_codec.decode_vote_reply(
+            self._ask("CastVote", federation_codec.encode_vote(vote, entry))
+        )
 
     def witness(self, question: WitnessQuestion) -> LogHead:
         """Hand in a cosignature, if there is one; returns the head to cosign next."""
-        request = codec.encode_witness_question(question)
-        return codec.decode_log_head(self._ask("Witness", request))
+        request = federation_codec.encode_witness_question(question)
+        return federation_codec.decode_log_head(self._ask("Witness", request))
 
     def renew(self, renewal: Renewal) -> Renewed:
         """Ask for a certificate of another key; nothing of the answer is checked yet."""
-        return codec.decode_renewed(self._ask("Renew", codec.encode_renewal(renewal)))
+        return enrolment_codec.decode_renewed(
+            self._ask("Renew", enrolment_codec.encode_renewal(renewal))
+        )
 
     def check_health(self) -> int | None:
         """Raise TransportError unless the coordinator says that it serves.
@@ -145,7 +153,7 @@ class Door:
         with _blocking(address):
             stub: Any = health_pb2_grpc.HealthStub(channel)
             reply, call = stub.Check.with_call(health_pb2.HealthCheckRequest(), timeout=ASK_S)
-            said = dict(call.initial_metadata() or ()).get(codec.CLOCK_HEADER, "")
+            said = dict(call.initial_metadata() or ()).get(federation_codec.CLOCK_HEADER, "")
         if reply.status != health_pb2.HealthCheckResponse.SERVING:
             raise TransportError(f"{address}: the coordinator does not serve")
         return int(said) if said.isdecimal() and len(said) <= _CLOCK_DIGITS else None
@@ -157,7 +165,9 @@ class Door:
         addresses = every(self._dial.address)
         for address in addresses:
             channel = grpc.secure_channel(
-                address, self._dial.credentials(), options=options_for(codec.UNARY_LIMIT)
+                address,
+                self._dial.credentials(),
+                options=options_for(federation_codec.UNARY_LIMIT),
             )
             try:
                 if len(addresses) > 1:
@@ -173,7 +183,7 @@ class Door:
         self._guard()
         address, channel = self._channel()
         self._note([(f"ask.{method}", request)])
-        path = f"/{codec.FEDERATION_SERVICE}/{method}"
+        path = f"/{federation_codec.FEDERATION_SERVICE}/{method}"
         return _ask(channel, path, request, address)
 
 
@@ -198,15 +208,18 @@ def enrol(
     """
     root = x509.load_der_x509_certificate(authority).public_bytes(Encoding.PEM)
     credentials = grpc.ssl_channel_credentials(root_certificates=root)
-    path, data = f"/{codec.ENROLMENT_SERVICE}/Enrol", codec.encode_enrolment_request(request)
+    path, data = (
+        f"/{enrolment_codec.ENROLMENT_SERVICE}/Enrol",
+        enrolment_codec.encode_enrolment_request(request),
+    )
     failed: TransportError | None = None
     for one in every(address):
         with grpc.secure_channel(
-            one, credentials, options=options_for(codec.UNARY_LIMIT)
+            one, credentials, options=options_for(federation_codec.UNARY_LIMIT)
         ) as channel:
             note([("enrol.Enrol", data)])
             try:
-                return codec.decode_enrolled(_ask(channel, path, data, one))
+                return enrolment_codec.decode_enrolled(_ask(channel, path, data, one))
             except TransportError as error:
                 failed = failed or error
     raise failed or TransportError(address)

@@ -10,7 +10,7 @@ import logging
 from contextlib import suppress
 from dataclasses import replace
 
-from consortium import codec, errors
+from consortium import bounds, errors
 from consortium.codec import StreamKind
 from consortium.messages import PROTOCOL_VERSION, Hello
 from partner_node.coordinator_channel import channel_of
@@ -89,7 +89,7 @@ class Link:
                 software=dial.software,
                 partner=dial.partner,
                 manifest=pin.digest,
-                nonce=self._ports.entropy(codec.KEY_BYTES),
+                nonce=self._ports.entropy(bounds.KEY_BYTES),
                 successor=up is not None,
             )
             await stream.greet(hello, pin)

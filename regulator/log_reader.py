@@ -13,7 +13,7 @@ import grpc
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from consortium import codec, errors
+from consortium import enrolment_codec, errors, federation_codec
 from consortium.addresses import parse_addresses
 from consortium.canonical import Label
 from consortium.crypto.keys import IdentityKey
@@ -69,20 +69,22 @@ class LogReader:
 
     def fetch_manifest(self, digest: Digest | None = None) -> ManifestBundle:
         """The manifest of that digest, or the newest; nothing in it is checked yet."""
-        reply = self._ask("GetManifest", codec.encode_manifest_request(digest))
-        return codec.decode_manifest_bundle(reply)
+        reply = self._ask("GetManifest", federation_codec.encode_manifest_request(digest))
+        return federation_codec.decode_manifest_bundle(reply)
 
     def sign_manifest(self, signed: Signed, entry: bytes) -> None:
         """Hand in this regulator's signature."""
-        codec.decode_ack(self._ask("SignManifest", codec.encode_signed(signed, entry)))
+        federation_codec.decode_ack(
+            self._ask("SignManifest", federation_codec.encode_signed(signed, entry))
+        )
 
     def witness(self, question: WitnessQuestion) -> LogHead:
         """Hand in a cosignature and own entries; returns what the mirror lacks."""
-        request = codec.encode_witness_question(question)
-        return codec.decode_log_head(self._ask("Witness", request))
+        request = federation_codec.encode_witness_question(question)
+        return federation_codec.decode_log_head(self._ask("Witness", request))
 
     def _ask(self, method: str, request: bytes) -> bytes:
-        path = f"/{codec.FEDERATION_SERVICE}/{method}"
+        path = f"/{federation_codec.FEDERATION_SERVICE}/{method}"
         address, channel = self._channel()
         return _ask(channel, path, request, address)
 
@@ -125,12 +127,15 @@ def enrol(
     request = replace(bare, signature=identity.sign(Label.ENROLMENT, enrolment_statement(bare)))
     root = x509.load_der_x509_certificate(token.authority).public_bytes(Encoding.PEM)
     credentials = grpc.ssl_channel_credentials(root_certificates=root)
-    path, data = f"/{codec.ENROLMENT_SERVICE}/Enrol", codec.encode_enrolment_request(request)
+    path, data = (
+        f"/{enrolment_codec.ENROLMENT_SERVICE}/Enrol",
+        enrolment_codec.encode_enrolment_request(request),
+    )
     failed: errors.TransportError | None = None
     for one in parse_addresses(address):
         with grpc.secure_channel(one, credentials, options=_OPTIONS) as channel:
             try:
-                return codec.decode_enrolled(_ask(channel, path, data, one))
+                return enrolment_codec.decode_enrolled(_ask(channel, path, data, one))
             except errors.TransportError as error:
                 failed = failed or error
     raise failed or errors.TransportError(address)
@@ -143,8 +148,8 @@ _OPTIONS: tuple[tuple[str, str | int], ...] = (
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.enable_retries", 0),
-    ("grpc.max_receive_message_length", codec.UNARY_LIMIT),
-    ("grpc.max_send_message_length", codec.UNARY_LIMIT),
+    ("grpc.max_receive_message_length", federation_codec.UNARY_LIMIT),
+    ("grpc.max_send_message_length", federation_codec.UNARY_LIMIT),
 )
 
 

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from consortium import codec
+from consortium import codec, federation_codec
 from consortium.canonical import Label
 from consortium.codec import Body, Frame, StreamKind
 from consortium.crypto.keys import AgreementKey, IdentityKey, Secret
@@ -234,7 +234,7 @@ class RawStream:
 
 async def ask(channel: grpc.aio.Channel, method: str, request: bytes) -> bytes:
     """One question to the federation door."""
-    call = channel.unary_unary(f"/{codec.FEDERATION_SERVICE}/{method}")
+    call = channel.unary_unary(f"/{federation_codec.FEDERATION_SERVICE}/{method}")
     reply = await call(request, timeout=DEADLINE_S)
     assert isinstance(reply, bytes)
     return reply

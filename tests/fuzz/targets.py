@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 from pydantic import ValidationError
 
-from consortium import codec, messages, optimizer
+from consortium import codec, enrolment_codec, federation_codec, messages, optimizer
 from consortium.audit.result import EmpiricalAudit
 from consortium.canonical import canonical_json, parse_canonical
 from consortium.codec import Frame, StreamKind
@@ -149,63 +149,76 @@ WIRE = {
     "scoring frame up": _frames(codec.encode_up, StreamKind.SCORING),
     "scoring frame down": _frames(codec.encode_down, StreamKind.SCORING),
     "enrolment request": _one(
-        codec.decode_enrolment_request,
-        lambda: codec.encode_enrolment_request(
+        enrolment_codec.decode_enrolment_request,
+        lambda: enrolment_codec.encode_enrolment_request(
             filled(messages.EnrolmentRequest, protocol_version=_VERSION)
         ),
     ),
     "enrolled": _one(
-        codec.decode_enrolled, lambda: codec.encode_enrolled(filled(messages.Enrolled))
+        enrolment_codec.decode_enrolled,
+        lambda: enrolment_codec.encode_enrolled(filled(messages.Enrolled)),
     ),
     "renewal": _one(
-        codec.decode_renewal, lambda: codec.encode_renewal(filled(messages.Renewal))
+        enrolment_codec.decode_renewal,
+        lambda: enrolment_codec.encode_renewal(filled(messages.Renewal)),
     ),
     "renewed": _one(
-        codec.decode_renewed, lambda: codec.encode_renewed(filled(messages.Renewed))
+        enrolment_codec.decode_renewed,
+        lambda: enrolment_codec.encode_renewed(filled(messages.Renewed)),
     ),
     "manifest request": _one(
-        codec.decode_manifest_request, lambda: codec.encode_manifest_request(_DIGEST)
+        federation_codec.decode_manifest_request,
+        lambda: federation_codec.encode_manifest_request(_DIGEST),
     ),
     "manifest signature": _one(
-        lambda data: (codec.entry_of_signed(data), codec.decode_signed(data)),
-        lambda: codec.encode_signed(filled(messages.Signed), b"entry"),
+        lambda data: (
+            federation_codec.entry_of_signed(data),
+            federation_codec.decode_signed(data),
+        ),
+        lambda: federation_codec.encode_signed(filled(messages.Signed), b"entry"),
     ),
     "manifest bundle": _one(
-        codec.decode_manifest_bundle,
-        lambda: codec.encode_manifest_bundle(filled(messages.ManifestBundle)),
+        federation_codec.decode_manifest_bundle,
+        lambda: federation_codec.encode_manifest_bundle(filled(messages.ManifestBundle)),
     ),
-    "ack": _one(codec.decode_ack, codec.encode_ack),
-    "models request": _one(codec.decode_models_request, codec.encode_models_request),
+    "ack": _one(federation_codec.decode_ack, federation_codec.encode_ack),
+    "models request": _one(
+        federation_codec.decode_models_request, federation_codec.encode_models_request
+    ),
     "model list": _one(
-        codec.decode_model_list,
-        lambda: codec.encode_model_list((filled(messages.ModelEntry),)),
+        federation_codec.decode_model_list,
+        lambda: federation_codec.encode_model_list((filled(messages.ModelEntry),)),
     ),
     "model request": _one(
-        codec.decode_model_request, lambda: codec.encode_model_request(_DIGEST)
+        federation_codec.decode_model_request,
+        lambda: federation_codec.encode_model_request(_DIGEST),
     ),
     "model envelope": _one(
-        codec.decode_model_document,
-        lambda: codec.encode_model_document(filled(messages.ModelDocument)),
+        federation_codec.decode_model_document,
+        lambda: federation_codec.encode_model_document(filled(messages.ModelDocument)),
     ),
     "gate request": _one(
-        codec.decode_gate_request, lambda: codec.encode_gate_request(_DIGEST, 1)
+        federation_codec.decode_gate_request,
+        lambda: federation_codec.encode_gate_request(_DIGEST, 1),
     ),
     "gate document": _one(
-        codec.decode_gate_document,
-        lambda: codec.encode_gate_document(filled(messages.GateDocument)),
+        federation_codec.decode_gate_document,
+        lambda: federation_codec.encode_gate_document(filled(messages.GateDocument)),
     ),
     "vote": _one(
-        lambda data: (codec.entry_of_vote(data), codec.decode_vote(data)),
-        lambda: codec.encode_vote(filled(messages.Vote), b"entry"),
+        lambda data: (federation_codec.entry_of_vote(data), federation_codec.decode_vote(data)),
+        lambda: federation_codec.encode_vote(filled(messages.Vote), b"entry"),
     ),
-    "vote reply": _one(codec.decode_vote_reply, lambda: codec.encode_vote_reply("active")),
+    "vote reply": _one(
+        federation_codec.decode_vote_reply, lambda: federation_codec.encode_vote_reply("active")
+    ),
     "witness question": _one(
-        codec.decode_witness_question,
-        lambda: codec.encode_witness_question(filled(messages.WitnessQuestion)),
+        federation_codec.decode_witness_question,
+        lambda: federation_codec.encode_witness_question(filled(messages.WitnessQuestion)),
     ),
     "log head": _one(
-        codec.decode_log_head,
-        lambda: codec.encode_log_head(filled(messages.LogHead, proof=(bytes(32),))),
+        federation_codec.decode_log_head,
+        lambda: federation_codec.encode_log_head(filled(messages.LogHead, proof=(bytes(32),))),
     ),
     "certificate request": Target(read=spki_of_request, samples=requests),
 }

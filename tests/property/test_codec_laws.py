@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consortium import codec
+from consortium import codec, enrolment_codec, federation_codec
 from consortium.codec import Body, Frame, StreamKind
 from consortium.errors import ProtocolError, ScoreRefusal
 from consortium.ids import Digest, PartnerId, RequestId
@@ -182,7 +182,10 @@ def test_decoding_a_frame_inverts_encoding(frame: Frame) -> None:
     )
 )
 def test_decoding_a_manifest_bundle_inverts_encoding(bundle: ManifestBundle) -> None:
-    assert codec.decode_manifest_bundle(codec.encode_manifest_bundle(bundle)) == bundle
+    assert (
+        federation_codec.decode_manifest_bundle(federation_codec.encode_manifest_bundle(bundle))
+        == bundle
+    )
 
 
 @given(
@@ -197,7 +200,7 @@ def test_decoding_a_manifest_bundle_inverts_encoding(bundle: ManifestBundle) -> 
     )
 )
 def test_decoding_a_vote_inverts_encoding(vote: Vote) -> None:
-    assert codec.decode_vote(codec.encode_vote(vote)) == vote
+    assert federation_codec.decode_vote(federation_codec.encode_vote(vote)) == vote
 
 
 @given(data=st.binary(max_size=300))
@@ -205,13 +208,13 @@ def test_arbitrary_bytes_are_a_message_or_a_protocol_error(data: bytes) -> None:
     for decode in (
         lambda: codec.decode_up(StreamKind.TRAINING, data),
         lambda: codec.decode_down(StreamKind.SCORING, data),
-        lambda: codec.decode_enrolment_request(data),
-        lambda: codec.decode_enrolled(data),
-        lambda: codec.decode_manifest_bundle(data),
-        lambda: codec.decode_model_list(data),
-        lambda: codec.decode_model_document(data),
-        lambda: codec.decode_vote(data),
-        lambda: codec.decode_vote_reply(data),
+        lambda: enrolment_codec.decode_enrolment_request(data),
+        lambda: enrolment_codec.decode_enrolled(data),
+        lambda: federation_codec.decode_manifest_bundle(data),
+        lambda: federation_codec.decode_model_list(data),
+        lambda: federation_codec.decode_model_document(data),
+        lambda: federation_codec.decode_vote(data),
+        lambda: federation_codec.decode_vote_reply(data),
     ):
         try:
             decode()

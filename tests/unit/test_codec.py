@@ -2,7 +2,7 @@
 
 import pytest
 
-from consortium import codec
+from consortium import codec, enrolment_codec, federation_codec
 from consortium.codec import Frame, StreamKind
 from consortium.errors import DecodeError, MessageTooLargeError, VersionError
 from consortium.ids import Digest, PartnerId, RunId
@@ -53,8 +53,12 @@ def test_service_names_are_those_of_the_proto_files() -> None:
     services = {
         training_pb2.DESCRIPTOR.services_by_name["Training"]: StreamKind.TRAINING.service,
         scoring_pb2.DESCRIPTOR.services_by_name["Scoring"]: StreamKind.SCORING.service,
-        enrolment_pb2.DESCRIPTOR.services_by_name["Enrolment"]: codec.ENROLMENT_SERVICE,
-        federation_pb2.DESCRIPTOR.services_by_name["Federation"]: codec.FEDERATION_SERVICE,
+        enrolment_pb2.DESCRIPTOR.services_by_name[
+            "Enrolment"
+        ]: enrolment_codec.ENROLMENT_SERVICE,
+        federation_pb2.DESCRIPTOR.services_by_name[
+            "Federation"
+        ]: federation_codec.FEDERATION_SERVICE,
     }
     assert all(service.full_name == name for service, name in services.items())
 
@@ -114,7 +118,7 @@ def test_other_protocol_version_is_named_even_if_nothing_else_can_be_read() -> N
 def test_enrolment_with_other_protocol_version_is_refused() -> None:
     wire = enrolment_pb2.EnrolRequest(protocol_version=7)
     with pytest.raises(VersionError):
-        codec.decode_enrolment_request(wire.SerializeToString())
+        enrolment_codec.decode_enrolment_request(wire.SerializeToString())
 
 
 def test_short_nonce_is_refused() -> None:
@@ -140,68 +144,95 @@ def test_terminal_escape_in_a_goodbye_does_not_reach_the_log() -> None:
 
 def test_enrolment_messages_survive_the_wire() -> None:
     assert (
-        codec.decode_enrolment_request(codec.encode_enrolment_request(request())) == request()
+        enrolment_codec.decode_enrolment_request(
+            enrolment_codec.encode_enrolment_request(request())
+        )
+        == request()
     )
     reply = Enrolled(certificate=b"der", address="127.0.0.1:7443")
-    assert codec.decode_enrolled(codec.encode_enrolled(reply)) == reply
+    assert enrolment_codec.decode_enrolled(enrolment_codec.encode_enrolled(reply)) == reply
 
 
 def test_token_of_another_length_is_refused() -> None:
     with pytest.raises(DecodeError, match="token has 5 bytes"):
-        codec.decode_enrolment_request(codec.encode_enrolment_request(request(token=b"short")))
+        enrolment_codec.decode_enrolment_request(
+            enrolment_codec.encode_enrolment_request(request(token=b"short"))
+        )
 
 
 def test_manifest_messages_survive_the_wire() -> None:
     signed = Signed(digest=DIGEST, member=BANK, signature=b"s" * 64)
     bundle = ManifestBundle(body=b"{}", signatures=(signed, signed), schema=b"{}")
-    assert codec.decode_signed(codec.encode_signed(signed)) == signed
-    assert codec.decode_manifest_bundle(codec.encode_manifest_bundle(bundle)) == bundle
-    assert codec.decode_manifest_request(codec.encode_manifest_request(None)) is None
-    assert codec.decode_manifest_request(codec.encode_manifest_request(DIGEST)) == DIGEST
+    assert federation_codec.decode_signed(federation_codec.encode_signed(signed)) == signed
+    assert (
+        federation_codec.decode_manifest_bundle(federation_codec.encode_manifest_bundle(bundle))
+        == bundle
+    )
+    assert (
+        federation_codec.decode_manifest_request(federation_codec.encode_manifest_request(None))
+        is None
+    )
+    assert (
+        federation_codec.decode_manifest_request(
+            federation_codec.encode_manifest_request(DIGEST)
+        )
+        == DIGEST
+    )
 
 
 def test_empty_manifest_body_is_refused() -> None:
     data = federation_pb2.ManifestDocument(schema=b"{}").SerializeToString()
     with pytest.raises(DecodeError, match="body has 0 bytes"):
-        codec.decode_manifest_bundle(data)
+        federation_codec.decode_manifest_bundle(data)
 
 
 def test_model_messages_survive_the_wire() -> None:
     entry = ModelEntry(version=DIGEST, status="active", run=RUN, created_at=1)
     document = ModelDocument(version=DIGEST, document=b"{}")
-    assert codec.decode_model_list(codec.encode_model_list((entry,))) == (entry,)
-    assert codec.decode_model_document(codec.encode_model_document(document)) == document
-    assert codec.decode_model_request(codec.encode_model_request(None)) is None
+    assert federation_codec.decode_model_list(federation_codec.encode_model_list((entry,))) == (
+        entry,
+    )
+    assert (
+        federation_codec.decode_model_document(federation_codec.encode_model_document(document))
+        == document
+    )
+    assert (
+        federation_codec.decode_model_request(federation_codec.encode_model_request(None))
+        is None
+    )
 
 
 def test_vote_survives_the_wire() -> None:
     vote = Vote(
         version=DIGEST, member=BANK, accept=True, reason="", number=7, signature=b"s" * 64
     )
-    assert codec.decode_vote(codec.encode_vote(vote)) == vote
-    assert codec.decode_vote_reply(codec.encode_vote_reply("active")) == "active"
+    assert federation_codec.decode_vote(federation_codec.encode_vote(vote)) == vote
+    assert (
+        federation_codec.decode_vote_reply(federation_codec.encode_vote_reply("active"))
+        == "active"
+    )
 
 
 def test_vote_at_a_time_that_no_clock_shows_is_refused() -> None:
     wire = federation_pb2.Vote(version=DIGEST, member=BANK, number=1 << 53, signature=b"s" * 64)
     with pytest.raises(DecodeError, match="seconds"):
-        codec.decode_vote(wire.SerializeToString())
+        federation_codec.decode_vote(wire.SerializeToString())
 
 
 def test_model_status_outside_the_list_is_refused() -> None:
     with pytest.raises(DecodeError, match="status 'great'"):
-        codec.decode_vote_reply(codec.encode_vote_reply("great"))
+        federation_codec.decode_vote_reply(federation_codec.encode_vote_reply("great"))
 
 
 def test_more_models_than_a_registry_holds_are_refused() -> None:
     wire = federation_pb2.ModelList(models=[federation_pb2.ModelEntry()] * 10_001)
     with pytest.raises(DecodeError, match="10001 models"):
-        codec.decode_model_list(wire.SerializeToString())
+        federation_codec.decode_model_list(wire.SerializeToString())
 
 
 def test_empty_messages_survive_the_wire() -> None:
-    codec.decode_ack(codec.encode_ack())
-    codec.decode_models_request(codec.encode_models_request())
+    federation_codec.decode_ack(federation_codec.encode_ack())
+    federation_codec.decode_models_request(federation_codec.encode_models_request())
 
 
 def test_question_and_answer_of_a_witness_survive_the_wire() -> None:
@@ -210,7 +241,10 @@ def test_question_and_answer_of_a_witness_survive_the_wire() -> None:
         WitnessQuestion(known=7, size=7, cosignature=b"c" * 72, entries=(b"{}", b"[]")),
     ):
         assert (
-            codec.decode_witness_question(codec.encode_witness_question(question)) == question
+            federation_codec.decode_witness_question(
+                federation_codec.encode_witness_question(question)
+            )
+            == question
         )
     for head in (
         LogHead(),
@@ -218,7 +252,7 @@ def test_question_and_answer_of_a_witness_survive_the_wire() -> None:
             note=b"note", proof=(b"p" * 32,), first=3, entries=(b"{}", b"x"), cosigned=b"head"
         ),
     ):
-        assert codec.decode_log_head(codec.encode_log_head(head)) == head
+        assert federation_codec.decode_log_head(federation_codec.encode_log_head(head)) == head
 
 
 @pytest.mark.parametrize(
@@ -227,14 +261,16 @@ def test_question_and_answer_of_a_witness_survive_the_wire() -> None:
         WitnessQuestion(known=0, cosignature=b"c" * 72),
         WitnessQuestion(known=0, size=4, cosignature=b"c" * 71),
         WitnessQuestion(known=0, entries=(b"",)),
-        WitnessQuestion(known=0, entries=(b"x",) * (codec.MOST_LOGGED + 1)),
+        WitnessQuestion(known=0, entries=(b"x",) * (federation_codec.MOST_LOGGED + 1)),
         WitnessQuestion(known=0, entries=(b"x" * ((16 << 10) + 1),)),
         WitnessQuestion(known=1 << 60),
     ],
 )
 def test_question_of_a_witness_out_of_bounds_is_refused(question: WitnessQuestion) -> None:
     with pytest.raises(DecodeError):
-        codec.decode_witness_question(codec.encode_witness_question(question))
+        federation_codec.decode_witness_question(
+            federation_codec.encode_witness_question(question)
+        )
 
 
 @pytest.mark.parametrize(
@@ -243,7 +279,7 @@ def test_question_of_a_witness_out_of_bounds_is_refused(question: WitnessQuestio
         LogHead(note=b"n" * (65 << 10)),
         LogHead(cosigned=b"n" * (65 << 10)),
         LogHead(entries=(b"",)),
-        LogHead(entries=(b"x",) * (codec.MOST_SHOWN + 1)),
+        LogHead(entries=(b"x",) * (federation_codec.MOST_SHOWN + 1)),
         LogHead(entries=(b"x" * ((60 << 10) + 1),)),
         LogHead(proof=(b"p" * 31,)),
         LogHead(first=1 << 60),
@@ -251,4 +287,4 @@ def test_question_of_a_witness_out_of_bounds_is_refused(question: WitnessQuestio
 )
 def test_answer_to_a_witness_out_of_bounds_is_refused(head: LogHead) -> None:
     with pytest.raises(DecodeError):
-        codec.decode_log_head(codec.encode_log_head(head))
+        federation_codec.decode_log_head(federation_codec.encode_log_head(head))

@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from consortium import codec
+from consortium import enrolment_codec, federation_codec
 from consortium.canonical import Label
 from consortium.crypto.statements import vote_statement
 from consortium.errors import CertificateError
@@ -62,11 +62,13 @@ def test_newcomer_fetches_and_signs_the_draft_and_nothing_else(house: House) -> 
         enrol(house.desk, newcomer)
         draft = house.desk.membership.propose("test", house.desk.schema, POLICY)
         async with house.serving(), house.channel(newcomer) as channel:
-            request = codec.encode_manifest_request(None)
-            bundle = codec.decode_manifest_bundle(await ask(channel, "GetManifest", request))
+            request = federation_codec.encode_manifest_request(None)
+            bundle = federation_codec.decode_manifest_bundle(
+                await ask(channel, "GetManifest", request)
+            )
             assert bundle.signatures == ()
             signed = newcomer.sign(draft.digest)
-            await ask(channel, "SignManifest", codec.encode_signed(signed))
+            await ask(channel, "SignManifest", federation_codec.encode_signed(signed))
             stored = house.desk.store.manifests.get(draft.digest)
             assert stored is not None
             assert stored.signatures == (signed,)
@@ -109,13 +111,17 @@ def test_quorum_of_votes_makes_a_model_active(house: House) -> None:
         async with house.serving():
             for name, node in house.nodes.items():
                 async with house.channel(node) as channel:
-                    request = codec.encode_vote(vote(house, name))
+                    request = federation_codec.encode_vote(vote(house, name))
                     reply = await ask(channel, "CastVote", request)
-                    statuses.append(codec.decode_vote_reply(reply))
+                    statuses.append(federation_codec.decode_vote_reply(reply))
             async with house.channel(house.nodes["bank_a"]) as channel:
-                active = await ask(channel, "GetModel", codec.encode_model_request(None))
-                assert codec.decode_model_document(active).version == V1
-                listed = codec.decode_model_list(await ask(channel, "ListModels", b""))
+                active = await ask(
+                    channel, "GetModel", federation_codec.encode_model_request(None)
+                )
+                assert federation_codec.decode_model_document(active).version == V1
+                listed = federation_codec.decode_model_list(
+                    await ask(channel, "ListModels", b"")
+                )
                 assert [entry.status for entry in listed] == ["active"]
         assert statuses == ["candidate", "active"]
 
@@ -126,7 +132,7 @@ def test_vote_in_the_name_of_another_partner_is_refused(house: House) -> None:
     async def story() -> None:
         house.desk.store.models.add(V1, RUN, b"{}", 1, gate=gate_row(V1, passed=True))
         async with house.serving(), house.channel(house.nodes["bank_a"]) as channel:
-            forged = codec.encode_vote(vote(house, "bank_b"))
+            forged = federation_codec.encode_vote(vote(house, "bank_b"))
             code, _ = await refusal(ask(channel, "CastVote", forged))
             assert code is grpc.StatusCode.UNAUTHENTICATED
         assert house.desk.store.models.votes(V1) == ()
@@ -137,7 +143,7 @@ def test_vote_in_the_name_of_another_partner_is_refused(house: House) -> None:
 def test_model_that_is_not_there_is_an_error_without_details(house: House) -> None:
     async def story() -> None:
         async with house.serving(), house.channel(house.nodes["bank_a"]) as channel:
-            request = codec.encode_model_request(V1)
+            request = federation_codec.encode_model_request(V1)
             code, text = await refusal(ask(channel, "GetModel", request))
             assert code is grpc.StatusCode.FAILED_PRECONDITION
             assert V1 not in str(text)
@@ -188,9 +194,9 @@ def test_enrolment_door_trades_a_token_for_a_certificate_once(house: House) -> N
             house.serving(),
             grpc.aio.secure_channel(address, root, options=options) as channel,
         ):
-            call = channel.unary_unary(f"/{codec.ENROLMENT_SERVICE}/Enrol")
-            request = codec.encode_enrolment_request(newcomer.request(token))
-            enrolled = codec.decode_enrolled(await call(request, timeout=DEADLINE_S))
+            call = channel.unary_unary(f"/{enrolment_codec.ENROLMENT_SERVICE}/Enrol")
+            request = enrolment_codec.encode_enrolment_request(newcomer.request(token))
+            enrolled = enrolment_codec.decode_enrolled(await call(request, timeout=DEADLINE_S))
             assert enrolled.address == house.desk.config.federation_address
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await call(request, timeout=DEADLINE_S)
