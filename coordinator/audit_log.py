@@ -27,16 +27,12 @@ from consortium.ledger.checkpoint import (
 )
 from consortium.ledger.entries import (
     Body,
-    BudgetDebit,
     Entry,
     IdentityRevoked,
     Incident,
     ManifestAdopted,
     ReleaseServed,
     ReleaseVote,
-    RoundJoin,
-    RoundUpload,
-    RunCommit,
     from_jcs,
     sign_entry,
     verify_entry,
@@ -44,6 +40,7 @@ from consortium.ledger.entries import (
 from consortium.ledger.evidence import Signatures
 from consortium.ledger.merkle import Tree
 from consortium.ledger.mirror import is_by, type_of
+from consortium.ledger.run_bodies import BudgetDebit, RoundJoin, RoundUpload, RunCommit
 from consortium.ledger.tiles import files_of
 from consortium.manifest import Manifest, parse_manifest
 from consortium.messages import LogHead, ManifestBundle, Signed, Vote, WitnessQuestion

@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 
 from consortium.ids import PartnerId
-from consortium.ledger.entries import BudgetDebit, from_jcs
+from consortium.ledger.entries import from_jcs
 from consortium.ledger.governing import GOVERNING_TYPES
 from consortium.ledger.mirror import type_of
+from consortium.ledger.run_bodies import BudgetDebit
 from coordinator.schema import META
 from coordinator.storage import Store
 

@@ -14,18 +14,16 @@ from consortium.canonical import parse_canonical
 from consortium.errors import DecodeError
 from consortium.ids import Digest, PartnerId, RunId
 from consortium.ledger.claims import statement_digest
-from consortium.ledger.entries import (
-    Body,
+from consortium.ledger.entries import Body, ReleaseCandidate, StatementPublished
+from consortium.ledger.run_bodies import (
     BudgetDebit,
     PlanProposed,
-    ReleaseCandidate,
     RoundAbort,
     RoundJoin,
     RoundSum,
     RoundUpload,
     RunClosed,
     RunCommit,
-    StatementPublished,
     SummedUpload,
 )
 from consortium.manifest import Manifest

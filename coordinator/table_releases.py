@@ -11,7 +11,7 @@ from consortium.credit.table_document import (
 from consortium.documents import document_of
 from consortium.figure import FigureSpec
 from consortium.ids import Digest
-from consortium.ledger.entries import RunClosed
+from consortium.ledger.run_bodies import RunClosed
 from coordinator.audit_log import AuditLog
 from coordinator.storage import Store
 from coordinator.table_storage import TableRow, TableStore

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from consortium.documents import parse_document
 from consortium.errors import RefusalCode, RefusalError
 from consortium.ids import RunId
-from consortium.ledger.entries import BudgetDebit
+from consortium.ledger.run_bodies import BudgetDebit
 from consortium.messages import SumRequest
 from consortium.plan import ReleaseKind, TrainingPlan
 from consortium.privacy.budget import Account, Debit, Reserve, may_debit, may_reserve

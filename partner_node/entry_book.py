@@ -23,19 +23,21 @@ from consortium.ledger.bodies import (
 from consortium.ledger.entries import (
     AuditAnswer,
     Body,
-    BudgetDebit,
     Entry,
     IdentityRevoked,
     Incident,
     ManifestAdopted,
-    PlanRefused,
     ReleaseVote,
-    RoundJoin,
-    RoundUpload,
-    RunCommit,
     sign_entry,
 )
 from consortium.ledger.governing import CharterAgreed
+from consortium.ledger.run_bodies import (
+    BudgetDebit,
+    PlanRefused,
+    RoundJoin,
+    RoundUpload,
+    RunCommit,
+)
 from consortium.manifest import Member
 from consortium.messages import Join, PlanAccepted, Signed, SumRequest, Upload, Vote
 from consortium.plan import TrainingPlan

@@ -17,8 +17,9 @@ from consortium.documents import parse_document
 from consortium.errors import DecodeError, TrustError
 from consortium.features.schema import Schema
 from consortium.ids import Digest, PartnerId
-from consortium.ledger.entries import ReleaseGate, RoundJoin, from_jcs, verify_entry
+from consortium.ledger.entries import ReleaseGate, from_jcs, verify_entry
 from consortium.ledger.gate_audit import differences
+from consortium.ledger.run_bodies import RoundJoin
 from consortium.manifest import Manifest
 from consortium.messages import GateDocument, PublishedSum, SumRequest
 from consortium.secagg.context import context_of

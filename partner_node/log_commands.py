@@ -6,14 +6,12 @@ Each is one deliberate act of an operator (protocol 4.6 (5), 8.6).
 from consortium.errors import ConfigurationError, RefusalCode, RefusalError
 from consortium.ids import Digest, PartnerId
 from consortium.ledger.entries import (
-    BudgetDebit,
     ReleaseCandidate,
-    RoundAbort,
-    RoundSum,
     StatementPublished,
     from_jcs,
     verify_entry,
 )
+from consortium.ledger.run_bodies import BudgetDebit, RoundAbort, RoundSum
 from consortium.ledger.witness import MAX_AGE_S
 from consortium.manifest import Manifest
 from consortium.messages import SumRequest, WitnessQuestion

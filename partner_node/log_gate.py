@@ -21,18 +21,15 @@ from consortium.errors import (
 )
 from consortium.ids import Digest, PartnerId, RunId
 from consortium.ledger.bodies import OverlapDebit
-from consortium.ledger.entries import (
+from consortium.ledger.entries import Entry, ManifestAdopted, from_jcs, verify_entry
+from consortium.ledger.overlaps import booked_as
+from consortium.ledger.run_bodies import (
     BudgetDebit,
-    Entry,
-    ManifestAdopted,
     PlanProposed,
     RoundAbort,
     RoundSum,
     RunCommit,
-    from_jcs,
-    verify_entry,
 )
-from consortium.ledger.overlaps import booked_as
 from consortium.ledger.witness import MAX_AGE_S
 from consortium.manifest import Manifest
 from consortium.messages import LogHead, SumRequest

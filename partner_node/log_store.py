@@ -11,8 +11,9 @@ import sqlalchemy as sa
 
 from consortium.errors import RefusalCode, RefusalError
 from consortium.ids import PartnerId, RunId
-from consortium.ledger.entries import PlanProposed, from_jcs
+from consortium.ledger.entries import from_jcs
 from consortium.ledger.merkle import leaf_hash
+from consortium.ledger.run_bodies import PlanProposed
 from consortium.ledger.witness import Head
 from consortium.plan import TrainingPlan
 from partner_node.database import (

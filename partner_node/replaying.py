@@ -29,16 +29,9 @@ from consortium.errors import (
 )
 from consortium.features.schema import Schema
 from consortium.ids import Digest, PartnerId, RunId
-from consortium.ledger.entries import (
-    AuditChallenge,
-    AuditResult,
-    RoundJoin,
-    RoundUpload,
-    RunCommit,
-    from_jcs,
-    verify_entry,
-)
+from consortium.ledger.entries import AuditChallenge, AuditResult, from_jcs, verify_entry
 from consortium.ledger.merkle import leaf_hash
+from consortium.ledger.run_bodies import RoundJoin, RoundUpload, RunCommit
 from consortium.manifest import Manifest, parse_manifest
 from consortium.messages import Join, SumRequest
 from consortium.plan import ReleaseKind, TrainingPlan

@@ -16,7 +16,7 @@ from consortium.crypto.keys import Secret
 from consortium.documents import document_of, parse_document, plan_digest
 from consortium.errors import RefusalCode, RefusalError
 from consortium.ids import Digest, RunId, digest_of
-from consortium.ledger.entries import BudgetDebit
+from consortium.ledger.run_bodies import BudgetDebit
 from consortium.messages import SumRequest
 from consortium.plan import ReleaseKind, TrainingPlan
 from consortium.privacy.budget import Account

@@ -24,8 +24,8 @@ from consortium.errors import (
     TransportError,
 )
 from consortium.ids import RunId
-from consortium.ledger.entries import PlanRefused
 from consortium.ledger.entries import from_jcs as parse_entry
+from consortium.ledger.run_bodies import PlanRefused
 from consortium.manifest import manifest_bytes
 from consortium.messages import Join, LogHead, PlanAccepted, PlanOffer, SumRequest, Upload
 from consortium.plan import Algorithm, ReleaseKind, TrainingPlan

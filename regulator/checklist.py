@@ -13,19 +13,21 @@ from enum import StrEnum
 from consortium.ledger.entries import (
     AuditResult,
     Body,
-    BudgetDebit,
     ManifestAdopted,
-    PlanProposed,
     ReleaseCandidate,
     ReleaseServed,
     ReleaseVote,
-    RoundSum,
-    RoundUpload,
-    RunCommit,
     ScoreBatch,
     StatementPublished,
 )
 from consortium.ledger.findings import Check, Grade
+from consortium.ledger.run_bodies import (
+    BudgetDebit,
+    PlanProposed,
+    RoundSum,
+    RoundUpload,
+    RunCommit,
+)
 from consortium.ledger.verify import Audit
 from consortium.plan import ReleaseKind
 from regulator.checklist_words import QUESTIONS

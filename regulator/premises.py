@@ -17,10 +17,11 @@ from consortium.features.bins import private_features
 from consortium.features.grids import CELLS
 from consortium.features.schema import Schema
 from consortium.ids import PartnerId, RunId
-from consortium.ledger.entries import AuditChallenge, RoundSum
+from consortium.ledger.entries import AuditChallenge
 from consortium.ledger.evidence import Evidence
 from consortium.ledger.facts import RunFacts
 from consortium.ledger.findings import Check, Grade
+from consortium.ledger.run_bodies import RoundSum
 from consortium.ledger.verify import Audit
 from consortium.messages import Join, SumRequest
 from consortium.plan import ModelKind, ReleaseKind

@@ -18,14 +18,9 @@ from consortium.ids import Digest, PartnerId, RunId
 from consortium.ledger.bodies import BANDS, AuditNonce, DecisionBatch, DecisionChallenge
 from consortium.ledger.coins import Coin, Coins
 from consortium.ledger.draws import choice_of, drawn_records, drawn_sums, nonce_commitment
-from consortium.ledger.entries import (
-    AuditChallenge,
-    RoundSum,
-    RunClosed,
-    ScoreBatch,
-    from_jcs,
-)
+from consortium.ledger.entries import AuditChallenge, ScoreBatch, from_jcs
 from consortium.ledger.merkle import Tree, leaf_hash
+from consortium.ledger.run_bodies import RoundSum, RunClosed
 from regulator.files import read_file, write_file
 
 _DRAW = b'"type":"decision.challenge"'

@@ -17,15 +17,10 @@ from typing import Protocol
 import sqlalchemy as sa
 
 from consortium.ids import Digest, PartnerId
-from consortium.ledger.entries import (
-    BudgetDebit,
-    Incident,
-    StatementPublished,
-    from_jcs,
-    sign_entry,
-)
+from consortium.ledger.entries import Incident, StatementPublished, from_jcs, sign_entry
 from consortium.ledger.findings import Finding, Grade
 from consortium.ledger.merkle import leaf_hash
+from consortium.ledger.run_bodies import BudgetDebit
 from coordinator.wiring import Desk, open_desk
 from regulator.wiring import audit_file
 from rehearsal.results import Alteration, AuditVerdict, TamperRecord

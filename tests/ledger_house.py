@@ -27,22 +27,13 @@ from consortium.ledger.coins import Coin, Coins
 from consortium.ledger.entries import (
     AuditResult,
     Body,
-    BudgetDebit,
     Entry,
     ManifestAdopted,
-    PlanProposed,
     ReleaseCandidate,
     ReleaseGate,
     ReleaseServed,
     ReleaseVote,
-    RoundAbort,
-    RoundJoin,
-    RoundSum,
-    RoundUpload,
-    RunClosed,
-    RunCommit,
     StatementPublished,
-    SummedUpload,
     from_jcs,
     sign_entry,
 )
@@ -50,6 +41,17 @@ from consortium.ledger.evidence import Signatures
 from consortium.ledger.merkle import Tree, leaf_hash
 from consortium.ledger.note import Note, cosign_note
 from consortium.ledger.proof import LogProof
+from consortium.ledger.run_bodies import (
+    BudgetDebit,
+    PlanProposed,
+    RoundAbort,
+    RoundJoin,
+    RoundSum,
+    RoundUpload,
+    RunClosed,
+    RunCommit,
+    SummedUpload,
+)
 from consortium.ledger.tiles import files_of
 from consortium.manifest import Manifest, Member, Policy, Role, manifest_bytes
 from consortium.messages import Join, Signed, SumRequest

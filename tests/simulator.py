@@ -23,7 +23,7 @@ from consortium.errors import BudgetExceededError, RefusalCode, RefusalError, Tr
 from consortium.features.bins import Bins, bin_count
 from consortium.features.schema import Schema, parse_schema
 from consortium.ids import Digest, PartnerId, RunId, digest_of
-from consortium.ledger.entries import BudgetDebit
+from consortium.ledger.run_bodies import BudgetDebit
 from consortium.manifest import Manifest, Member, Policy, Role
 from consortium.messages import PlanOffer, Signed, SumRequest, Upload
 from consortium.plan import ReleaseKind, TrainingPlan

@@ -7,10 +7,11 @@ its premises and signs what came of it. Silence, and an answer that does not fit
 from collections.abc import Iterator
 
 from consortium.ids import Digest, PartnerId, RunId
-from consortium.ledger.entries import AuditAnswer, AuditChallenge, AuditResult, RoundSum
+from consortium.ledger.entries import AuditAnswer, AuditChallenge, AuditResult
 from consortium.ledger.facts import RunFacts, Timeline
 from consortium.ledger.findings import Check, Findings
 from consortium.ledger.merkle import leaf_hash
+from consortium.ledger.run_bodies import RoundSum
 
 ANSWER_DAYS = 14
 """How long a partner may take."""

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 
 from consortium.errors import ConfigurationError, DomainError
 from consortium.ids import PartnerId, RunId
-from consortium.ledger.entries import BudgetDebit, RoundAbort, RoundSum, RunCommit
 from consortium.ledger.facts import Closing, RunAudit, RunFacts, Timeline
 from consortium.ledger.findings import Check, Findings
 from consortium.ledger.overlaps import overlap_debits
+from consortium.ledger.run_bodies import BudgetDebit, RoundAbort, RoundSum, RunCommit
 from consortium.manifest import Policy
 from consortium.messages import SumRequest
 from consortium.plan import Algorithm, ReleaseKind

@@ -23,12 +23,12 @@ from consortium.ledger.entries import (
     ReleaseGate,
     ReleaseServed,
     ReleaseVote,
-    RoundSum,
     StatementPublished,
 )
 from consortium.ledger.facts import RunFacts, Timeline
 from consortium.ledger.findings import Check, Findings
 from consortium.ledger.gate_audit import Gates, check_gates, check_served, unstable
+from consortium.ledger.run_bodies import RoundSum
 from consortium.plan import ModelKind, ReleaseKind
 from consortium.privacy.recomputed import epsilons_of, worst_of
 from consortium.privacy.statement import statement

@@ -6,10 +6,11 @@ from consortium.ids import Digest, PartnerId, RunId
 from consortium.ledger.bodies import AuditNonce, DecisionChallenge
 from consortium.ledger.coins import Coin, Coins
 from consortium.ledger.draws import choice_of, drawn_records, drawn_sums, nonce_commitment
-from consortium.ledger.entries import AuditChallenge, RoundSum
+from consortium.ledger.entries import AuditChallenge
 from consortium.ledger.facts import RunFacts, Timeline
 from consortium.ledger.findings import Check, Findings
 from consortium.ledger.inquiries import Leaf
+from consortium.ledger.run_bodies import RoundSum
 from consortium.ledger.scores import batches_of
 
 

@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 from consortium.credit.gate import GateInputs
 from consortium.features.schema import Schema
 from consortium.ids import Digest, PartnerId, RunId
-from consortium.ledger.entries import (
+from consortium.ledger.entries import Entry
+from consortium.ledger.evidence import Evidence
+from consortium.ledger.findings import Findings
+from consortium.ledger.merkle import Tree
+from consortium.ledger.run_bodies import (
     BudgetDebit,
-    Entry,
     RoundAbort,
     RoundJoin,
     RoundSum,
@@ -21,9 +24,6 @@ from consortium.ledger.entries import (
     RunClosed,
     RunCommit,
 )
-from consortium.ledger.evidence import Evidence
-from consortium.ledger.findings import Findings
-from consortium.ledger.merkle import Tree
 from consortium.manifest import Manifest
 from consortium.messages import SumRequest
 from consortium.plan import ReleaseKind, TrainingPlan

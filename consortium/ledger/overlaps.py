@@ -15,9 +15,9 @@ from consortium.identity.overlap import (
 )
 from consortium.ids import Digest, PartnerId
 from consortium.ledger.bodies import OverlapDebit, OverlapPlanned, OverlapReleased
-from consortium.ledger.entries import BudgetDebit
 from consortium.ledger.facts import Timeline
 from consortium.ledger.findings import Check, Findings
+from consortium.ledger.run_bodies import BudgetDebit
 from consortium.plan import ReleaseKind
 
 _Key = tuple[Digest, int]

@@ -15,18 +15,7 @@ from consortium.documents import plan_digest
 from consortium.errors import RiskWeaveError
 from consortium.ids import Digest, PartnerId, RunId
 from consortium.ledger.charges import check_budget, check_caps, check_charge, reserved_of
-from consortium.ledger.entries import (
-    BudgetDebit,
-    Entry,
-    PlanProposed,
-    PlanRefused,
-    RoundAbort,
-    RoundJoin,
-    RoundSum,
-    RoundUpload,
-    RunClosed,
-    RunCommit,
-)
+from consortium.ledger.entries import Entry
 from consortium.ledger.facts import (
     Closing,
     Machine,
@@ -36,6 +25,17 @@ from consortium.ledger.facts import (
     Timeline,
 )
 from consortium.ledger.findings import Check, Findings
+from consortium.ledger.run_bodies import (
+    BudgetDebit,
+    PlanProposed,
+    PlanRefused,
+    RoundAbort,
+    RoundJoin,
+    RoundSum,
+    RoundUpload,
+    RunClosed,
+    RunCommit,
+)
 from consortium.messages import Join, SumRequest
 from consortium.privacy.mechanism import ACCOUNTS, by_account, reserve_units
 from consortium.secagg.chain import Link, chain_length, verify_link

@@ -8,9 +8,9 @@ comparison of bytes covers every number in it. Charges are audited with those of
 from consortium.credit.figures import NoisyTable
 from consortium.credit.table_document import parse_table_document, table_bytes, table_digest
 from consortium.ids import Digest
-from consortium.ledger.entries import RoundSum
 from consortium.ledger.facts import RunFacts, Timeline
 from consortium.ledger.findings import Check, Findings
+from consortium.ledger.run_bodies import RoundSum
 from consortium.plan import decimal
 from consortium.privacy.recomputed import epsilons_of, worst_of
 from consortium.secagg.ring import to_signed

@@ -24,15 +24,10 @@ from consortium.ledger.contributions import audit_contributions
 from consortium.ledger.decisions import audit_decisions
 from consortium.ledger.drawing import audit_drawing
 from consortium.ledger.entries import (
-    BudgetDebit,
     Entry,
     IdentityRevoked,
     Incident,
     ManifestAdopted,
-    RoundAbort,
-    RoundJoin,
-    RoundSum,
-    RoundUpload,
     from_jcs,
     verify_entry,
 )
@@ -45,6 +40,13 @@ from consortium.ledger.merkle import Tree, leaf_hash
 from consortium.ledger.overlaps import audit_overlaps
 from consortium.ledger.proof import parse_proof, verify_proof
 from consortium.ledger.revocations import Revocations, check_voice
+from consortium.ledger.run_bodies import (
+    BudgetDebit,
+    RoundAbort,
+    RoundJoin,
+    RoundSum,
+    RoundUpload,
+)
 from consortium.ledger.runs import audit_runs
 from consortium.ledger.scores import audit_scores
 from consortium.ledger.tables import audit_tables

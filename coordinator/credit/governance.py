@@ -18,9 +18,10 @@ from consortium.credit.governance import (
 from consortium.documents import parse_document
 from consortium.errors import ManifestError
 from consortium.ids import Digest, PartnerId
-from consortium.ledger.entries import ManifestAdopted, ReleaseVote, RunCommit, from_jcs
+from consortium.ledger.entries import ManifestAdopted, ReleaseVote, from_jcs
 from consortium.ledger.governing import CharterAgreed, ContributionStated
 from consortium.ledger.mirror import type_of
+from consortium.ledger.run_bodies import RunCommit
 from consortium.manifest import Manifest, parse_manifest
 from consortium.plan import TrainingPlan
 from coordinator.credit.governing import Governing

@@ -2,7 +2,7 @@
 
 from consortium.features.schema import Schema
 from consortium.ids import Digest
-from consortium.ledger.entries import RoundSum
+from consortium.ledger.run_bodies import RoundSum
 from consortium.plan import ReleaseKind
 from regulator.artefacts.fields import (
     AT_THE_NODE,

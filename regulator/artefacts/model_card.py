@@ -13,8 +13,9 @@ from consortium.features.bins import bin_label
 from consortium.features.schema import Schema
 from consortium.ids import digest_of
 from consortium.ledger.claims import statement_digest
-from consortium.ledger.entries import IdentityRevoked, ReleaseVote, RoundSum
+from consortium.ledger.entries import IdentityRevoked, ReleaseVote
 from consortium.ledger.revocations import Revocations
+from consortium.ledger.run_bodies import RoundSum
 from consortium.plan import ModelKind
 from consortium.scoring.scorecard import bin_points
 from models.document import ModelDocument, parse_any

@@ -11,12 +11,13 @@ from consortium.credit.contribution_table import Look, stated
 from consortium.credit.figures import Terms, figure_plan
 from consortium.ids import Digest, PartnerId, RunId
 from consortium.ledger.contributions import audit_contributions
-from consortium.ledger.entries import Body, Entry, ReleaseCandidate, RunClosed
+from consortium.ledger.entries import Body, Entry, ReleaseCandidate
 from consortium.ledger.evidence import read_evidence
 from consortium.ledger.facts import RunFacts, Timeline
 from consortium.ledger.findings import Findings, Grade
 from consortium.ledger.governing import ContributionStated
 from consortium.ledger.merkle import Tree
+from consortium.ledger.run_bodies import RunClosed
 from tests.simulator import Consortium
 from tests.unit.test_contribution_table import ALL, FIRST, SECOND
 

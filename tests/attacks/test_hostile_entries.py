@@ -15,16 +15,8 @@ from flwr.proto.message_pb2 import Message as ProtoMessage
 
 from consortium.crypto.keys import IdentityKey, NoteKey, Secret
 from consortium.ids import Digest, PartnerId
-from consortium.ledger.entries import (
-    Body,
-    BudgetDebit,
-    Incident,
-    RoundJoin,
-    RoundUpload,
-    RunCommit,
-    from_jcs,
-    sign_entry,
-)
+from consortium.ledger.entries import Body, Incident, from_jcs, sign_entry
+from consortium.ledger.run_bodies import BudgetDebit, RoundJoin, RoundUpload, RunCommit
 from coordinator.audit_log import AuditLog, LogKeys
 from coordinator.run_record import RunRecord
 from coordinator.storage import Store

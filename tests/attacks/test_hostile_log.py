@@ -14,17 +14,15 @@ from consortium.crypto.keys import NoteKey, Secret
 from consortium.errors import BudgetExceededError
 from consortium.ids import Digest, PartnerId
 from consortium.ledger.checkpoint import open_checkpoint
-from consortium.ledger.entries import (
+from consortium.ledger.entries import Incident, ManifestAdopted, from_jcs
+from consortium.ledger.note import parse_note
+from consortium.ledger.run_bodies import (
     BudgetDebit,
-    Incident,
-    ManifestAdopted,
     PlanRefused,
     RoundAbort,
     RoundSum,
     RoundUpload,
-    from_jcs,
 )
-from consortium.ledger.note import parse_note
 from consortium.ledger.witness import WitnessKey
 from consortium.manifest import Manifest
 from consortium.messages import LogHead, PlanOffer, SumRequest

@@ -11,11 +11,11 @@ from consortium.crypto.keys import Secret
 from consortium.figure import FigureKind
 from consortium.figure_policy import FigurePolicy
 from consortium.ids import Digest, RunId
-from consortium.ledger.entries import RoundSum, RunClosed
 from consortium.ledger.evidence import Evidence, read_evidence
 from consortium.ledger.facts import Closing, RunFacts, Timeline
 from consortium.ledger.findings import Findings, Grade
 from consortium.ledger.merkle import Tree
+from consortium.ledger.run_bodies import RoundSum, RunClosed
 from consortium.ledger.tables import audit_tables
 from consortium.plan import TrainingPlan
 from consortium.privacy.noise import noise_share

@@ -6,17 +6,10 @@ from consortium.ids import Digest, PartnerId
 from consortium.ledger.answers import ANSWER_DAYS
 from consortium.ledger.bodies import AuditNonce
 from consortium.ledger.draws import choice_of, nonce_commitment
-from consortium.ledger.entries import (
-    AuditAnswer,
-    AuditChallenge,
-    AuditResult,
-    Body,
-    RoundSum,
-    RunClosed,
-    from_jcs,
-)
+from consortium.ledger.entries import AuditAnswer, AuditChallenge, AuditResult, Body, from_jcs
 from consortium.ledger.findings import Finding, Grade
 from consortium.ledger.merkle import leaf_hash
+from consortium.ledger.run_bodies import RoundSum, RunClosed
 from consortium.ledger.verify import verify_log
 from regulator.replay import ReplayedRun
 from tests.ledger_house import REGULATOR, House

@@ -17,20 +17,12 @@ from consortium.ledger.entries import (
     AuditChallenge,
     AuditResult,
     Body,
-    BudgetDebit,
     Entry,
     IdentityRevoked,
     Incident,
-    PlanProposed,
     ReleaseCandidate,
     ReleaseServed,
     ReleaseVote,
-    RoundAbort,
-    RoundJoin,
-    RoundSum,
-    RoundUpload,
-    RunClosed,
-    RunCommit,
     ScoreBatch,
     StatementPublished,
     from_jcs,
@@ -41,6 +33,16 @@ from consortium.ledger.findings import Check, Finding, Findings, Grade
 from consortium.ledger.merkle import leaf_hash
 from consortium.ledger.note import Note, parse_note
 from consortium.ledger.proof import LogProof
+from consortium.ledger.run_bodies import (
+    BudgetDebit,
+    PlanProposed,
+    RoundAbort,
+    RoundJoin,
+    RoundSum,
+    RoundUpload,
+    RunClosed,
+    RunCommit,
+)
 from consortium.ledger.tiles import decode_bundle, encode_bundle
 from consortium.ledger.verify import Audit, verify_log
 from consortium.secagg.uploads import words_digest

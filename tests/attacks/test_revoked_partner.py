@@ -17,7 +17,8 @@ from consortium.inquiries import (
     ScoreRefused,
     ScoreRequest,
 )
-from consortium.ledger.entries import IdentityRevoked, RoundJoin, RoundSum, from_jcs
+from consortium.ledger.entries import IdentityRevoked, from_jcs
+from consortium.ledger.run_bodies import RoundJoin, RoundSum
 from consortium.manifest import Manifest
 from consortium.messages import SumRequest
 from consortium.scoring.clear import parse_inquiry

@@ -19,13 +19,7 @@ from consortium.ledger.draws import (
     drawn_sums,
     nonce_commitment,
 )
-from consortium.ledger.entries import (
-    AuditChallenge,
-    ReleaseServed,
-    RunClosed,
-    ScoreBatch,
-    from_jcs,
-)
+from consortium.ledger.entries import AuditChallenge, ReleaseServed, ScoreBatch, from_jcs
 from consortium.ledger.findings import Finding, Grade
 from consortium.ledger.inquiries import (
     Asked,
@@ -36,6 +30,7 @@ from consortium.ledger.inquiries import (
     record_bytes,
 )
 from consortium.ledger.merkle import leaf_hash
+from consortium.ledger.run_bodies import RunClosed
 from consortium.ledger.verify import verify_log
 from regulator.replay import ReplayedRun
 from tests.ledger_house import COORDINATOR, REGULATOR, START, House

@@ -10,17 +10,17 @@ import pytest
 from consortium.documents import document_of, parse_document
 from consortium.errors import DecodeError, OutOfOrderError, TrustError
 from consortium.ids import Digest
-from consortium.ledger.entries import (
+from consortium.ledger.entries import from_jcs
+from consortium.ledger.evidence import Evidence
+from consortium.ledger.facts import Closing, RunFacts
+from consortium.ledger.findings import Check, Finding, Grade
+from consortium.ledger.run_bodies import (
     RoundJoin,
     RoundSum,
     RoundUpload,
     RunCommit,
     SummedUpload,
-    from_jcs,
 )
-from consortium.ledger.evidence import Evidence
-from consortium.ledger.facts import Closing, RunFacts
-from consortium.ledger.findings import Check, Finding, Grade
 from consortium.ledger.verify import Audit
 from consortium.secagg.opened import OpenedAttempt, OpenedKey, OpenedRun, line_of, read_opened
 from consortium.secagg.ring import to_ring

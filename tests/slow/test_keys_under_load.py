@@ -19,7 +19,8 @@ import pytest
 
 import coordinator.cli
 import partner_node.cli
-from consortium.ledger.entries import IdentityRevoked, RoundSum, from_jcs
+from consortium.ledger.entries import IdentityRevoked, from_jcs
+from consortium.ledger.run_bodies import RoundSum
 from coordinator import control
 from coordinator import wiring as operator
 from coordinator.events import RunEvent

@@ -9,14 +9,8 @@ import pytest
 from consortium.documents import document_of
 from consortium.errors import DecodeError, OutOfOrderError, SignatureError, TrustError
 from consortium.ids import Digest
-from consortium.ledger.entries import (
-    Entry,
-    ReleaseGate,
-    RoundJoin,
-    RoundSum,
-    from_jcs,
-    sign_entry,
-)
+from consortium.ledger.entries import Entry, ReleaseGate, from_jcs, sign_entry
+from consortium.ledger.run_bodies import RoundJoin, RoundSum
 from consortium.messages import GateDocument, PublishedSum
 from models.document import ModelDocument, parse_model_document
 from partner_node import gatekeeping

@@ -17,12 +17,11 @@ from consortium.ledger.entries import (
     TYPES,
     Entry,
     Incident,
-    RoundAbort,
-    RoundUpload,
     from_jcs,
     sign_entry,
     verify_entry,
 )
+from consortium.ledger.run_bodies import RoundAbort, RoundUpload
 from consortium.manifest import Member, Role
 from tests.ledger_house import secret_of
 

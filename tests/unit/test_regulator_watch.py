@@ -29,7 +29,6 @@ from consortium.ledger.entries import (
     AuditChallenge,
     Entry,
     Incident,
-    RunClosed,
     ScoreBatch,
     from_jcs,
     sign_entry,
@@ -37,6 +36,7 @@ from consortium.ledger.entries import (
 from consortium.ledger.findings import Grade
 from consortium.ledger.merkle import Tree, leaf_hash
 from consortium.ledger.note import cosign_note, parse_note
+from consortium.ledger.run_bodies import RunClosed
 from consortium.ledger.witness import Head
 from consortium.manifest import Role
 from consortium.messages import LogHead, ManifestBundle, WitnessQuestion

@@ -7,7 +7,8 @@ import pytest
 
 from consortium.errors import RefusalError
 from consortium.ids import RunId
-from consortium.ledger.entries import BudgetDebit, Entry, from_jcs, sign_entry
+from consortium.ledger.entries import Entry, from_jcs, sign_entry
+from consortium.ledger.run_bodies import BudgetDebit
 from consortium.messages import PlanOffer
 from consortium.plan import ReleaseKind
 from partner_node.log_gate import LogGate

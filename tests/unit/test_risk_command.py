@@ -15,8 +15,9 @@ from consortium.errors import ConfigurationError, DomainError
 from consortium.figure import Axis, FigureKind, Measure
 from consortium.figure_policy import FigurePolicy
 from consortium.ids import Digest, PartnerId, RunId
-from consortium.ledger.entries import BudgetDebit, Entry, from_jcs, sign_entry
+from consortium.ledger.entries import Entry, from_jcs, sign_entry
 from consortium.ledger.governing import RegisterActed, RegisterWaived
+from consortium.ledger.run_bodies import BudgetDebit
 from consortium.plan import ReleaseKind
 from consortium.privacy.accountant import units_of
 from coordinator.credit import cli_risk

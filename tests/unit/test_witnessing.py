@@ -26,13 +26,12 @@ from consortium.ledger.entries import (
     Entry,
     Incident,
     ManifestAdopted,
-    PlanRefused,
-    RoundUpload,
     from_jcs,
     sign_entry,
     verify_entry,
 )
 from consortium.ledger.note import cosign_note, parse_note
+from consortium.ledger.run_bodies import PlanRefused, RoundUpload
 from consortium.ledger.witness import MAX_SKEW_S, WitnessKey
 from consortium.messages import LogHead, ManifestBundle, WitnessQuestion
 from coordinator.audit_log import BROUGHT_A_DAY, AuditLog, LogKeys
