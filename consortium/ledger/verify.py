@@ -1,8 +1,9 @@
 """The whole audit as one function over the files of a bundle (protocol 8.7).
 
 It trusts one digest, that of the newest manifest, and its own arithmetic. Here stand the
-checks of the log itself: manifests, heads, root, entries. Those of runs are in ``runs``, those
-of releases in ``claims``. The run's machine is a port, for it belongs to a higher floor.
+checks of the log itself: heads, root, entries. Those of manifests are in ``manifests``, of runs
+in ``runs``, of releases in ``claims``. The run's machine is a port, for it belongs to a higher
+floor.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -36,6 +37,7 @@ from consortium.ledger.evidence import Evidence, read_evidence
 from consortium.ledger.facts import Machines, RunFacts, Timeline
 from consortium.ledger.findings import Check, Finding, Findings, Grade
 from consortium.ledger.governing_audit import audit_governing
+from consortium.ledger.manifests import manifest_chain
 from consortium.ledger.merkle import Tree, leaf_hash
 from consortium.ledger.overlaps import audit_overlaps
 from consortium.ledger.proof import parse_proof, verify_proof
@@ -51,7 +53,7 @@ from consortium.ledger.runs import audit_runs
 from consortium.ledger.scores import audit_scores
 from consortium.ledger.tables import audit_tables
 from consortium.ledger.witness import MAX_AGE_S, MAX_SKEW_S, quorum_held
-from consortium.manifest import Manifest, Member, verify_manifest
+from consortium.manifest import Manifest, Member
 
 _LAST = 2**53
 
@@ -147,7 +149,7 @@ def verify_log(
     """
     findings = Findings()
     evidence = read_evidence(files, findings)
-    chain = _manifests(evidence, pinned, findings, now=now)
+    chain = manifest_chain(evidence, pinned, findings, now=now)
     if not chain:
         return _audit(findings, pinned, None, (), ())
     state = _Audited(evidence=evidence, chain=chain, findings=findings, now=now)
@@ -205,45 +207,6 @@ def _audit(  # noqa: PLR0917 - puts the parts together
         runs=runs,
         releases=releases,
     )
-
-
-def _manifests(
-    evidence: Evidence, pinned: Digest, findings: Findings, *, now: int
-) -> list[Manifest]:
-    """The chain that ends at the pinned manifest, the oldest first (8.7 (2), (3))."""
-    chain: list[Manifest] = []
-    wanted: Digest | None = pinned
-    while wanted is not None:
-        found = evidence.manifests.get(wanted)
-        if found is None:
-            check = Check.PINNED if wanted == pinned else Check.MANIFESTS
-            findings.error(check, "manifest.missing", f"no manifest {wanted} in the bundle")
-            break
-        manifest, signed = found
-        place = f"manifests/{wanted}.sigs"
-        with findings.catch(Check.MANIFESTS, "manifest.signatures", place=place):
-            verify_manifest(manifest, signed, now=now)
-        strangers = {one.member for one in signed} - {one.id for one in manifest.signers()}
-        if strangers or len({one.member for one in signed}) != len(signed):
-            findings.error(
-                Check.MANIFESTS,
-                "manifest.strangers",
-                "signatures of others than its signers, or twice of one",
-                place=place,
-            )
-        if chain and chain[0].version != manifest.version + 1:
-            findings.error(
-                Check.MANIFESTS,
-                "manifest.version",
-                f"version {chain[0].version} after {manifest.version}",
-            )
-        chain.insert(0, manifest)
-        wanted = manifest.previous
-    for digest in set(evidence.manifests) - {one.digest for one in chain}:
-        findings.warn(
-            Check.MANIFESTS, "manifest.stray", f"{digest} is not in the pinned one's chain"
-        )
-    return chain
 
 
 def _read_log(state: _Audited) -> None:
