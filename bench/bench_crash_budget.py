@@ -40,7 +40,7 @@ from consortium.plan import TrainingPlan
 from consortium.privacy.mechanism import mechanism_for
 from consortium.release import Attempt, Outcome
 from coordinator import control
-from models.run import RunState
+from models.run_state import RunState
 from models.spec import spec_of
 from rehearsal.federation import COORDINATOR
 from tests.integration.federation import Federation, key_of, rows_of, write_rehearsal

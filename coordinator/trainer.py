@@ -39,7 +39,8 @@ from coordinator.storage import Store
 from coordinator.table_releases import figure_digest, table_row
 from coordinator.table_storage import TableStore
 from models.gate import gate_inputs
-from models.run import ClosedSum, RunFailedError, RunSession, RunState, StoppedError
+from models.run import ClosedSum, RunFailedError, RunSession, StoppedError
+from models.run_state import RunState
 
 log = logging.getLogger(__name__)
 

@@ -37,10 +37,11 @@ from consortium.plan import (
 from consortium.privacy.mechanism import COUNT_SCALE, kinds_of, mechanism_for
 from consortium.release import Attempt, Mechanism, Outcome
 from consortium.scoring.head import STRATA
-from consortium.secagg.context import SumInputs, first_head, next_head
+from consortium.secagg.context import SumInputs, next_head
 from consortium.secagg.ring import SCALE_BITS, decode_gradient
 from models.head import PARTNER_BANDS, scarce_strata, start_weights, with_pooled
 from models.moments import width_of as moment_width
+from models.run_state import RunState, initial_state
 from models.spec import ModelSpec, initial_weights, spec_of
 
 Float = NDArray[np.float64]
@@ -65,40 +66,6 @@ class StoppedError(RiskWeaveError):
     code = "stopped"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunState:
-    """What survives a crash of the coordinator: all of it is public or noised."""
-
-    stage: ReleaseKind | None
-    """The sum that is due; None when the run is finished."""
-    round: int
-    """Number of the due sum within its kind, from 1."""
-    attempt: int
-    optimizer: bytes
-    bins: bytes
-    calibration: tuple[str, ...]
-    """alpha and beta of each block, as decimal strings; empty before recalibration."""
-    edges: bytes
-    """Score-band edges, float64, shape (blocks, 15)."""
-    recalibration: bytes
-    """Noisy counts, float64, shape (blocks, 24, 2)."""
-    overlap: bytes
-    """Noisy counts of a head's study, float64, shape (3, 3)."""
-    pooled: tuple[int, ...]
-    """Strata of a head with too few persons; they get the mean of the others."""
-    evaluation: bytes
-    """Noisy counts, float64, shape (blocks, 16, 2); of a head (strata, 16, 2)."""
-    moments: bytes
-    """Noisy sums of a head's parts, int64, as ``models.moments`` lays them out."""
-    table: bytes
-    """The sum of a table release, int64, by axes, measures last (protocol 13.11)."""
-    attempts: tuple[Attempt, ...]
-    closed: int
-    """Sums that are closed."""
-    head: Digest
-    """Head of the hash chain of closed sums; every request names it (protocol 3.2)."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ClosedSum:
     """One published sum, as the next machine needs it. Public: it is noised."""
@@ -118,7 +85,7 @@ class RunSession:
         self.plan = plan
         self.schema = schema
         self._digest = plan_digest(plan)
-        self.state = state or _initial_state(plan)
+        self.state = state or initial_state(plan)
         self._prepare()
 
     @property
@@ -487,27 +454,6 @@ class RunSession:
         """The weights that a head is released with: scarce strata have the others' mean."""
         counts = np.frombuffer(self.state.overlap).reshape(STRATA, PARTNER_BANDS)
         return with_pooled(self.released_weights, counts, self.state.pooled)
-
-
-def _initial_state(plan: TrainingPlan) -> RunState:
-    return RunState(
-        stage=kinds_of(plan)[0],
-        round=1,
-        attempt=1,
-        optimizer=b"",
-        bins=b"",
-        calibration=(),
-        edges=b"",
-        recalibration=b"",
-        overlap=b"",
-        pooled=(),
-        evaluation=b"",
-        moments=b"",
-        table=b"",
-        attempts=(),
-        closed=0,
-        head=first_head(plan.run, plan_digest(plan)),
-    )
 
 
 def figure_of(plan: TrainingPlan) -> FigureSpec:

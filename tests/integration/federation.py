@@ -33,7 +33,7 @@ from coordinator.events import RunEvent
 from coordinator.model_storage import ModelRow
 from coordinator.storage import Store
 from models.document import ModelDocument, parse_model_document, verify_version
-from models.run import RunState
+from models.run_state import RunState
 from rehearsal.config import Rehearsal
 from rehearsal.config_reading import load_rehearsal
 from rehearsal.federation import COORDINATOR, Places

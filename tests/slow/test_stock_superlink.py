@@ -33,7 +33,7 @@ from consortium.plan import ReleaseKind, TrainingPlan
 from coordinator.flower_grid import BidiGrid, run_app
 from models import scorecard
 from models.document import ModelDocument, parse_model_document, version_of
-from models.run import RunState
+from models.run_state import RunState
 from models.spec import BlockSpec
 from partner_node import ingest, wiring
 from partner_node.worker import Worker

@@ -27,7 +27,8 @@ from consortium.secagg.ring import ring_sum, to_signed
 from coordinator.releases import candidate_of
 from coordinator.trainer import resume_at
 from models.document import parse_model_document, verify_version
-from models.run import ClosedSum, RunFailedError, RunSession, RunState
+from models.run import ClosedSum, RunFailedError, RunSession
+from models.run_state import RunState
 from tests.simulator import PLAN, SCHEMA, Consortium, Fault, reply_words, rewritten
 
 BANK = PartnerId("bank_a")
