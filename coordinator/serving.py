@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from coordinator.metrics import Metrics
     from coordinator.trainer import Trainer
 
-log = logging.getLogger(wiring.__name__)  # the name that operators' filters know
+log = logging.getLogger(__name__)
 
 _DAY_S = 86_400
 
