@@ -36,8 +36,12 @@ class Database:
             StorageError: not reachable, or written by another version of this program.
         """
         try:
+            # The connection that was used last comes first: few of them ever hold pages.
             self._engine = sa.create_engine(
-                url, pool_pre_ping=not url.startswith("sqlite"), hide_parameters=True
+                url,
+                pool_pre_ping=not url.startswith("sqlite"),
+                pool_use_lifo=True,
+                hide_parameters=True,
             )
         except (SQLAlchemyError, ImportError) as error:
             raise StorageError(f"storage url: {error}") from error

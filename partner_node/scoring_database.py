@@ -13,7 +13,7 @@ from pathlib import Path
 
 from consortium.errors import StorageError
 from consortium.versions import History
-from partner_node.database import BUSY_MS, touch
+from partner_node.database import BUSY_MS, CACHE_KIB, touch
 from upkeep.migrations import Statements, bring_up, copied, on
 
 HISTORY: History[Statements] = History()
@@ -119,6 +119,7 @@ class ScoringDatabase:
             "secure_delete=ON",
             # The log is moved into the file by ``tidy``, on a thread that may wait for it.
             "wal_autocheckpoint=100000",
+            f"cache_size=-{CACHE_KIB}",
         ):
             made.execute(f"PRAGMA {pragma}")
         self._local.connection = made
