@@ -38,7 +38,7 @@ from consortium.identity.overlap import (
     parse_plan,
 )
 from consortium.ids import Digest, PartnerId, RunId, parse_run_id
-from consortium.manifest import Manifest
+from consortium.manifest import Manifest, Role
 from coordinator.events import RunEvent
 from coordinator.interceptors import status_of
 from coordinator.pseudonym_epochs import EpochStatus
@@ -131,6 +131,7 @@ def status(ports: ControlPorts) -> Status:
                 partner=member.id, training=member.id in training, scoring=member.id in scoring
             )
             for member in ports.store.members.all()
+            if member.role is Role.PARTNER
         ),
         run=run.run if run else "",
         active_model=model.version if model else "",

@@ -6,6 +6,7 @@ below, the log at the base.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from consortium.ledger.facts import RunFacts
 from consortium.ledger.findings import Check, Finding, Grade
@@ -38,11 +39,19 @@ def lines(audit: Audit) -> Iterable[str]:
         epsilons = headline(release)
         figures = ", ".join(f"{who} {epsilon}" for who, epsilon in epsilons.items())
         yield f"release {release.version[:16]}: epsilon recomputed: {figures or 'not possible'}"
-    for one in audit.findings:
+    for one in together(audit.findings):
         yield f"{one.grade.value} {one.check.value} {one.name}: {one.text}{where(one)}"
     failed = {one.check for one in audit.findings if one.grade is Grade.ERROR}
     yield f"checks: {len(Check) - len(failed)} of {len(Check)} without an error"
     yield f"verdict: {verdict(audit)}"
+
+
+def together(findings: Iterable[Finding]) -> list[Finding]:
+    """One line for all that says the same of several entries, in the order of the first."""
+    found: dict[Finding, list[int]] = {}
+    for one in findings:
+        found.setdefault(replace(one, entries=()), []).extend(one.entries)
+    return [replace(one, entries=tuple(entries)) for one, entries in found.items()]
 
 
 def document_of_audit(audit: Audit) -> dict[str, object]:

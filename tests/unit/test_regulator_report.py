@@ -13,7 +13,7 @@ from consortium.errors import ConfigurationError
 from consortium.ids import Digest
 from consortium.ledger.archive import pack
 from consortium.ledger.entries import Incident, ScoreBatch
-from consortium.ledger.findings import Check
+from consortium.ledger.findings import Check, Finding, Grade
 from consortium.ledger.verify import Audit
 from consortium.release import Level
 from regulator.bundle import audit_bundle
@@ -25,7 +25,7 @@ from regulator.figures import figures_of
 from regulator.history import history_of
 from regulator.page import page
 from regulator.paper import paper
-from regulator.report import LANGUAGES
+from regulator.report import LANGUAGES, together
 from regulator.words import TEXTS
 from tests.ledger_house import COORDINATOR, START, House
 
@@ -277,6 +277,19 @@ def test_answer_is_contradicted_by_an_error_of_its_check(quiet: House) -> None:
     assert answers["learning"].answer is Answer.CONTRADICTED
     assert answers["learning"].evidence.entries
     assert answers["access"].answer is Answer.PROVEN
+
+
+def test_what_is_said_of_many_entries_is_one_line_of_the_text() -> None:
+    same = [
+        Finding(
+            check=Check.ROOT, grade=Grade.NOTE, name="a", text="closed", entries=(index,)
+        )
+        for index in range(30)
+    ]
+    other = Finding(check=Check.ROOT, grade=Grade.ERROR, name="a", text="closed")
+    first, second = together([*same[:10], other, *same[10:]])
+    assert first.entries == tuple(range(30))
+    assert second == other
 
 
 # --- command ----------------------------------------------------------------------------------
