@@ -281,9 +281,7 @@ def test_answer_is_contradicted_by_an_error_of_its_check(quiet: House) -> None:
 
 def test_what_is_said_of_many_entries_is_one_line_of_the_text() -> None:
     same = [
-        Finding(
-            check=Check.ROOT, grade=Grade.NOTE, name="a", text="closed", entries=(index,)
-        )
+        Finding(check=Check.ROOT, grade=Grade.NOTE, name="a", text="closed", entries=(index,))
         for index in range(30)
     ]
     other = Finding(check=Check.ROOT, grade=Grade.ERROR, name="a", text="closed")
