@@ -67,6 +67,6 @@ $(STAMP): pyproject.toml constraints.txt
 	  fi
 	@echo "making $(VENV) and installing about 110 packages into it; the first time takes some minutes"
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --no-compile -c constraints.txt -e '.[dev]'
 	@$(BIN)/python -m compileall -q proto consortium models partner_node coordinator regulator rehearsal riskweave_client upkeep riskweave.py
 	@touch $@
