@@ -144,6 +144,15 @@ class LogGate:
             text = "this node accepted the run before, which its database does not know"
             raise RefusalError(RefusalCode.REPEATED, text)
 
+    @property
+    def runs(self) -> frozenset[RunId]:
+        """Of which something is remembered."""
+        return frozenset(self._runs)
+
+    def only(self, run: RunId) -> None:
+        """Forget all other runs: they are closed here and can charge nothing any more."""
+        self._runs = {known: found for known, found in self._runs.items() if known == run}
+
     def missing(self, booked: Booked) -> tuple[BudgetDebit, ...]:
         """Own debits of the mirror that the database lacks.
 

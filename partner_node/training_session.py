@@ -136,6 +136,8 @@ class TrainingSession:
             held = by_account(reserve_units(plan))
             units = {name: held[name] for name in accounts_of(plan)}
             self._store.commit(plan, self._entropy(), units, self._facts.caps)
+            if self._gate is not None:
+                self._gate.only(plan.run)
             self._check_table(plan)
         else:
             self._table(plan)

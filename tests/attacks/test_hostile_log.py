@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from consortium.crypto.keys import NoteKey, Secret
-from consortium.errors import BudgetExceededError
-from consortium.ids import Digest, PartnerId
+from consortium.errors import BudgetExceededError, RefusalError
+from consortium.ids import Digest, PartnerId, RunId
 from consortium.ledger.checkpoint import open_checkpoint
 from consortium.ledger.entries import Incident, ManifestAdopted, from_jcs
 from consortium.ledger.note import parse_note
@@ -50,6 +50,7 @@ class House:
         self.now = 1_700_000_000
         self.directory = directory
         self.mirrors: dict[PartnerId, LogMirror] = {}
+        self.gates: dict[PartnerId, LogGate] = {}
         self.house = Consortium(plan=SHORT, gates=self.gate)
         self.log = self.new_log("coordinator.db")
         self.session = RunSession(self.house.plan, self.house.schema)
@@ -78,7 +79,8 @@ class House:
             )
         )
         self.mirrors[node.member] = mirror
-        return LogGate(mirror, manifest), mirror.counted
+        self.gates[node.member] = LogGate(mirror, manifest)
+        return self.gates[node.member], mirror.counted
 
     def new_log(self, name: str) -> AuditLog:
         """A log with the adoptions and the plan in it; two of them are no fork yet."""
@@ -334,3 +336,15 @@ def test_adoption_that_is_not_in_the_log_stops_the_first_round(house: House) -> 
         house.train()
     assert {house.charged(name) for name in house.house.nodes} == {0}
     assert not [one for one in house.logged() if isinstance(one, ManifestAdopted)]
+
+
+def test_gate_remembers_no_run_that_a_later_plan_has_closed(house: House) -> None:
+    house.train()
+    gate, plan = house.gates[SHOP_D], house.house.plan
+    refused = PlanOffer(plan=replace(plan, run=RunId("ef" * 16), epsilon="99"))
+    with pytest.raises(RefusalError):
+        house.house.session(SHOP_D).on_offer(refused)
+    assert gate.runs == {plan.run}
+    accepted = PlanOffer(plan=replace(plan, run=RunId("cd" * 16)))
+    house.house.session(SHOP_D).on_offer(accepted)
+    assert plan.run not in gate.runs
