@@ -10,6 +10,7 @@ import shutil
 import socket
 import tempfile
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -98,11 +99,11 @@ class _Node:
         self._home = desk.config.directory
 
     def directory(self) -> Found | None:
-        open_to_others = [
-            path.name
-            for path in (self._home, *sorted(self._home.iterdir()))
-            if path.stat().st_mode & 0o077 and path.name != "node.toml"
-        ]
+        open_to_others = []
+        for path in (self._home, *sorted(self._home.iterdir())):
+            with suppress(FileNotFoundError):  # a database's side files come and go
+                if path.stat().st_mode & 0o077 and path.name != "node.toml":
+                    open_to_others.append(path.name)
         if open_to_others:
             raise ConfigurationError(f"others may read {', '.join(open_to_others)}")
         return None
