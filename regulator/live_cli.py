@@ -19,6 +19,12 @@ _CODES = {Grade.ERROR: 4, Grade.WARNING: 3, Grade.NOTE: 0, None: 0}
 
 def add_live_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the commands of a regulator that is a member."""
+    _add_membership(verbs)
+    _add_watch(verbs)
+    _add_sample(verbs)
+
+
+def _add_membership(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     join = verbs.add_parser(
         "join",
         help="become a member: make keys, trade a token for a certificate",
@@ -47,6 +53,8 @@ def add_live_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]")
     )
     trust.set_defaults(run=_trust)
 
+
+def _add_watch(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     watch = verbs.add_parser(
         "watch",
         help="be a live witness: mirror the log, cosign what only grows, raise alarm",
@@ -65,6 +73,8 @@ def add_live_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]")
     )
     watch.set_defaults(run=_watch)
 
+
+def _add_sample(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     sample = verbs.add_parser(
         "sample",
         help="draw sums, decisions and inquiries to be replayed, by a coin nobody controls",

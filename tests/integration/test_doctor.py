@@ -102,6 +102,12 @@ def test_key_that_others_may_read_is_named(federation: Federation) -> None:
     assert "identity.key" in found["keys"].seen
 
 
+def test_file_that_is_gone_when_it_is_looked_at_is_no_fault(federation: Federation) -> None:
+    node = federation.node("bank_a")
+    (node.config.directory / "node.db-gone").symlink_to("nowhere")
+    assert by_check(node.config.directory)["directory"].state is State.OK
+
+
 def test_damaged_database_is_found(federation: Federation) -> None:
     node = federation.node("bank_a")
     store = node.store()

@@ -9,14 +9,15 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from consortium.errors import ConfigurationError, TransportError
 from consortium.identity.overlap import SCALE, OverlapCount, OverlapPlan, counts_of
-from consortium.ids import PartnerId, RunId
+from consortium.ids import PartnerId, RunId, digest_of
+from consortium.manifest import Role
 from coordinator import cli, cli_models, control, wiring
 from coordinator.control import ControlPorts, ScoringStatus, control_server
 from coordinator.events import EventLog, RunEvent
@@ -147,6 +148,23 @@ def test_status_tells_who_is_connected_under_which_manifest(house: House) -> Non
             assert seen.manifest == house.manifest.digest
             assert seen.manifest_complete
             assert [one.training for one in seen.partners] == [True, False]
+
+    asyncio.run(story())
+
+
+def test_regulator_has_no_streams_and_is_no_line_of_the_status(house: House) -> None:
+    members = house.desk.store.members
+    partners, token = members.all(), members.tokens()[0]
+    secret, name = digest_of(b"token"), PartnerId("regulator")
+    members.add_token(
+        replace(token, secret_sha256=secret, partner=name, role=Role.REGULATOR, used_at=None)
+    )
+    assert members.redeem(secret, replace(partners[0], id=name, role=Role.REGULATOR), 1)
+
+    async def story() -> None:
+        async with door(house, ToldTrainer(())) as socket:
+            seen = await asyncio.to_thread(control.fetch_status, socket)
+            assert [one.partner for one in seen.partners] == [one.id for one in partners]
 
     asyncio.run(story())
 

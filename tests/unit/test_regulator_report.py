@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from regulator.figures import figures_of
 from regulator.history import history_of
 from regulator.page import page
 from regulator.paper import paper
-from regulator.report import LANGUAGES, together
+from regulator.report import LANGUAGES, lines, together
 from regulator.words import TEXTS
 from tests.ledger_house import COORDINATOR, START, House
 
@@ -279,7 +280,7 @@ def test_answer_is_contradicted_by_an_error_of_its_check(quiet: House) -> None:
     assert answers["access"].answer is Answer.PROVEN
 
 
-def test_what_is_said_of_many_entries_is_one_line_of_the_text() -> None:
+def test_what_is_said_of_many_entries_is_one_line_of_the_text(quiet: House) -> None:
     same = [
         Finding(check=Check.ROOT, grade=Grade.NOTE, name="a", text="closed", entries=(index,))
         for index in range(30)
@@ -288,6 +289,8 @@ def test_what_is_said_of_many_entries_is_one_line_of_the_text() -> None:
     first, second = together([*same[:10], other, *same[10:]])
     assert first.entries == tuple(range(30))
     assert second == other
+    audit = replace(audit_of(quiet.bundle(), quiet), findings=(*same, other))
+    assert sum("closed" in line for line in lines(audit)) == 2
 
 
 # --- command ----------------------------------------------------------------------------------

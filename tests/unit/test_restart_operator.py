@@ -254,6 +254,20 @@ def test_report_has_every_figure_with_its_interval_and_suppresses_the_few(
     assert all(len(line.split(",")) == 9 for line in table)
 
 
+def test_shares_and_counts_that_noise_puts_out_of_reach_are_told_at_its_edge(
+    operator: Operator,
+) -> None:
+    operator.campaigns.order("spring-26", Move.OPEN, BY)
+    odd: Wave = {(Arm.B_HELD, Fate.LATER30): -400, (Arm.A_HELD, Fate.PAID): -90}
+    operator.look(GOOD | {(Arm.B_HELD, Fate.PAID): 900, (Arm.A_HELD, Fate.LATER30): 700} | odd)
+    document = report_of(operator)
+    rates = {line["tier"]: line["late30_held_out"] for line in document["rates"]}
+    assert rates["B"] == {"value": "0.0000", "low": "0.0000", "high": "0.0000"}
+    assert (rates["A"]["value"], rates["A"]["high"]) == ("1.0000", "1.0000")
+    (held,) = [line for line in document["totals"] if line["arm"] == "B_held"]
+    assert (held["later30"]["value"], held["later30"]["low"]) == ("0", "0")
+
+
 def test_report_of_made_up_borrowers_says_so_everywhere(tmp_path: Path) -> None:
     made = Operator(tmp_path / "coordinator")
     made.plan(TEXT.replace('epsilon = "1"', 'epsilon = "1"\nsynthetic = true'))
